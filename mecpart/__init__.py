@@ -1,0 +1,53 @@
+"""mecpart: DNN partitioning in mobile edge computing networks, executable, exact and fast.
+
+An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained Model Partitioning in Mobile Edge
+Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
+"""
+
+from mecpart import agents
+from mecpart.comparison import published
+from mecpart.delay import PlanCost, evaluate_plan
+from mecpart.environment import EnvState, PartitionEnv, rollout
+from mecpart.experiments import COLUMNS, EXPERIMENTS, METHODS, PROFILES, Experiment, Setting, run_experiment
+from mecpart.ledger import LEDGER
+from mecpart.network import Network, make_network, sample_network, shannon_rate
+from mecpart.optimum import OptimalPlan, lower_bound, optimal_plan
+from mecpart.policies import POLICIES
+from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot, sample_slots
+from mecpart.workload import Workload, workload
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "COLUMNS",
+    "EXPERIMENTS",
+    "LEDGER",
+    "METHODS",
+    "POLICIES",
+    "PROFILES",
+    "SCENARIOS",
+    "EnvState",
+    "Experiment",
+    "Network",
+    "OptimalPlan",
+    "PartitionEnv",
+    "PlanCost",
+    "Scenario",
+    "Setting",
+    "Slot",
+    "Workload",
+    "agents",
+    "as_printed",
+    "evaluate_plan",
+    "lower_bound",
+    "make_network",
+    "optimal_plan",
+    "published",
+    "rollout",
+    "run_experiment",
+    "sample_network",
+    "sample_slot",
+    "sample_slots",
+    "shannon_rate",
+    "workload",
+]

@@ -1,0 +1,65 @@
+"""The learning methods: multi-task A3C (the paper's), A3C, and Distributed DQN.
+
+`make_train` turns a name or a configuration into one pure function that trains.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+from mecpart.agents import actor_critic, q_learning
+from mecpart.agents.actor_critic import ActorCriticConfig
+from mecpart.agents.learning import EpisodeCost, Policy, TrainResult
+from mecpart.agents.q_learning import QLearningConfig
+from mecpart.validation import check_choice
+
+AgentConfig = ActorCriticConfig | QLearningConfig
+
+#: The learning methods by the names used in results.
+AGENTS: dict[str, AgentConfig] = {
+    "Proposed": ActorCriticConfig(),
+    "A3C": ActorCriticConfig(name="A3C", heads="sequential", sharing="none"),
+    "Distributed DQN": QLearningConfig(),
+}
+
+
+def agent_config(agent: str | AgentConfig, **changes) -> AgentConfig:
+    """The configuration of `agent` with some values changed, e.g. `agent_config("A3C", episodes=100)`.
+
+    **Raises:** `ValueError` for an unknown name, an unknown setting (answered with what there is) or a bad value.
+    """
+    if isinstance(agent, str):
+        check_choice("agent", agent, AGENTS)
+        agent = AGENTS[agent]
+    elif not isinstance(agent, AgentConfig):
+        raise ValueError(f"agent must be a name ({', '.join(map(repr, AGENTS))}) or an AgentConfig; got {agent!r}")
+    for name in changes:
+        check_choice(f"setting of {agent.name}", name, [field.name for field in fields(agent)])
+    return replace(agent, **changes)
+
+
+def make_train(agent: str | AgentConfig, **changes) -> Callable:
+    """A pure function `train(key, scenario) -> TrainResult` for a method or configuration.
+
+    **Arguments:** `agent`: "Proposed", "A3C", "Distributed DQN" or an `AgentConfig`; `changes`: settings to change.
+
+    The function can be compiled with `jax.jit` and vectorised with `jax.vmap` over keys and scenarios. It is
+    deterministic given the key. All methods given one key learn from the same channels.
+
+    **Raises:** `ValueError` as `agent_config`, before anything is compiled.
+    """
+    config = agent_config(agent, **changes)
+    module = actor_critic if isinstance(config, ActorCriticConfig) else q_learning
+    return module.make_train(config)
+
+
+__all__ = [
+    "AGENTS",
+    "ActorCriticConfig",
+    "AgentConfig",
+    "EpisodeCost",
+    "Policy",
+    "QLearningConfig",
+    "TrainResult",
+    "agent_config",
+    "make_train",
+]

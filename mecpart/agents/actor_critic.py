@@ -1,0 +1,223 @@
+"""Asynchronous advantage actor-critic with any head and any sharing: `Proposed` and `A3C` are two of its cells.
+
+Read `make_train` from top to bottom beside Algorithm 1 of the paper.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from mecpart.agents.learning import (
+    Policy,
+    TrainResult,
+    check_learner,
+    episode_rounds,
+    reward_scale,
+    sum_costs,
+    training_keys,
+)
+from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
+from mecpart.environment import observe, rollout
+from mecpart.ledger import LEDGER
+from mecpart.sampling import uniform
+from mecpart.scenario import Scenario
+from mecpart.validation import check_choice, check_number
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """Plain values that define an actor-critic; the defaults are the ledger's and make the paper's method.
+
+    - `heads`, `sharing`: see `mecpart.agents.networks`.
+    - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
+    - `episodes`: of training, over all workers together.
+    - `t_max`: slots of a rollout, the k of the k-step return (Eq. 16).
+    """
+
+    name: str = "Proposed"
+    heads: str = "branches"
+    sharing: str = "soft"
+    sharing_weight: float = LEDGER.default("sharing_weight")
+    hidden: tuple[int, ...] = LEDGER.default("hidden")
+    episodes: int = LEDGER.default("episodes")
+    workers: int = LEDGER.default("workers")
+    asynchronous: bool = True
+    t_max: int = LEDGER.default("t_max")
+    discount: float = LEDGER.default("discount")
+    learning_rate: float = LEDGER.default("learning_rate")
+    critic_learning_rate: float = LEDGER.default("critic_learning_rate")
+    entropy_weight: float = LEDGER.default("entropy_weight")
+    rmsprop_decay: float = LEDGER.default("rmsprop_decay")
+    rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
+    max_gradient_norm: float = LEDGER.default("max_gradient_norm")
+
+    def __post_init__(self):
+        check_choice("heads", self.heads, HEADS)
+        check_choice("sharing", self.sharing, SHARING)
+        check_learner(self)
+        for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
+            check_number(name, getattr(self, name))
+
+    def network(self, scenario: Scenario) -> PartitionNetwork:
+        """The network for the blocks and nodes of `scenario`."""
+        plans = scenario.num_nodes**scenario.num_blocks
+        if self.heads == "joint" and plans > MAX_JOINT_PLANS:
+            raise ValueError(
+                f"heads='joint' needs (N + 1)^M <= {MAX_JOINT_PLANS} plans; got "
+                f"{scenario.num_nodes}^{scenario.num_blocks} = {plans}"
+            )
+        return PartitionNetwork(scenario.num_blocks, scenario.num_nodes, self.hidden, self.heads, self.sharing)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What one worker saw in t_max slots (a pytree); after the end of the episode `active` is False.
+
+    `observation` has one entry more, for the state in which the rollout ends: its value is bootstrapped.
+    """
+
+    observation: Float[Array, "slots+1 features"]
+    plan: Int[Array, "slots blocks"]
+    reward: Float[Array, " slots"]
+    active: Bool[Array, " slots"]
+
+
+def k_step_returns(
+    reward: Float[Array, " slots"], active: Bool[Array, " slots"], bootstrap: Float[Array, ""], discount: float
+) -> Float[Array, " slots"]:
+    """R_t = r_t + discount * R_{t+1}, from `bootstrap` after the last active slot (Eq. 16)."""
+
+    def step(later, slot):
+        reward, active = slot
+        later = jnp.where(active, reward + discount * later, later)
+        return later, later
+
+    return jax.lax.scan(step, bootstrap, (reward, active), reverse=True)[1]
+
+
+def actor_critic_loss(
+    config: ActorCriticConfig, network: PartitionNetwork, available: Bool[Array, " nodes"], parameters, batch: Rollout
+) -> Float[Array, ""]:
+    """Eq. 20: the mean over the branches of their actor losses (Eq. 18) plus the critic's (Eq. 19), mean over slots.
+
+    The branches' loss is minus (log-probability times advantage plus `entropy_weight` times entropy); soft sharing adds
+    `sharing_weight` times the squared L2 distance between the trunks. Returns and advantages are constants here.
+    """
+    observations, final_observation = batch.observation[:-1], batch.observation[-1]
+    log_probabilities, choices, values = jax.vmap(network.assess, in_axes=(None, 0, 0, None))(
+        parameters, observations, batch.plan, available
+    )
+    # The first value of a state does not depend on the plan that follows.
+    bootstrap = network.assess(jax.lax.stop_gradient(parameters), final_observation, batch.plan[-1], available)[2][0]
+    returns = k_step_returns(batch.reward, batch.active, bootstrap, config.discount)
+    errors = returns[:, None] - values
+    advantage = jax.lax.stop_gradient(errors)
+
+    chosen = jax.nn.one_hot(choices, log_probabilities.shape[-1])
+    chosen_log_probability = jnp.sum(chosen * log_probabilities, axis=-1)
+    entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
+    actor = -jnp.mean(chosen_log_probability * advantage + config.entropy_weight * entropy, axis=-1)
+    critic = jnp.mean(errors**2, axis=-1)
+    loss = jnp.sum(jnp.where(batch.active, actor + critic, 0)) / jnp.maximum(jnp.sum(batch.active), 1)
+    if config.sharing == "soft":
+        loss += config.sharing_weight * trunk_distance(parameters)
+    return loss
+
+
+def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainResult]:
+    """A function `train(key, scenario) -> TrainResult`, to be compiled with `jax.jit` and vectorised with `jax.vmap`.
+
+    A round: each of W workers runs `t_max` slots of its own episode and takes a gradient, both with its own, stale
+    copy of the parameters; the gradients are applied to the global parameters one after the other by one shared
+    RMSProp (Eqs. 23, 24); each worker copies the global parameters right after its own gradient. The result is a
+    function of the key alone.
+    """
+
+    def train(key: Array, scenario: Scenario) -> TrainResult:
+        network = config.network(scenario)
+        available = scenario.network.available
+        channel_key, action_key, first_key = training_keys(key)
+        scale = reward_scale(scenario)
+        rounds = -(-scenario.num_slots // config.t_max)
+
+        start, _ = episode_rounds(channel_key, scenario, 0, config.t_max)
+        first = network.initialise(first_key, observe(scenario, start))
+        parameters, unravel = ravel_pytree(first)
+        # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
+        step_size, _ = ravel_pytree(_step_sizes(config, first))
+        optimiser = optax.chain(
+            optax.clip_by_global_norm(config.max_gradient_norm),
+            optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True),
+        )
+
+        def gradient(parameters, batch):
+            def loss(flat):
+                return actor_critic_loss(config, network, available, unravel(flat), batch)
+
+            return jax.grad(loss)(parameters)
+
+        def collect(parameters, state, slots, noise):
+            def choose_plan(state, noise):
+                return network.decide(unravel(parameters), observe(scenario, state), available, sampled, noise)
+
+            states, plans, cost = rollout(scenario, state, slots, choose_plan, noise)
+            observations = jax.vmap(observe, (None, 0))(scenario, states)
+            active = states.time[:-1] < scenario.num_slots
+            end = jax.tree.map(lambda leaf: leaf[-1], states)
+            return end, Rollout(observations, plans, cost.reward * scale, active), sum_costs(scenario, cost, active)
+
+        def apply(carry, gradient):
+            parameters, optimiser_state = carry
+            update, optimiser_state = optimiser.update(gradient, optimiser_state)
+            parameters = parameters - step_size * update
+            return (parameters, optimiser_state), parameters
+
+        def one_round(carry, inputs):
+            parameters, optimiser_state, copies, states = carry
+            slots, noise = inputs
+            states, batches, costs = jax.vmap(collect)(copies, states, slots, noise)
+            gradients = jax.vmap(gradient)(copies, batches)
+            if config.asynchronous:
+                (parameters, optimiser_state), copies = jax.lax.scan(apply, (parameters, optimiser_state), gradients)
+            else:
+                mean = jnp.mean(gradients, axis=0)
+                (parameters, optimiser_state), _ = apply((parameters, optimiser_state), mean)
+                copies = jnp.broadcast_to(parameters, copies.shape)
+            return (parameters, optimiser_state, copies, states), costs
+
+        def one_batch_of_episodes(carry, first_episode):
+            episodes = first_episode + jnp.arange(config.workers)
+            keys = jax.vmap(lambda episode: jax.random.fold_in(action_key, episode))(episodes)
+            states, slots = jax.vmap(lambda episode: episode_rounds(channel_key, scenario, episode, config.t_max))(
+                episodes
+            )
+            noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, network.num_decisions)))(keys)
+            by_round = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (slots, noise))
+            (*carry, _), costs = jax.lax.scan(one_round, (*carry, states), by_round)
+            return tuple(carry), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
+
+        copies = jnp.broadcast_to(parameters, (config.workers, parameters.size))
+        carry = (parameters, optimiser.init(parameters), copies)
+        batches = jnp.arange(0, config.episodes, config.workers)
+        (parameters, _, _), costs = jax.lax.scan(one_batch_of_episodes, carry, batches)
+        policy = Policy(unravel(parameters), available, network)
+        return TrainResult(policy, jax.tree.map(jnp.ravel, costs))
+
+    return train
+
+
+def _step_sizes(config: ActorCriticConfig, parameters):
+    """The learning rate of every parameter: the critic's for its trunk and head, the actor's for all else."""
+
+    def rate(path, leaf):
+        layer = path[1].key
+        own = layer == "value" or layer.startswith("critic_")
+        return jnp.full_like(leaf, config.critic_learning_rate if own else config.learning_rate)
+
+    return jax.tree_util.tree_map_with_path(rate, parameters)

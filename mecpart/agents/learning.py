@@ -1,0 +1,147 @@
+"""What the learning methods share: their result, their policy, and the episodes they learn from.
+
+All methods learn from the same draws: the channels of episode e depend on the seed and on e alone, not on the method,
+the number of workers or the length of a rollout.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mecpart.agents.networks import PartitionNetwork, most_likely
+from mecpart.delay import PlanCost
+from mecpart.environment import EnvState, observe, rollout
+from mecpart.scenario import Scenario, Slot, sample_slots
+from mecpart.validation import check_count, check_fraction, check_number
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A trained policy: call it with an observation for its greedy plan, int32 [M]. A pytree; `vmap` it at will."""
+
+    parameters: dict
+    available: Bool[Array, " nodes"]
+    network: PartitionNetwork = field(metadata={"static": True})
+
+    def __call__(self, observation: Float[Array, " features"]) -> Int[Array, " blocks"]:
+        """The most likely (or most valued) node of every block for one observation of `PartitionEnv`."""
+        no_noise = jnp.zeros(self.network.num_decisions)
+        return self.network.decide(self.parameters, observation, self.available, most_likely, no_noise)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class EpisodeCost:
+    """Sums over the slots of an episode (a pytree): delays in s, energy in J, rewards, and the share of late blocks."""
+
+    total_delay: Float[Array, "*episodes"]
+    edge_delay: Float[Array, "*episodes"]
+    local_delay: Float[Array, "*episodes"]
+    energy: Float[Array, "*episodes"]
+    reward: Float[Array, "*episodes"]
+    deadline_violation_rate: Float[Array, "*episodes"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What training returns (a pytree).
+
+    - `policy`: the trained `Policy`.
+    - `episode_cost`: `EpisodeCost` of each training episode, [episodes].
+    """
+
+    policy: Policy
+    episode_cost: EpisodeCost
+
+    @property
+    def episode_reward(self) -> Float[Array, " episodes"]:
+        """[episodes], the sum of the rewards of each training episode, exploration included."""
+        return self.episode_cost.reward
+
+
+def check_learner(config) -> None:
+    """Raise `ValueError` for a bad value among the settings that all learning methods have."""
+    for name in ("episodes", "workers", "t_max"):
+        check_count(name, getattr(config, name))
+    if not isinstance(config.hidden, tuple):
+        raise ValueError(f"hidden must be a tuple with the width of each layer; got {config.hidden!r}")
+    for width in config.hidden:
+        check_count("hidden", width)
+    for name in ("discount", "rmsprop_decay"):
+        check_fraction(name, getattr(config, name))
+    for name in ("learning_rate", "rmsprop_epsilon"):
+        check_number(name, getattr(config, name))
+    check_number("max_gradient_norm", config.max_gradient_norm, exclusive=True)
+    if config.episodes % config.workers:
+        raise ValueError(f"episodes must be a multiple of workers ({config.workers}); got {config.episodes}")
+
+
+def training_keys(key):
+    """Keys for the channels, the actions and the first parameters of a training run."""
+    return jax.random.split(key, 3)
+
+
+def channel_key(key):
+    """The key of the channels that a training run with `key` sees: for running other policies on the same."""
+    return training_keys(key)[0]
+
+
+def episode_slots(key, scenario: Scenario, episode: Int[Array, ""]) -> Slot:
+    """What the slots of one episode draw, and the slot after them: every array with a leading axis [T + 1]."""
+    return sample_slots(jax.random.fold_in(key, episode), scenario, scenario.num_slots + 1)
+
+
+def episode_start(scenario: Scenario, slots: Slot) -> EnvState:
+    """The state before the first of `slots`."""
+    return EnvState(jax.tree.map(lambda leaf: leaf[0], slots), scenario.energy_budget, jnp.int32(0))
+
+
+def episode_rounds(key, scenario: Scenario, episode: Int[Array, ""], t_max: int) -> tuple[EnvState, Slot]:
+    """The first state of an episode, and its slots cut into rounds of `t_max`: [rounds, t_max + 1, ...].
+
+    Each round ends with the first slot of the next; the last round is filled up with the slot after the episode.
+    """
+    slots = episode_slots(key, scenario, episode)
+    rounds = -(-scenario.num_slots // t_max)
+    window = jnp.arange(rounds)[:, None] * t_max + jnp.arange(t_max + 1)
+    window = jnp.minimum(window, scenario.num_slots)
+    return episode_start(scenario, slots), jax.tree.map(lambda leaf: leaf[window], slots)
+
+
+def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"]) -> EpisodeCost:
+    """Add up the costs of the `active` slots; the violation rate is a share of all blocks of the episode."""
+
+    def total(values):
+        return jnp.sum(jnp.where(active, values, 0))
+
+    late = jnp.mean(cost.block_delay > scenario.deadline, axis=-1)
+    return EpisodeCost(
+        total_delay=total(cost.total_delay),
+        edge_delay=total(cost.edge_delay),
+        local_delay=total(cost.local_delay),
+        energy=total(cost.energy),
+        reward=total(cost.reward),
+        deadline_violation_rate=total(late) / scenario.num_slots,
+    )
+
+
+def run_episode(key, scenario: Scenario, episode: Int[Array, ""], choose_plan, noise) -> EpisodeCost:
+    """Run one whole episode with `choose_plan(state, noise of the slot)`, as in `rollout`, and add up its costs."""
+    slots = episode_slots(key, scenario, episode)
+    _, _, cost = rollout(scenario, episode_start(scenario, slots), slots, choose_plan, noise)
+    return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
+
+
+def evaluate_policy(key, scenario: Scenario, policy: Policy, episode: Int[Array, ""] = 0) -> EpisodeCost:
+    """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws."""
+    noise = jnp.zeros((scenario.num_slots, 0))
+    return run_episode(key, scenario, episode, lambda state, _: policy(observe(scenario, state)), noise)
+
+
+def reward_scale(scenario: Scenario) -> Float[Array, ""]:
+    """1 / (seconds that the tasks of a slot take on the devices): makes rewards of order one for the learners."""
+    return scenario.network.speed[0] / jnp.sum(scenario.work)

@@ -1,0 +1,180 @@
+"""The neural networks of the agents: trunks, the ways of sharing them, and the heads.
+
+A network maps an observation to the logits of its decisions and to values:
+
+| heads | decisions of a slot | logits | values |
+|---|---|---|---|
+| `branches` | one softmax of N + 1 nodes for each block, all at once | [M, N + 1] | [1] |
+| `sequential` | one softmax of N + 1 nodes, asked block by block, told the node before | [M, N + 1] | [M] |
+| `joint` | one softmax over all (N + 1)^M plans | [1, (N + 1)^M] | [1] |
+
+| sharing | trunks of actor and critic |
+|---|---|
+| `none` | one each |
+| `soft` | one each; the loss pulls them together, see `trunk_distance` |
+| `hard` | one for both |
+| `cross_stitch` | one each, mixed after every layer by a learned 2 x 2 matrix (Misra et al. 2016) |
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mecpart.sampling import uniform
+
+HEADS = ("branches", "sequential", "joint")
+SHARING = ("none", "hard", "soft", "cross_stitch")
+
+#: The `joint` head is refused above this many plans.
+MAX_JOINT_PLANS = 20_000
+
+
+def _fan_in(scale: float):
+    """Uniform with variance scale / fan-in; no QR, which hangs inside `vmap` in some versions of jaxlib."""
+
+    def initialise(key, shape, dtype=jnp.float32):
+        bound = jnp.sqrt(3 * scale / shape[0])
+        return (bound * (2 * uniform(key, shape) - 1)).astype(dtype)
+
+    return initialise
+
+
+_he = _fan_in(2.0)  # He et al. 2015, for ReLU
+_small = _fan_in(1e-4)  # a nearly uniform first policy and nearly zero first values
+
+
+class PartitionNetwork(nn.Module):
+    """Actor and critic, or with `critic=False` the trunk and branches of a Q-network."""
+
+    num_blocks: int
+    num_nodes: int
+    hidden: tuple[int, ...]
+    heads: str = "branches"
+    sharing: str = "none"
+    critic: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        observation: Float[Array, " features"],
+        block: Int[Array, " asked"] | None = None,
+        previous: Int[Array, " asked"] | None = None,
+    ) -> tuple[Float[Array, "decisions choices"], Float[Array, " values"]]:
+        """Logits and values; the sequential head answers for each `block` given the node of the block before."""
+        columns = ["actor", "critic"] if self.critic and self.sharing != "hard" else ["shared"]
+        hidden = {column: observation for column in columns}
+        for layer, width in enumerate(self.hidden):
+            for column in columns:
+                out = nn.Dense(width, kernel_init=_he, name=f"{column}_{layer}")(hidden[column])
+                if layer == 0 and self.heads == "sequential":
+                    # A dense layer on the observation and the question, in two parts: the first is the same for all.
+                    question = jnp.concatenate(
+                        [jax.nn.one_hot(block, self.num_blocks), jax.nn.one_hot(previous, self.num_nodes)], axis=-1
+                    )
+                    asked = nn.Dense(width, use_bias=False, kernel_init=_he, name=f"{column}_question")
+                    out = out[..., None, :] + asked(question)
+                hidden[column] = nn.relu(out)
+            if self.sharing == "cross_stitch" and self.critic:
+                mix = self.param(f"stitch_{layer}", lambda _: jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+                actor, critic = hidden["actor"], hidden["critic"]
+                hidden["actor"] = mix[0, 0] * actor + mix[0, 1] * critic
+                hidden["critic"] = mix[1, 0] * actor + mix[1, 1] * critic
+
+        choices = {
+            "branches": self.num_blocks * self.num_nodes,
+            "sequential": self.num_nodes,
+            "joint": self.num_nodes**self.num_blocks,
+        }[self.heads]
+        logits = nn.Dense(choices, kernel_init=_small, name="policy")(hidden[columns[0]])
+        if self.heads == "branches":
+            logits = logits.reshape(*logits.shape[:-1], self.num_blocks, self.num_nodes)
+        elif self.heads == "joint":
+            logits = logits[..., None, :]
+        if not self.critic:
+            return logits, jnp.zeros(0)
+        values = nn.Dense(1, kernel_init=_small, name="value")(hidden[columns[-1]])
+        return logits, values[..., 0] if self.heads == "sequential" else values
+
+    def initialise(self, key, observation: Float[Array, " features"]):
+        """First parameters for observations like `observation`."""
+        return self.init(key, observation, *self._first_question())
+
+    def assess(
+        self, parameters, observation: Float[Array, " features"], plan: Int[Array, " blocks"], available
+    ) -> tuple[Float[Array, "decisions choices"], Int[Array, " decisions"], Float[Array, " values"]]:
+        """(log-probabilities, the choices that `plan` made, values) of the decisions that lead to `plan`."""
+        question = ()
+        if self.heads == "sequential":
+            question = (jnp.arange(self.num_blocks), jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]]))
+        logits, values = self.apply(parameters, observation, *question)
+        log_probabilities = jax.nn.log_softmax(self._mask(logits, available))
+        choices = plan if self.heads != "joint" else _plan_to_index(plan, self.num_nodes)[None]
+        return log_probabilities, choices, values
+
+    def decide(
+        self,
+        parameters,
+        observation: Float[Array, " features"],
+        available: Bool[Array, " nodes"],
+        choose: Callable[[Float[Array, " choices"], Array], Int[Array, ""]],
+        noise: Float[Array, " decisions"],
+    ) -> Int[Array, " blocks"]:
+        """The plan made by `choose(logits, noise)` for every decision, leaving out nodes that do not exist."""
+        if self.heads == "sequential":
+            plan, previous = [], jnp.zeros((), jnp.int32)
+            for m in range(self.num_blocks):
+                logits, _ = self.apply(parameters, observation, jnp.array([m]), previous[None])
+                previous = choose(self._mask(logits, available)[0], noise[m]).astype(jnp.int32)
+                plan.append(previous)
+            return jnp.stack(plan)
+        logits, _ = self.apply(parameters, observation)
+        chosen = jax.vmap(choose)(self._mask(logits, available), noise).astype(jnp.int32)
+        return chosen if self.heads == "branches" else _index_to_plan(chosen[0], self.num_blocks, self.num_nodes)
+
+    @property
+    def num_decisions(self) -> int:
+        """Decisions that make a plan."""
+        return 1 if self.heads == "joint" else self.num_blocks
+
+    def _first_question(self):
+        return (jnp.array([0]), jnp.array([0])) if self.heads == "sequential" else ()
+
+    def _mask(self, logits, available):
+        if self.heads == "joint":
+            plans = jnp.arange(self.num_nodes**self.num_blocks)
+            available = jnp.all(available[_index_to_plan(plans, self.num_blocks, self.num_nodes)], axis=0)
+        return jnp.where(available, logits, -1e9)  # not -inf, so that 0 log 0 stays 0 in the entropy
+
+
+def _plan_to_index(plan, num_nodes: int):
+    weights = num_nodes ** jnp.arange(plan.shape[-1])[::-1]
+    return jnp.sum(plan * weights, axis=-1)
+
+
+def _index_to_plan(index, num_blocks: int, num_nodes: int):
+    return jnp.stack([index // num_nodes**m % num_nodes for m in reversed(range(num_blocks))])
+
+
+def most_likely(logits: Float[Array, " choices"], noise: Array) -> Int[Array, ""]:
+    """The choice with the largest logit."""
+    return jnp.argmax(logits)
+
+
+def sampled(logits: Float[Array, " choices"], noise: Float[Array, ""]) -> Int[Array, ""]:
+    """A choice drawn from softmax(logits) by one uniform number in [0, 1) (inverse of the distribution function)."""
+    below = jnp.cumsum(jax.nn.softmax(logits))
+    return jnp.sum(below <= noise * below[-1])
+
+
+def trunk_distance(parameters) -> Float[Array, ""]:
+    """Squared L2 distance between the actor's and the critic's trunk, summed over the layers: what `soft` adds."""
+    layers = parameters["params"]
+    return sum(
+        jnp.sum((leaf - layers[name.replace("actor_", "critic_")][part]) ** 2)
+        for name, layer in layers.items()
+        if name.startswith("actor_")
+        for part, leaf in layer.items()
+    )

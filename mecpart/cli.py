@@ -1,0 +1,79 @@
+"""The command line: `mecpart reproduce` and `mecpart list`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart.reproduce import find_notebooks, reproduce
+from mecpart.scenario import SCENARIOS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: everything finished. 1: a notebook failed. 2: the command was refused. 130: stopped by Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except (ValueError, RuntimeError) as error:
+        print(f"mecpart: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mecpart",
+        description="Fine-grained DNN partitioning in mobile edge computing networks.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    run = commands.add_parser(
+        "reproduce",
+        help="run the notebooks and write tables and figures",
+        description="Run the notebooks that are not done yet. A batch that was stopped goes on where it was.",
+    )
+    run.set_defaults(command=_reproduce)
+    profiles, scenarios = ", ".join(PROFILES), ", ".join([*SCENARIOS, "both"])
+    run.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
+    run.add_argument("--scenario", default="both", help=f"one of {scenarios} (default: %(default)s)")
+    run.add_argument(
+        "--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need"
+    )
+    run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
+    run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
+    show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")
+    show.set_defaults(command=_list)
+    return parser
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    summary = reproduce(
+        profile=arguments.profile,
+        scenario=arguments.scenario,
+        only=arguments.only,
+        jobs=arguments.jobs,
+        output=arguments.output,
+    )
+    return 0 if summary.finished else 1
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    notebooks = {
+        name: notebook.title + (f" (needs {', '.join(notebook.needs)})" if notebook.needs else "")
+        for name, notebook in find_notebooks().items()
+    }
+    _table("notebooks", notebooks)
+    _table("experiments", {name: experiment.title for name, experiment in EXPERIMENTS.items()})
+    _table("profiles", {name: f"{p.seeds} seeds, {p.episodes} episodes" for name, p in PROFILES.items()})
+    _table("scenarios", {name: (build.__doc__ or "").partition("\n")[0] for name, build in SCENARIOS.items()})
+    return 0
+
+
+def _table(heading: str, rows: dict[str, str]) -> None:
+    print(heading)
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        print(f"  {name:<{width}}  {text}".rstrip())

@@ -1,0 +1,72 @@
+"""What was measured, beside what the paper published: statistics, reductions, claims and verdicts.
+
+How intervals are made stands at the head of `statistics.py`, how verdicts are reached at that of `rule.py`.
+"""
+
+from mecpart.comparison.catalogue import Claim, claims, paper_claims
+from mecpart.comparison.curves import Curves, as_curves
+from mecpart.comparison.headline import headline_table
+from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
+from mecpart.comparison.paper import (
+    BASELINES,
+    DELAY_FIGURES,
+    DELAYS,
+    LEARNED,
+    METRIC_WORDS,
+    PROPOSED,
+    published,
+    published_reductions,
+)
+from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, Region, about, verdict
+from mecpart.comparison.statistics import (
+    Estimate,
+    bootstrap_interval,
+    concordance,
+    detectable_difference,
+    estimate,
+    expanded_level,
+    interquartile_mean,
+)
+from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends
+from mecpart.comparison.words import findings
+
+__all__ = [
+    "BASELINES",
+    "DELAYS",
+    "DELAY_FIGURES",
+    "FEWEST_SEEDS",
+    "LEARNED",
+    "METRIC_WORDS",
+    "NEGATIVE",
+    "POSITIVE",
+    "PROPOSED",
+    "Advantage",
+    "Claim",
+    "Curves",
+    "Estimate",
+    "Reduction",
+    "Region",
+    "Settling",
+    "Trend",
+    "about",
+    "as_curves",
+    "bootstrap_interval",
+    "claims",
+    "concordance",
+    "detectable_difference",
+    "estimate",
+    "expanded_level",
+    "findings",
+    "headline_table",
+    "interquartile_mean",
+    "paired_differences",
+    "paper_claims",
+    "published",
+    "published_reductions",
+    "rank_agreement",
+    "relative_delays",
+    "settling_episode",
+    "summary",
+    "trends",
+    "verdict",
+]

@@ -1,0 +1,131 @@
+"""What a claim can be about: each measure yields one number per seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from mecpart.comparison.curves import X, as_curves
+from mecpart.comparison.headline import reduction, why_undefined
+from mecpart.comparison.paper import PROPOSED
+from mecpart.comparison.statistics import concordance, share
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """By how many percent `method` is below the baselines in `metric`: mean of ratios over them and x."""
+
+    metric: str
+    baselines: tuple[str, ...]
+    method: str = PROPOSED
+    x: X = None
+
+    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+        """The reduction in each seed (percent), and why it is undefined where it is NaN."""
+        block = as_curves(results, self.metric)
+        at = block.columns_at(self.x)
+        ratios = [
+            reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines
+        ]
+        return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
+
+    def __str__(self) -> str:
+        where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
+        return (
+            f"reduction [%] of {self.metric} by {self.method} against {' and '.join(self.baselines)}, {where}"
+        )
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """How far `method` lies below the others' mean in `metric`, in percent of RPDI's value: mean over x.
+
+    The measure of directions. RPDI uses every node, so that, unlike a reduction, this is defined where a
+    baseline has no local delay at all. Rewards are negative like their reference: a higher one is a
+    positive advantage.
+    """
+
+    metric: str
+    others: tuple[str, ...]
+    method: str = PROPOSED
+    x: X = None
+
+    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+        """The advantage in each seed (percent of RPDI), and why it is undefined where it is NaN."""
+        block = as_curves(results, self.metric)
+        at = block.columns_at(self.x)
+        others = np.mean([block.of(other)[:, at] for other in self.others], axis=0)
+        advantage = 100 * share(others - block.of(self.method)[:, at], block.of("RPDI")[:, at])
+        return advantage.mean(axis=1), why_undefined(block, ("RPDI",), at)
+
+    def __str__(self) -> str:
+        where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
+        return (
+            f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of RPDI], {where}"
+        )
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Rank correlation of one method's `metric` with x: 1 if it always rises, -1 if it always falls."""
+
+    metric: str
+    method: str = PROPOSED
+
+    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+        """The rank correlation in each seed."""
+        block = as_curves(results, self.metric)
+        return concordance(block.xs, block.of(self.method)), "one setting only" if len(block.xs) < 2 else ""
+
+    def __str__(self) -> str:
+        return f"rank correlation of {self.metric} of {self.method} with x"
+
+
+SETTLING_BAND = 0.05
+
+
+def settling_episode(
+    episodes: Float[np.ndarray, " windows"], reward: Float[np.ndarray, "rows windows"]
+) -> np.ndarray:
+    """First episode from which the reward stays within 5 % of its whole gain around its final level.
+
+    The settling time of control engineering, on windowed mean rewards: the final level is the mean over the
+    last tenth of the windows, the gain the distance from the first window to it. A curve that never moved
+    has settled at the start.
+
+    **Returns:** `[rows]`, the last episode of the window in which the curve settles.
+    """
+    last = max(1, reward.shape[1] // 10)
+    final = reward[:, -last:].mean(axis=1, keepdims=True)
+    outside = np.abs(reward - final) > SETTLING_BAND * np.abs(reward[:, :1] - final)
+    settled = reward.shape[1] - np.argmax(outside[:, ::-1], axis=1)
+    settled = np.where(outside.any(axis=1), np.minimum(settled, reward.shape[1] - 1), 0)
+    return episodes[settled]
+
+
+@dataclass(frozen=True)
+class Settling:
+    """How many episodes `method` takes to settle, or how many fewer than `other`."""
+
+    method: str = PROPOSED
+    other: str | None = None
+    episodes: int | None = None
+
+    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+        """Episodes in each seed. Undefined if the run is shorter than the claim speaks of."""
+        block = as_curves(results, "reward")
+        if len(block.xs) < 2:
+            return np.full(len(block.values), np.nan), "only the final level is known"
+        if self.episodes is not None and block.xs[-1] < self.episodes:
+            reason = f"the claim is about {self.episodes} episodes, this run has {block.xs[-1]:g}"
+            return np.full(len(block.values), np.nan), reason
+        settled = settling_episode(block.xs, block.of(self.method))
+        if self.other is None:
+            return settled, ""
+        return settling_episode(block.xs, block.of(self.other)) - settled, ""
+
+    def __str__(self) -> str:
+        if self.other is None:
+            return f"episode at which {self.method} settles"
+        return f"episodes by which {self.method} settles before {self.other}"

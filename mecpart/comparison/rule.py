@@ -1,0 +1,41 @@
+"""The rule of all verdicts, in one place.
+
+A claim names the open region in which the measured quantity must lie:
+
+* a direction ("A is below B", "falls with N") names all numbers of that sign;
+* a percentage p names the numbers between p/2 and 2p. Absolute seconds are no target (the paper prints four
+  values for one setting), so a reduction is held to its sign and to a factor of two, not to its digits.
+
+The verdict is *reproduced* if the whole interval lies inside the region, *not reproduced* if the whole
+interval lies outside, and *undecided* if it straddles the border, if the quantity is undefined, or with
+fewer than five seeds: even if all agree, a one-sided sign test cannot reach 5 % with four (2^-4 = 0.0625).
+Each row gives the smallest difference that its number of seeds could have detected, which says what an
+undecided row is worth.
+"""
+
+import math
+
+from mecpart.comparison.statistics import Estimate
+
+FEWEST_SEEDS = 5
+
+Region = tuple[float, float]
+POSITIVE: Region = (0.0, math.inf)
+NEGATIVE: Region = (-math.inf, 0.0)
+
+
+def verdict(measured: Estimate, region: Region) -> str:
+    """Verdict on a claim that the quantity lies in the open `region`, by the rule of this package."""
+    if measured.num_seeds < FEWEST_SEEDS or math.isnan(measured.low) or math.isnan(measured.high):
+        return "undecided"
+    if region[0] < measured.low and measured.high < region[1]:
+        return "reproduced"
+    if measured.high <= region[0] or measured.low >= region[1]:
+        return "not reproduced"
+    return "undecided"
+
+
+def about(percent: float) -> Region:
+    """The region of a claimed percentage: the same sign, and within a factor of two."""
+    low, high = sorted((percent / 2, 2 * percent))
+    return low, high

@@ -1,0 +1,152 @@
+"""The delay, energy and reward of a plan: Eqs. 3-9 and 13-14 of the paper."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+from jaxtyping import Array, Float, Int
+
+from mecpart.scenario import Scenario, Slot, check_slot
+from mecpart.validation import check_shape, is_concrete
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PlanCost:
+    """What one slot costs under one plan (a pytree).
+
+    Per block, [M], s: `block_delay` (L_m) = `transmission_delay` + `waiting_delay` + `computation_delay`.
+    Scalars: `total_delay` = `edge_delay` + `local_delay`, s, where local is computation on the devices and edge is all
+    else; `energy`, J; `reward` (Eq. 14).
+    """
+
+    block_delay: Float[Array, " blocks"]
+    transmission_delay: Float[Array, " blocks"]
+    waiting_delay: Float[Array, " blocks"]
+    computation_delay: Float[Array, " blocks"]
+    total_delay: Float[Array, ""]
+    edge_delay: Float[Array, ""]
+    local_delay: Float[Array, ""]
+    energy: Float[Array, ""]
+    reward: Float[Array, ""]
+
+
+def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *, check: bool = False) -> PlanCost:
+    """The cost of running the tasks of `slot` by `plan` (Eqs. 3-9, 13, 14).
+
+    With e_0 = 0 and the image at the device (a_0 = 0), block m on node a_m is finished at
+
+        e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
+
+    and its delay is L_m = e_m - e_{m-1}. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
+    transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
+
+    **Arguments:**
+
+    - `slot`: from `sample_slot`; `device_rate` [M, N] bytes/s, `backlog` [N + 1] cycles.
+    - `plan`: node of each block, [M] integers in 0..N; 0 is the IoT tier.
+    - `check`: under `jit`, also check the nodes of a traced plan with `jax.experimental.checkify` (wrap the
+      function in `checkify.checkify`).
+
+    **Returns:** a `PlanCost`. A block on a node of speed 0 has infinite delay.
+
+    **Raises:** `ValueError` for a plan of wrong length or dtype or with a node that does not exist, or a slot of wrong
+    shape or with negative or NaN values. Values inside `jit` are assumed to be valid unless `check` is set.
+    """
+    check_slot(scenario, slot)
+    plan = _checked_plan(scenario, plan, check)
+    return plan_cost(scenario, slot, plan)
+
+
+@jax.jit
+def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanCost:
+    """`evaluate_plan` without its checks, for code that makes valid plans itself."""
+    block = jnp.arange(scenario.num_blocks)
+    source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
+    transmission = transmission_delay(scenario, slot, block, source, plan)
+    computation = computation_delay(scenario, block, plan)
+    queue = queue_delay(scenario, slot, plan)
+
+    def run_block(finished, block_delays):
+        transmission, queue, computation = block_delays
+        arrived = finished + transmission
+        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(queue - arrived, 0), 0)
+        return arrived + waiting + computation, waiting
+
+    _, waiting = jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))
+    block_delay = transmission + waiting + computation
+
+    local = plan == 0
+    local_delay = jnp.sum(jnp.where(local, computation, 0))
+    # Not as total minus local, whose rounding would leave an edge delay where there is none.
+    edge_delay = jnp.sum(transmission + waiting + jnp.where(local, 0, computation))
+    return PlanCost(
+        block_delay=block_delay,
+        transmission_delay=transmission,
+        waiting_delay=waiting,
+        computation_delay=computation,
+        total_delay=local_delay + edge_delay,
+        edge_delay=edge_delay,
+        local_delay=local_delay,
+        energy=plan_energy(scenario, plan, transmission),
+        reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
+    )
+
+
+def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
+    """Time to move the input of `block` from node `source` to node `destination`, s (Eq. 5, and Eq. 9's reading).
+
+    Integer arrays that broadcast; the rules of `as_printed`: a local block is charged nothing.
+    """
+    uplink = scenario.network.num_devices * slot.device_rate[block, jnp.maximum(destination - 1, 0)]
+    rate = jnp.where(source == 0, uplink, scenario.network.wired_rate)
+    free = (source == destination) | (destination == 0)
+    return jnp.where(free, 0, _divide(scenario.data[block], rate))
+
+
+def computation_delay(scenario: Scenario, block, node) -> Float[Array, "*shape"]:
+    """Time to compute `block` on `node`, s (Eqs. 3 and 6); integer arrays that broadcast."""
+    return _divide(scenario.work[block], scenario.network.speed[node])
+
+
+def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """Time until `node` has worked off the slot's backlog, s."""
+    backlog = slot.backlog[node]
+    return jnp.where(backlog > 0, _divide(backlog, scenario.network.speed[node]), 0)
+
+
+def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "*shape"]:
+    """L_m + penalty * max(L_m - tau_m, 0), s: one block's part of the negative reward (Eqs. 13, 14)."""
+    late = jnp.where(jnp.isfinite(block_delay), jnp.maximum(block_delay - deadline, 0), 0)  # no 0 * infinity
+    return block_delay + scenario.penalty * late
+
+
+def plan_energy(scenario: Scenario, plan, transmission) -> Float[Array, ""]:
+    """Energy of the devices, J: kappa (f^l)^2 work_m for each local block, p for each second of transmission."""
+    network = scenario.network
+    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work
+    return jnp.sum(jnp.where(plan == 0, computing, 0) + network.transmit_power * transmission)
+
+
+def _divide(amount, rate):
+    """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
+    return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)
+
+
+def _checked_plan(scenario: Scenario, plan, check: bool) -> Int[Array, " blocks"]:
+    plan = np.asarray(plan) if is_concrete(plan) else jnp.asarray(plan)
+    check_shape("plan", plan, (scenario.num_blocks,))
+    last = scenario.num_nodes - 1
+    allowed = f"{scenario.num_blocks} integers from 0 to {last}"
+    if not jnp.issubdtype(plan.dtype, jnp.integer):
+        raise ValueError(f"plan must be {allowed}; got dtype {plan.dtype}")
+    if is_concrete(plan):
+        bad = (plan < 0) | (plan > last)
+        if bad.any():
+            raise ValueError(f"plan must be {allowed}; got node {plan[bad][0]} for block {bad.argmax()}")
+    plan = jnp.asarray(plan, jnp.int32)
+    if check:
+        checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"plan must be {allowed}; got {{}}", plan)
+    return plan

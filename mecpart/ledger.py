@@ -1,0 +1,126 @@
+"""The ledger: every constant of the model, with its unit, where it comes from, and why it has this value.
+
+The paper leaves most of its constants open. Each row is *stated* (by the paper), *cited* (a sibling paper of the same
+authors) or *chosen* (by this project, with a reason). `print(mecpart.LEDGER)` shows the table; every function that
+uses a constant takes another value by keyword.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One row of the ledger."""
+
+    name: str
+    symbol: str
+    value: Any
+    unit: str
+    status: Literal["stated", "cited", "chosen"]
+    reason: str
+
+
+class Ledger(Mapping):
+    """An ordered, read-only mapping from a constant's name to its `Constant`; prints as a table."""
+
+    def __init__(self, *constants: Constant):
+        self._constants = {constant.name: constant for constant in constants}
+
+    def __getitem__(self, name: str) -> Constant:
+        try:
+            return self._constants[name]
+        except KeyError:
+            raise KeyError(f"no constant {name!r} in the ledger; there are: {', '.join(self)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._constants)
+
+    def __len__(self) -> int:
+        return len(self._constants)
+
+    def default(self, name: str) -> Any:
+        """The value of the constant `name`."""
+        return self[name].value
+
+    def to_frame(self):
+        """The ledger as a pandas DataFrame, one row per constant."""
+        import pandas as pd
+
+        names = [field.name for field in fields(Constant)]
+        return pd.DataFrame([astuple(constant) for constant in self.values()], columns=names)
+
+    def __str__(self) -> str:
+        return self._shown().to_string(index=False, justify="left")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self._shown().to_html(index=False, justify="left")
+
+    def _shown(self):
+        frame = self.to_frame()
+        return frame.assign(value=frame.value.map(_format))
+
+
+def _format(value) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(map(_format, value)) if isinstance(value[0], float) else " x ".join(map(_format, value))
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+LEDGER = Ledger(
+    Constant("num_servers", "N", 4, "1", "stated", "fixed value of Figs. 9, 10, 12"),
+    Constant("num_blocks", "M", 6, "1", "stated", "fixed value of Figs. 8, 10, 12"),
+    Constant("network", "DNN", "vgg16", "", "stated", "Figs. 8 to 11"),
+    Constant("release_rate", "lambda", 60.0, "tasks/slot", "stated", "fixed value of Figs. 8, 9, 12"),
+    Constant("num_slots", "T", 600, "slots", "stated", "slots of one episode"),
+    Constant(
+        "device_rate_range", "R_m^n", (0.8e6, 2.0e6), "byte/s", "stated",
+        "stated range; drawn uniformly per slot, block and server (distribution chosen)",
+    ),
+    Constant("energy_coefficient", "kappa", 1e-26, "J s^2/cycle^3", "stated", "Eq. 4"),
+    Constant("episodes", "", 3000, "1", "stated", "axis of Figs. 6 and 7"),
+    Constant("learning_rate", "", 0.01, "1", "stated", "of the actor; stated as the best of Fig. 7a"),
+    Constant("critic_learning_rate", "", 0.01, "1", "stated", "of the critic; stated as the best of Fig. 7a"),
+    Constant("t_max", "t_max", 32, "slots", "stated", "the batch size; read as the length of a worker's rollout"),
+    Constant("workers", "", 8, "1", "stated", "the best of Fig. 7b"),
+    Constant("discount", "gamma", 0.95, "1", "stated", "Sec. 5.1"),
+    Constant("exploration", "", (1.0, 0.01), "1", "stated", "first and last probability of a random plan"),
+    Constant(
+        "exploration_fraction", "", 0.3, "1", "chosen", "share of the episodes over which exploration falls linearly"
+    ),
+    Constant(
+        "server_speed_range", "F_n", (3e9, 9e9), "cycle/s", "cited",
+        "3, 6 and 9 GHz in a sibling paper (ICC 2021); drawn uniformly once per seed",
+    ),
+    Constant("transmit_power", "p", 1.25, "W", "cited", "1.0 to 1.5 W in a sibling paper (WCNC 2020)"),
+    Constant(
+        "device_frequency", "f^l", 0.8e9, "cycle/s", "chosen",
+        "published energy and local delay together imply at most 0.86 GHz",
+    ),
+    Constant(
+        "num_devices", "D", 10, "1", "chosen", "makes the IoT tier about as fast as one server: local is a real option"
+    ),
+    Constant(
+        "cycles_per_mac", "", 4.0, "cycle", "chosen", "brings random placement to the order of the published delays"
+    ),
+    Constant("wired_rate", "R_max", 125e6, "byte/s", "chosen", "1 Gbit/s Ethernet between servers"),
+    Constant(
+        "slot_seconds", "", 5.0, "s", "chosen",
+        "mean utilisation about 0.5 at the defaults and 0.9 at 110 tasks/slot, yet too much for one server",
+    ),
+    Constant("deadline", "tau_m", 5.0, "s", "chosen", "stated range 1 to 7 s per block; value chosen"),
+    Constant("penalty", "beta", 1.0, "1", "chosen", "one second beyond a deadline counts twice"),
+    Constant("energy_budget", "E^max", None, "J", "chosen", "None: the energy of an episode computed on the devices"),
+    Constant("hidden", "", (64, 64), "units", "chosen", "two hidden layers, ReLU"),
+    Constant("rmsprop_decay", "", 0.99, "1", "chosen", "usual for A3C (Mnih et al. 2016)"),
+    Constant("rmsprop_epsilon", "", 1e-5, "1", "chosen", "usual for A3C, inside the square root"),
+    Constant("max_gradient_norm", "", 0.5, "1", "chosen", "usual for A2C/A3C"),
+    Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
+    Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
+    Constant("replay_batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
+    Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),
+    Constant("target_period", "", 100, "updates", "chosen", "updates between two copies to the target network"),
+)

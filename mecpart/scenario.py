@@ -1,0 +1,167 @@
+"""A scenario: which tasks arrive where, and by which rules their delay is counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mecpart.ledger import LEDGER
+from mecpart.network import Network, check_network
+from mecpart.sampling import uniform
+from mecpart.validation import check_count, check_number, check_shape
+from mecpart.workload import Workload, check_workload
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A workload on a network, and the rules of one time slot (a pytree; SI units).
+
+    - `release_rate`: lambda, tasks per slot; all tasks of a slot follow one plan.
+    - `deadline`: tau_m, s; one value or one for each block.
+    - `penalty`: beta of Eq. 14, the weight of the seconds beyond a deadline.
+    - `cycles_per_mac`: CPU cycles per multiply-accumulate.
+    - `slot_seconds`: length of a slot, s.
+    - `energy_budget`: E^max of an episode, J.
+    - `num_slots`: T, slots of an episode (static).
+    - `name`: the rules, a key of `SCENARIOS` (static).
+    """
+
+    workload: Workload
+    network: Network
+    release_rate: Float[Array, ""]
+    deadline: Float[Array, "*blocks"]
+    penalty: Float[Array, ""]
+    cycles_per_mac: Float[Array, ""]
+    slot_seconds: Float[Array, ""]
+    energy_budget: Float[Array, ""]
+    num_slots: int = field(metadata={"static": True})
+    name: str = field(metadata={"static": True})
+
+    @property
+    def work(self) -> Float[Array, " blocks"]:
+        """c_m of all tasks of a slot, cycles."""
+        return self.release_rate * self.workload.macs * self.cycles_per_mac
+
+    @property
+    def data(self) -> Float[Array, " blocks"]:
+        """I_m of all tasks of a slot, bytes."""
+        return self.release_rate * self.workload.input_bytes
+
+    @property
+    def num_blocks(self) -> int:
+        """M."""
+        return self.workload.num_blocks
+
+    @property
+    def num_nodes(self) -> int:
+        """N + 1, padding included."""
+        return self.network.num_nodes
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """What one time slot draws (a pytree).
+
+    - `device_rate`: R_m^n, [M, N], bytes/s between one device and each server while block m's input is sent.
+    - `backlog`: q_n, [N + 1], cycles that wait at each node when the slot begins.
+    """
+
+    device_rate: Float[Array, "blocks servers"]
+    backlog: Float[Array, " nodes"]
+
+
+def as_printed(
+    workload: Workload,
+    network: Network,
+    release_rate: float = LEDGER.default("release_rate"),
+    deadline: float = LEDGER.default("deadline"),
+    *,
+    penalty: float = LEDGER.default("penalty"),
+    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
+    slot_seconds: float = LEDGER.default("slot_seconds"),
+    energy_budget: float | None = LEDGER.default("energy_budget"),
+    num_slots: int = LEDGER.default("num_slots"),
+) -> Scenario:
+    """The paper's Eqs. 3-9 with nothing added.
+
+    Every slot starts with empty queues, a local block after an edge block pays no transmission (Eq. 9 as it reads),
+    and the result returns to the device for free.
+
+    **Arguments:** as in `Scenario`; `energy_budget=None` stands for the energy of an episode computed on the devices.
+
+    **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
+    `network`, before anything is compiled. Traced values are assumed to be finite and non-negative.
+    """
+    check_workload(workload)
+    check_network(network)
+    scalars = {
+        "release_rate": release_rate,
+        "penalty": penalty,
+        "cycles_per_mac": cycles_per_mac,
+        "slot_seconds": slot_seconds,
+        "energy_budget": 0.0 if energy_budget is None else energy_budget,
+    }
+    for name, value in scalars.items():
+        check_shape(name, value, ())
+    check_number("release_rate", release_rate)
+    check_number("deadline", deadline)
+    check_shape("deadline", deadline, (), (workload.num_blocks,))
+    check_number("penalty", penalty)
+    check_number("cycles_per_mac", cycles_per_mac)
+    check_number("slot_seconds", slot_seconds, exclusive=True)
+    num_slots = check_count("num_slots", num_slots)
+    if energy_budget is None:
+        cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
+        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
+    else:
+        check_number("energy_budget", energy_budget)
+    return Scenario(
+        workload=workload,
+        network=network,
+        release_rate=jnp.float32(release_rate),
+        deadline=jnp.asarray(deadline, jnp.float32),
+        penalty=jnp.float32(penalty),
+        cycles_per_mac=jnp.float32(cycles_per_mac),
+        slot_seconds=jnp.float32(slot_seconds),
+        energy_budget=jnp.float32(energy_budget),
+        num_slots=num_slots,
+        name="as_printed",
+    )
+
+
+#: The scenarios there are, by name.
+SCENARIOS: dict[str, Callable[..., Scenario]] = {"as_printed": as_printed}
+
+
+def sample_slot(key: PRNGKeyArray, scenario: Scenario) -> Slot:
+    """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog.
+
+    **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in cycles.
+    """
+    slots = sample_slots(key, scenario, 1)
+    return jax.tree.map(lambda leaf: leaf[0], slots)
+
+
+def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
+    """Draw `count` slots in one call, as `sample_slot` does; every array gets a leading axis [count].
+
+    The draws for server n do not depend on how many servers there are, so padding never changes them.
+    """
+    count = check_count("count", count)
+    blocks, servers = scenario.num_blocks, scenario.network.num_servers
+    low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
+    drawn = uniform(key, (servers, count, blocks))  # servers first: see above
+    rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
+    return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)))
+
+
+def check_slot(scenario: Scenario, slot: Slot) -> None:
+    """Raise `ValueError` where `slot` does not fit `scenario` or holds a negative, NaN or infinite value."""
+    check_shape("slot.device_rate", slot.device_rate, (scenario.num_blocks, scenario.num_nodes - 1))
+    check_shape("slot.backlog", slot.backlog, (scenario.num_nodes,))
+    check_number("slot.device_rate", slot.device_rate)
+    check_number("slot.backlog", slot.backlog)

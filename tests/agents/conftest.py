@@ -1,0 +1,22 @@
+"""Small problems for the agents' tests, and quick compilation: what takes time here is compiling, not running."""
+
+import jax
+import pytest
+
+import mecpart
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_compilation():
+    """Skip XLA's costly passes: compiling takes half the time, and the runs here are too short to need them."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def scenario():
+    """Three blocks, two servers and one that does not exist; ten slots, so that rounds of four leave a tail of two."""
+    network = mecpart.make_network([9e9, 0.0, 5e9])
+    return mecpart.as_printed(mecpart.workload("alexnet", blocks=3), network, num_slots=10)

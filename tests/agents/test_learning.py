@@ -1,0 +1,148 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mecpart
+from mecpart.agents.learning import (
+    Policy,
+    channel_key,
+    episode_rounds,
+    episode_slots,
+    evaluate_policy,
+    reward_scale,
+    run_episode,
+    sum_costs,
+    training_keys,
+)
+from mecpart.agents.networks import PartitionNetwork
+from mecpart.environment import observe
+
+
+@pytest.fixture(scope="module")
+def slots(scenario):
+    return episode_slots(jax.random.key(5), scenario, 3)
+
+
+class TestEpisodes:
+    def test_a_slot_more_than_the_episode_has(self, scenario, slots):
+        assert slots.device_rate.shape == (scenario.num_slots + 1, 3, 3)
+        assert not slots.backlog.any()
+
+    def test_every_episode_and_every_seed_has_its_own_channels(self, scenario, slots):
+        for key, episode in ((jax.random.key(5), 4), (jax.random.key(6), 3)):
+            other = episode_slots(key, scenario, episode)
+            assert not np.any(np.asarray(other.device_rate) == np.asarray(slots.device_rate))
+
+    @pytest.mark.parametrize("t_max", [1, 3, 4, 5, 10, 11, 32])
+    def test_rounds_are_the_episode_cut_up(self, scenario, slots, t_max):
+        """Each round ends with the first slot of the next; the last is filled up with the slot after the episode."""
+        start, rounds = episode_rounds(jax.random.key(5), scenario, 3, t_max)
+        rate, whole = np.asarray(rounds.device_rate), np.asarray(slots.device_rate)
+        assert rate.shape[:2] == (int(np.ceil(10 / t_max)), t_max + 1)
+        np.testing.assert_array_equal(rate[:, :-1].reshape(-1, 3, 3)[:10], whole[:10])
+        np.testing.assert_array_equal(rate[:-1, -1], rate[1:, 0])
+        np.testing.assert_array_equal(rate[-1, -1], whole[10])
+        np.testing.assert_array_equal(start.slot.device_rate, whole[0])
+        assert float(start.remaining_energy) == float(scenario.energy_budget)
+        assert int(start.time) == 0
+
+    def test_the_channels_of_a_run_do_not_depend_on_the_length_of_a_rollout(self, scenario):
+        key = channel_key(jax.random.key(1))
+        for t_max in (4, 7):
+            _, rounds = episode_rounds(key, scenario, 2, t_max)
+            rate = np.asarray(rounds.device_rate)[:, :-1].reshape(-1, 3, 3)[:10]
+            np.testing.assert_array_equal(rate, episode_slots(key, scenario, 2).device_rate[:10])
+
+    def test_the_three_keys_of_a_run_differ(self):
+        keys = jax.random.key_data(training_keys(jax.random.key(1)))
+        assert len(np.unique(keys, axis=0)) == 3
+        np.testing.assert_array_equal(jax.random.key_data(channel_key(jax.random.key(1))), keys[0])
+
+
+class TestCosts:
+    def test_sums_over_the_slots_that_are_run(self, scenario, slots):
+        """Against a loop over `evaluate_plan`; the share of late blocks counts all blocks of the episode."""
+        tight = mecpart.as_printed(scenario.workload, scenario.network, deadline=[0.1, 0.05, 0.2], num_slots=10)
+        plans = np.array([[0, 1, 1], [3, 3, 0], [1, 1, 3], [0, 0, 0]] * 3)[:10]
+        costs = [
+            mecpart.evaluate_plan(tight, jax.tree.map(lambda leaf, t=t: leaf[t], slots), plans[t]) for t in range(10)
+        ]
+        active = np.array([True] * 7 + [False] * 3)
+        batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *costs)
+        total = sum_costs(tight, batch, jnp.asarray(active))
+        for name in ("total_delay", "edge_delay", "local_delay", "energy", "reward"):
+            expected = sum(float(getattr(cost, name)) for cost in costs[:7])
+            np.testing.assert_allclose(getattr(total, name), expected, rtol=1e-5)
+        late = sum(
+            float(delay) > deadline
+            for cost in costs[:7]
+            for delay, deadline in zip(cost.block_delay, [0.1, 0.05, 0.2], strict=True)
+        )
+        assert 0 < late < 7 * 3
+        np.testing.assert_allclose(total.deadline_violation_rate, late / 30, rtol=1e-5)
+
+    def test_an_episode_of_a_fixed_policy_against_the_environment(self, scenario, slots):
+        """The sums are those of stepping through `PartitionEnv`'s dynamics on the same slots."""
+        plans = jax.random.choice(jax.random.key(0), jnp.array([0, 1, 3]), (10, 3))
+        cost = run_episode(jax.random.key(5), scenario, 3, lambda state, plan: plan, plans)
+        step = jax.jit(mecpart.evaluate_plan)
+        stepped = [step(scenario, jax.tree.map(lambda leaf, t=t: leaf[t], slots), plans[t]) for t in range(10)]
+        for name in ("total_delay", "edge_delay", "local_delay", "energy", "reward"):
+            expected = sum(float(getattr(slot, name)) for slot in stepped)
+            np.testing.assert_allclose(getattr(cost, name), expected, rtol=1e-5)
+
+    def test_rewards_are_scaled_by_an_all_local_slot(self, scenario):
+        """Then an all-local slot within its deadlines earns -1, whatever the release rate."""
+        for release_rate in (10.0, 60.0):
+            other = mecpart.as_printed(scenario.workload, scenario.network, release_rate, deadline=1e3, num_slots=10)
+            slot = mecpart.sample_slot(jax.random.key(0), other)
+            reward = mecpart.evaluate_plan(other, slot, np.zeros(3, int)).reward
+            np.testing.assert_allclose(float(reward * reward_scale(other)), -1, rtol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["branches", "sequential", "joint"])
+def policy(request, scenario):
+    network = PartitionNetwork(3, 4, (16,), request.param, "soft")
+    shapes = jax.eval_shape(network.initialise, jax.random.key(0), jnp.zeros(16))
+    draw = np.random.default_rng(3)
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(draw.normal(size=leaf.shape), jnp.float32), shapes)
+    return Policy(parameters, scenario.network.available, network)
+
+
+class TestPolicy:
+    def test_plan_for_one_observation_and_for_many(self, policy):
+        observations = jax.random.normal(jax.random.key(1), (30, 16))
+        many = jax.jit(jax.vmap(policy))(observations)
+        assert many.shape == (30, 3)
+        assert many.dtype == jnp.int32
+        one = jax.jit(lambda policy, observation: policy(observation))  # a policy is a pytree: an argument of `jit`
+        for observation, plan in zip(observations[:5], many[:5], strict=True):
+            np.testing.assert_array_equal(one(policy, observation), plan)
+        assert len(np.unique(many, axis=0)) > 1
+        assert 2 not in np.asarray(many)
+
+    def test_policies_can_be_stacked(self, policy):
+        """As training vectorised over seeds returns them."""
+        zeros = jax.tree.map(jnp.zeros_like, policy.parameters)
+        other = Policy(zeros, policy.available, policy.network)
+        both = jax.tree.map(lambda *leaves: jnp.stack(leaves), policy, other)
+        plans = jax.jit(jax.vmap(lambda policy, observation: policy(observation), (0, None)))(both, jnp.ones(16))
+        np.testing.assert_array_equal(plans[0], jax.jit(policy)(jnp.ones(16)))
+        np.testing.assert_array_equal(plans[1], [0, 0, 0])  # ties go to the lower node
+
+    def test_evaluation_follows_the_greedy_plans_slot_by_slot(self, policy, scenario, slots):
+        """With the energy that the plans before have left, as in a loop over the environment."""
+        cost = jax.jit(evaluate_policy)(jax.random.key(5), scenario, policy, 3)
+
+        @jax.jit
+        def step(energy, slot, time):
+            state = mecpart.EnvState(slot, energy, time)
+            return mecpart.evaluate_plan(scenario, slot, policy(observe(scenario, state)))
+
+        energy, total = scenario.energy_budget, 0.0
+        for t in range(10):
+            slot_cost = step(energy, jax.tree.map(lambda leaf, t=t: leaf[t], slots), t)
+            energy, total = energy - slot_cost.energy, total + float(slot_cost.total_delay)
+        np.testing.assert_allclose(cost.total_delay, total, rtol=1e-5)
+        np.testing.assert_allclose(cost.energy, scenario.energy_budget - energy, rtol=1e-5)

@@ -1,0 +1,394 @@
+from dataclasses import fields, replace
+
+import chex
+import equations
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
+from jax.experimental import checkify
+
+from mecpart.delay import PlanCost, evaluate_plan, plan_cost
+
+few = settings(derandomize=True, deadline=None, max_examples=50)
+PER_BLOCK = ("block_delay", "transmission_delay", "waiting_delay", "computation_delay")
+SCALARS = ("total_delay", "edge_delay", "local_delay", "energy", "reward")
+DELAYS = (*PER_BLOCK, "total_delay", "edge_delay", "local_delay")
+
+
+def node_plan(*nodes):
+    return np.array(nodes, np.int32)
+
+
+def assert_same_cost(found, expected, *, names=(*PER_BLOCK, *SCALARS), rtol=2e-5, factor=1.0):
+    """`found` is `factor` times `expected` (anything with the fields of `PlanCost`), up to rounding of the total."""
+    total = factor * np.asarray(expected.total_delay)
+    rounding = rtol * np.max(total, where=np.isfinite(total), initial=1)
+    for name in names:
+        wanted = factor * np.asarray(getattr(expected, name))
+        np.testing.assert_allclose(getattr(found, name), wanted, rtol=rtol, atol=rounding, err_msg=name)
+
+
+class TestByHand:
+    """Numbers of `round_problem`: work 16, 32, 64 cycles; data 32, 16, 8 bytes; speeds 8, 16, 32 cycles/s."""
+
+    def cost(self, *nodes, backlog=(0, 0, 0), **changes):
+        scenario, slot = round_problem(**changes)
+        return evaluate_plan(scenario, replace(slot, backlog=np.array(backlog, np.float32)), node_plan(*nodes))
+
+    def check(self, cost, *, transmission, computation, energy, local, waiting=(0, 0, 0)):
+        transmission, waiting, computation = (np.array(part) for part in (transmission, waiting, computation))
+        block = transmission + waiting + computation
+        np.testing.assert_array_equal(cost.transmission_delay, transmission)
+        np.testing.assert_array_equal(cost.waiting_delay, waiting)
+        np.testing.assert_array_equal(cost.computation_delay, computation)
+        np.testing.assert_array_equal(cost.block_delay, block)
+        assert cost.total_delay == block.sum()
+        assert cost.local_delay == local
+        assert cost.edge_delay == block.sum() - local
+        assert cost.energy == energy
+        assert cost.reward == -block.sum()  # no block is later than 100 s
+
+    def test_all_on_the_devices(self):  # Eqs. 3 and 4
+        seconds = [16 / 8, 32 / 8, 64 / 8]
+        joules = 0.25 * 4**2 * (16 + 32 + 64)
+        self.check(self.cost(0, 0, 0), transmission=[0, 0, 0], computation=seconds, energy=joules, local=14)
+
+    def test_all_on_one_server(self):  # Eqs. 5 (two devices of 1 byte/s each send the image), 6, 7, 8
+        seconds = [16 / 16, 32 / 16, 64 / 16]
+        self.check(
+            self.cost(1, 1, 1), transmission=[32 / (2 * 1), 0, 0], computation=seconds, energy=3 * 16, local=0
+        )
+
+    def test_from_server_to_server(self):  # Eq. 5 over the wire, at 16 bytes/s
+        self.check(
+            self.cost(1, 2, 1),
+            transmission=[32 / (2 * 1), 16 / 16, 8 / 16],
+            computation=[16 / 16, 32 / 32, 64 / 16],
+            energy=3 * (16 + 1 + 0.5),
+            local=0,
+        )
+
+    def test_the_uplink_of_a_later_block(self):  # the rate is that of the block that is sent, and of its server
+        self.check(
+            self.cost(0, 0, 2),
+            transmission=[0, 0, 8 / (2 * 8)],
+            computation=[16 / 8, 32 / 8, 64 / 32],
+            energy=4 * (16 + 32) + 3 * 0.5,
+            local=6,
+        )
+
+    def test_back_to_the_devices_is_free(self):  # Eq. 9 as it reads
+        self.check(
+            self.cost(1, 0, 2),
+            transmission=[32 / (2 * 1), 0, 8 / (2 * 8)],
+            computation=[16 / 16, 32 / 8, 64 / 32],
+            energy=4 * 32 + 3 * 16.5,
+            local=4,
+        )
+
+    def test_waiting_for_a_queue(self):
+        # Server 1 is busy until 20 s, server 2 until 30 s. Block 1 arrives at 16 s and runs from 20 to 21; block 2
+        # follows at once, to 23; block 3 is on server 2 at 23.5 and runs from 30 to 32.
+        cost = self.cost(1, 1, 2, backlog=(0, 20 * 16, 30 * 32))
+        self.check(
+            cost, transmission=[16, 0, 0.5], waiting=[4, 0, 6.5], computation=[1, 2, 2], energy=3 * 16.5, local=0
+        )
+        np.testing.assert_array_equal(np.cumsum(cost.block_delay), [21, 23, 32])
+
+    def test_waiting_on_the_devices(self):
+        # Busy until 5 s: block 1 waits for all of it, the next ones do not wait again.
+        cost = self.cost(0, 0, 0, backlog=(5 * 8, 0, 0))
+        self.check(cost, transmission=[0, 0, 0], waiting=[5, 0, 0], computation=[2, 4, 8], energy=4 * 112, local=14)
+
+    def test_a_queue_worked_off_before_the_block_arrives(self):
+        cost = self.cost(1, 1, 1, backlog=(1000, 16 * 16, 1000))
+        self.check(cost, transmission=[16, 0, 0], computation=[1, 2, 4], energy=48, local=0)
+
+    def test_reward(self):  # Eqs. 13 and 14; the blocks take 17, 2 and 4 s
+        assert self.cost(1, 1, 1, deadline=3).reward == -(23 + 0.5 * (14 + 0 + 1))
+        assert self.cost(1, 1, 1, deadline=[16, 0, 5]).reward == -(23 + 0.5 * (1 + 2 + 0))
+        assert self.cost(1, 1, 1, deadline=[16, 0, 5], penalty=4).reward == -(23 + 4 * (1 + 2 + 0))
+        assert self.cost(1, 1, 1, deadline=[17, 2, 4]).reward == -23  # in time to the second
+        assert self.cost(1, 1, 1, deadline=0, penalty=0).reward == -23
+
+    def test_reward_counts_waiting(self):  # block 1 takes 21 s with its queue
+        assert self.cost(1, 1, 1, deadline=20, backlog=(0, 20 * 16, 0)).reward == -(27 + 0.5 * 1)
+
+
+class TestAgainstTheEquations:
+    @few
+    @given(instances(), plans())
+    def test_any_plan(self, problem, plan):
+        assert_same_cost(evaluate_plan(*problem, plan), equations.cost_of(*problem, plan))
+
+    def test_all_plans_of_random_instances(self):
+        scenarios, slots = random_instances(0, 100, blocks=3, servers=2, backlog=True)
+        every = equations.all_plans(3, 3)
+        found = jax.jit(jax.vmap(jax.vmap(plan_cost, (None, None, 0)), (0, 0, None)))(scenarios, slots, every)
+        found = jax.tree.map(np.asarray, found)
+        infinite = 0
+        for i in range(100):
+            cost, ours = equations.cost_of(*instance((scenarios, slots), i), every), instance(found, i)
+            assert_same_cost(ours, cost, names=(*DELAYS, "reward"))
+            reachable = np.isfinite(cost.total_delay)
+            np.testing.assert_allclose(ours.energy[reachable], cost.energy[reachable], rtol=2e-5)
+            infinite += (~reachable).sum()
+        assert 100 < infinite < 2000, "some, not most, of the plans use a server or a link that does not exist"
+
+
+class TestProperties:
+    @few
+    @given(instances(), plans())
+    def test_total_is_local_and_edge(self, problem, plan):
+        scenario, slot = problem
+        cost = evaluate_plan(scenario, slot, plan)
+        assert cost.total_delay == cost.local_delay + cost.edge_delay
+        np.testing.assert_allclose(cost.total_delay, cost.block_delay.sum(), rtol=1e-5)
+        np.testing.assert_allclose(cost.local_delay, cost.computation_delay[plan == 0].sum(), rtol=1e-5)
+        parts = cost.transmission_delay + cost.waiting_delay + cost.computation_delay
+        np.testing.assert_allclose(cost.block_delay, parts, rtol=1e-6)
+        assert all((np.asarray(getattr(cost, name)) >= 0).all() for name in PER_BLOCK)
+        assert cost.local_delay >= 0
+        assert cost.edge_delay >= 0
+        assert -cost.reward >= cost.total_delay * (1 - 1e-6)
+
+    @few
+    @given(instances(backlog=False))
+    def test_nothing_on_the_edge_and_nothing_on_the_devices(self, problem):
+        assert evaluate_plan(*problem, node_plan(0, 0, 0, 0)).edge_delay == 0
+        assert evaluate_plan(*problem, node_plan(1, 3, 2, 2)).local_delay == 0
+
+    @few
+    @given(instances(backlog=False), plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
+    def test_without_queues_delay_and_energy_grow_with_the_release_rate(self, problem, plan, factor):
+        scenario, slot = problem
+        more = replace(scenario, release_rate=factor * scenario.release_rate)
+        cost, greater = evaluate_plan(scenario, slot, plan), evaluate_plan(more, slot, plan)
+        assert_same_cost(greater, cost, names=(*DELAYS, "energy"), factor=factor)
+        assert (np.asarray(cost.waiting_delay) == 0).all()
+
+    @few
+    @given(instances(), plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
+    def test_tasks_queues_and_deadlines_together_scale_all_times(self, problem, plan, factor):
+        scenario, slot = problem
+        factor = np.float32(factor)
+        more = replace(scenario, release_rate=factor * scenario.release_rate, deadline=factor * scenario.deadline)
+        greater = evaluate_plan(more, replace(slot, backlog=factor * slot.backlog), plan)
+        assert_same_cost(greater, evaluate_plan(scenario, slot, plan), factor=factor)
+
+    @few
+    @given(instances(), plans())
+    def test_everything_twice_as_fast_takes_half_as_long(self, problem, plan):
+        scenario, slot = problem
+        network = scenario.network
+        faster = replace(network, speed=2 * network.speed, wired_rate=2 * network.wired_rate)
+        fast = evaluate_plan(
+            replace(scenario, network=faster), replace(slot, device_rate=2 * slot.device_rate), plan
+        )
+        assert_same_cost(fast, evaluate_plan(scenario, slot, plan), names=DELAYS, factor=0.5)
+
+    @few
+    @given(instances(), plans())
+    def test_a_queue_never_helps(self, problem, plan):
+        scenario, slot = problem
+        empty = replace(slot, backlog=np.zeros_like(slot.backlog))
+        with_queue, without = evaluate_plan(scenario, slot, plan), evaluate_plan(scenario, empty, plan)
+        assert with_queue.total_delay >= without.total_delay * (1 - 1e-6)
+        assert with_queue.energy == without.energy
+
+    @few
+    @given(instances(), plans(), st.permutations([1, 2, 3]))
+    def test_renumbering_the_servers_changes_nothing(self, problem, plan, order):
+        renumbered = np.concatenate([[0], np.argsort(order) + 1]).astype(np.int32)[plan]
+        cost = evaluate_plan(*permuted(*problem, order), renumbered)
+        assert_same_cost(cost, evaluate_plan(*problem, plan), rtol=1e-6)
+
+    @few
+    @given(instances(), plans(), st.permutations([1, 2, 3]))
+    def test_exchanging_equal_servers_changes_nothing(self, problem, plan, order):
+        scenario, slot = problem
+        speed, rate, backlog = scenario.network.speed, slot.device_rate, slot.backlog
+        equal = replace(scenario, network=replace(scenario.network, speed=speed[[0, 1, 1, 1]]))
+        slot = replace(slot, device_rate=rate[:, [0, 0, 0]], backlog=backlog[[0, 1, 1, 1]])
+        exchanged = np.array([0, *order], np.int32)[plan]
+        assert_same_cost(evaluate_plan(equal, slot, exchanged), evaluate_plan(equal, slot, plan), rtol=1e-6)
+
+    @few
+    @given(instances(), plans())
+    def test_servers_that_do_not_exist_change_nothing(self, problem, plan):
+        assert_same_cost(evaluate_plan(*padded(*problem, 2), plan), evaluate_plan(*problem, plan), rtol=1e-6)
+
+
+class TestNodesThatDoNotExist:
+    @pytest.mark.parametrize("penalty", [0.0, 0.5])
+    @pytest.mark.parametrize("backlog", [0.0, 7.0])
+    def test_infinite_delay_and_never_nan(self, penalty, backlog):
+        scenario, slot = padded(*round_problem(penalty=penalty), 1)
+        slot = replace(slot, backlog=np.array([0, 0, 0, backlog], np.float32))
+        for nodes in [(3, 3, 3), (0, 3, 0), (1, 3, 3), (3, 0, 3), (0, 0, 3)]:
+            cost = evaluate_plan(scenario, slot, node_plan(*nodes))
+            assert (cost.total_delay, cost.edge_delay, cost.reward) == (np.inf, np.inf, -np.inf)
+            np.testing.assert_array_equal(np.isinf(cost.block_delay), np.array(nodes) == 3)
+            assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(cost))
+            assert cost.local_delay == sum(work / 8 for work, n in zip((16, 32, 64), nodes, strict=True) if n == 0)
+
+    def test_a_link_that_is_down(self):
+        scenario, slot = round_problem()
+        down = replace(slot, device_rate=slot.device_rate * [[0, 1], [1, 1], [1, 1]])
+        assert evaluate_plan(scenario, down, node_plan(1, 1, 1)).total_delay == np.inf
+        assert evaluate_plan(scenario, down, node_plan(2, 1, 1)).total_delay == 8 + 0.5 + 1 + 2 + 4
+        assert evaluate_plan(scenario, down, node_plan(0, 1, 1)).total_delay == 2 + 4 + 2 + 4
+
+
+class TestDerivatives:
+    # Plan (0, 1, 2): 2 s on the devices; 16 / (2 * 2) s up and 32 / 16 s on server 1; 8 / 16 s over, 64 / 32 s there.
+    PLAN = node_plan(0, 1, 2)
+
+    def derivatives(self, scenario, slot, plan=PLAN, field="total_delay"):
+        value = lambda *problem: getattr(evaluate_plan(*problem, plan), field)  # noqa: E731
+        return jax.jit(jax.grad(value, argnums=(0, 1)))(scenario, slot)
+
+    def test_of_the_delay(self):
+        scenario, slot = self.derivatives(*padded(*round_problem(), 1))  # beside a server that does not exist
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((scenario, slot)))
+        network, workload = scenario.network, scenario.workload
+        # -work / speed^2; work = 8 * macs; data = 4 * input_bytes
+        np.testing.assert_array_equal(network.speed, [-16 / 8**2, -32 / 16**2, -64 / 32**2, 0])
+        np.testing.assert_array_equal(workload.macs, [8 / 8, 8 / 16, 8 / 32])
+        np.testing.assert_array_equal(workload.input_bytes, [0, 4 / (2 * 2), 4 / 16])
+        assert network.wired_rate == -8 / 16**2
+        assert network.num_devices == -16 / (2**2 * 2)
+        used = np.zeros((3, 3))
+        used[1, 0] = -16 / (2 * 2**2)
+        np.testing.assert_array_equal(slot.device_rate, used)
+        assert scenario.release_rate == (2 + 4 + 2 + 0.5 + 2) / 4
+        assert scenario.cycles_per_mac == (2 + 2 + 2) / 2
+        assert (scenario.deadline, scenario.penalty) == (0, 0)
+
+    def test_of_the_energy(self):
+        scenario, _ = self.derivatives(*round_problem(), field="energy")
+        assert scenario.network.energy_coefficient == 4**2 * 16
+        assert scenario.network.device_frequency == 0.25 * 2 * 4 * 16
+        assert scenario.network.transmit_power == 4 + 0.5
+        assert scenario.workload.macs[0] == 4 * 8
+
+    def test_of_the_reward(self):  # the blocks take 2, 6 and 2.5 s
+        scenario, _ = self.derivatives(*round_problem(deadline=[1, 7, 2]), field="reward")
+        np.testing.assert_array_equal(scenario.deadline, [0.5, 0, 0.5])
+        assert scenario.penalty == -(1 + 0.5)
+        assert scenario.workload.macs[0] == -(1 + 0.5) * 8 / 8
+
+    def test_of_a_wait(self):  # only the queue matters until 20 s, and the transmission before it does not
+        problem, slot = round_problem()
+        scenario, slot = self.derivatives(
+            problem, replace(slot, backlog=np.array([0, 20 * 16, 0], np.float32)), node_plan(1, 1, 1)
+        )
+        np.testing.assert_array_equal(slot.backlog, [0, 1 / 16, 0])
+        np.testing.assert_array_equal(slot.device_rate, np.zeros((3, 2)))
+        np.testing.assert_array_equal(scenario.workload.macs, [8 / 16] * 3)
+
+    def test_stay_finite_on_a_server_that_does_not_exist(self):
+        problem = padded(*round_problem(), 1)
+        gradients = self.derivatives(*problem, plan=node_plan(3, 3, 0))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+class TestTransformations:
+    def test_shapes_and_dtypes(self):
+        cost = evaluate_plan(*round_problem(), node_plan(0, 1, 2))
+        assert {name: getattr(cost, name).shape for name in (*PER_BLOCK, *SCALARS)} == {
+            **dict.fromkeys(PER_BLOCK, (3,)),
+            **dict.fromkeys(SCALARS, ()),
+        }
+        assert {leaf.dtype for leaf in jax.tree.leaves(cost)} == {np.dtype(np.float32)}
+        assert {field.name for field in fields(PlanCost)} == {*PER_BLOCK, *SCALARS}
+
+    def test_traced_once_for_all_values(self):
+        @jax.jit
+        @chex.assert_max_traces(1)
+        def delay(scenario, slot, plan):
+            return evaluate_plan(scenario, slot, plan).total_delay
+
+        for rate, nodes, seconds in [(4, (0, 0, 0), 14), (8, (0, 0, 0), 28), (2, (1, 1, 1), 11.5)]:
+            assert delay(*round_problem(release_rate=rate), node_plan(*nodes)) == seconds
+
+    def test_vectorised_over_plans_slots_and_scenarios(self):
+        scenario, slot = round_problem()
+        many = jnp.array([[0, 0, 0], [1, 1, 1], [1, 2, 1]])
+        by_plan = jax.jit(jax.vmap(evaluate_plan, (None, None, 0)))(scenario, slot, many)
+        np.testing.assert_array_equal(by_plan.total_delay, [14, 23, 23.5])
+        rates = jax.jit(jax.vmap(lambda rate: evaluate_plan(replace(scenario, release_rate=rate), slot, many[2])))
+        np.testing.assert_array_equal(rates(jnp.array([4.0, 8.0])).energy, [52.5, 105])
+        scanned, _ = jax.lax.scan(lambda sum, plan: (sum + evaluate_plan(scenario, slot, plan).reward, None), 0.0, many)
+        assert scanned == -60.5
+
+    @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint32], ids=lambda d: d.__name__)
+    def test_any_integer_dtype(self, dtype):
+        assert evaluate_plan(*round_problem(), np.array([1, 2, 1], dtype)).total_delay == 23.5
+
+    def test_a_list(self):
+        assert evaluate_plan(*round_problem(), [1, 2, 1]).total_delay == 23.5
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("plan", "got"),
+        [
+            (np.array([0, 1, 3]), "node 3 for block 2"),
+            (np.array([0, -1, 2]), "node -1 for block 1"),
+            (np.array([2**32 - 1, 0, 0], np.uint32), "node 4294967295 for block 0"),
+            (np.array([0.0, 1.0, 2.0]), "dtype float64"),
+            (np.array([0, 1, np.nan], np.float32), "dtype float32"),
+            (np.array([True, False, True]), "dtype bool"),
+            (["a", "b", "c"], "dtype <U1"),
+            ([0, 1, 7], "node 7 for block 2"),
+        ],
+        ids=repr,
+    )
+    def test_refuses_nodes_that_do_not_exist(self, refused, plan, got):
+        with refused("plan", f"got {got}", "3 integers from 0 to 2"):
+            evaluate_plan(*round_problem(), plan)
+
+    @pytest.mark.parametrize(
+        ("plan", "got"),
+        [(np.zeros(2, int), "(2,)"), (np.zeros((1, 3), int), "(1, 3)"), (0, "()"), (None, "()"), ([], "(0,)")],
+        ids=repr,
+    )
+    def test_refuses_another_length(self, refused, plan, got):
+        with refused("plan", f"got {got}", "shape (3,)"):
+            evaluate_plan(*round_problem(), plan)
+
+    def test_refuses_a_slot_of_another_scenario(self, refused):
+        scenario, slot = round_problem()
+        with refused("slot.device_rate", "got (2, 2)", "(3, 2)"):
+            evaluate_plan(scenario, replace(slot, device_rate=slot.device_rate[1:]), node_plan(0, 0, 0))
+        with refused("slot.backlog", "got -1", "at least 0"):
+            evaluate_plan(scenario, replace(slot, backlog=np.array([0, 0, -1.0])), node_plan(0, 0, 0))
+        with refused("slot.device_rate", "got nan", "finite"):
+            evaluate_plan(scenario, replace(slot, device_rate=np.full((3, 2), np.nan)), node_plan(0, 0, 0))
+
+    def test_under_jit_shape_and_dtype_alone(self, refused):
+        problem = round_problem()
+        run = jax.jit(lambda plan: evaluate_plan(*problem, plan).total_delay)
+        with refused("plan", "got (2,)", "shape (3,)"):
+            run(np.zeros(2, np.int32))
+        with refused("plan", "got dtype float32", "integers"):
+            run(np.zeros(3, np.float32))
+        with refused("plan", "got dtype bool", "integers"):
+            run(np.zeros(3, bool))
+        run(node_plan(0, 9, -4))  # assumed to be valid
+
+    def test_checkified_under_jit(self):
+        problem = round_problem()
+        run = jax.jit(checkify.checkify(lambda plan: evaluate_plan(*problem, plan, check=True).total_delay))
+        error, delay = run(node_plan(1, 2, 1))
+        error.throw()
+        assert delay == 23.5
+        for plan in (node_plan(0, 3, 0), node_plan(0, 0, -1)):
+            error, _ = run(plan)
+            with pytest.raises(checkify.JaxRuntimeError, match=r"plan must be 3 integers from 0 to 2; got "):
+                error.throw()

@@ -1,0 +1,251 @@
+"""Experiments: pairing, columns, bookkeeping, processes, bad input."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from mecpart.experiments import COLUMNS, EXPERIMENTS, METHODS, PROFILES, Experiment, Setting, run_experiment
+from mecpart.optimum import optimal_plan
+from mecpart.policies import POLICIES
+from mecpart.scenario import sample_slots
+
+FIXED = tuple(POLICIES)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """A sweep of one's own, added as one entry of data."""
+    mine = Experiment("mine", "Delay against N", "num_servers", "servers", xs=(2, 4), fixed=Setting(num_blocks=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", mine)
+        yield run_experiment("mine", "smoke", seeds=2, methods=FIXED, processes=1)
+
+
+@pytest.fixture(scope="module")
+def converging():
+    return run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI", "Local only", "Optimal"), processes=1)
+
+
+class TestResults:
+    def test_columns_and_rows(self, swept):
+        assert tuple(swept.columns) == COLUMNS
+        assert len(swept) == len(FIXED) * 2 * 2
+        assert set(swept.figure) == {"mine"}
+        assert set(swept.scenario) == {"as_printed"}
+        assert set(swept.x_name) == {"num_servers"}
+        assert not swept.isna().any(axis=None)
+
+    def test_total_is_edge_and_local(self, swept):
+        np.testing.assert_allclose(swept.total_delay_s, swept.edge_delay_s + swept.local_delay_s, rtol=1e-5)
+
+    def test_gap_to_the_optimum(self, swept):
+        assert (swept.gap_percent > -1e-3).all()
+        np.testing.assert_allclose(swept[swept.method == "Optimal"].gap_percent, 0, atol=1e-3)
+        expected = 100 * (swept.total_delay_s - swept.optimal_total_delay_s) / swept.optimal_total_delay_s
+        np.testing.assert_allclose(swept.gap_percent, expected, atol=1e-3)
+
+    def test_what_runs_nothing_on_a_server_has_no_edge_delay(self, swept):
+        local = swept[swept.method == "Local only"]
+        assert (local.edge_delay_s == 0).all()
+        # 600 slots x 60 tasks x 313.725952 M multiply-accumulates x 4 cycles on 10 devices of 0.8 GHz.
+        np.testing.assert_allclose(local.total_delay_s, 600 * 60 * 313_725_952 * 4 / 8e9, rtol=1e-5)
+
+    def test_methods_do_not_disturb_each_other(self, swept):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(EXPERIMENTS, "mine", Experiment("mine", "", "num_servers", "", (4,), Setting(num_blocks=4)))
+            alone = run_experiment("mine", "smoke", seeds=1, methods=("RPDI",), processes=1)
+        same = swept.query("method == 'RPDI' and x == 4 and seed == 0")
+        # Other methods, seeds and settings beside it, and the padding to N = 4, change nothing.
+        np.testing.assert_allclose(alone.total_delay_s, same.total_delay_s, rtol=1e-6)
+
+    def test_convergence_shows_every_episode(self, converging):
+        assert sorted(converging.x.unique()) == list(range(1, 9))
+        assert set(converging.x_name) == {"episode"}
+        assert (converging.env_steps == 0).all()
+        random = converging[converging.method == "RPDI"]
+        assert random.total_delay_s.nunique() == len(random)
+
+    def test_a_convergence_window_is_a_mean_over_episodes(self, converging, monkeypatch):
+        monkeypatch.setattr("mecpart.experiments.WINDOWS", 2)
+        coarse = run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI",), processes=1)
+        assert list(coarse.x) == [4, 4, 8, 8]
+        fine = converging.query("method == 'RPDI' and seed == 1 and x > 4").reward.mean()
+        np.testing.assert_allclose(coarse.query("seed == 1 and x == 8").reward, fine, rtol=1e-5)
+
+
+def test_a_learner_counts_its_steps_and_stays_above_the_optimum():
+    learned = run_experiment("fig6", "smoke", seeds=1, episodes=8, methods=("Distributed DQN",), processes=1)
+    assert list(learned.env_steps) == [600 * episode for episode in range(1, 9)]
+    assert (learned.gap_percent > 0).all()
+
+
+#: A sweep of one's own, in a plain script without a main guard; its arguments: how many processes, and where to write.
+SCRIPT = """
+import sys
+import mecpart
+from mecpart import EXPERIMENTS, Experiment, Setting
+
+small = Setting(network="alexnet", num_blocks=3, num_servers=4, device_rate_range=(5e6, 10e6))
+methods = ("Greedy", "Distributed DQN")
+EXPERIMENTS["own"] = Experiment("own", "Delay against the deadline", "deadline", "tau (s)", (0.1, 5.0), small, methods)
+results = mecpart.run_experiment("own", "smoke", processes=int(sys.argv[1]))
+results.to_csv(sys.argv[2], index=False, float_format="%.17g")
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The results of the script with one process and with two."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "script.py").write_text(SCRIPT)
+    frames = []
+    for processes in "12":
+        done = subprocess.run(
+            [sys.executable, "script.py", processes, "out.csv"],
+            cwd=folder,
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # compiles in half the time
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        frames.append(pd.read_csv(folder / "out.csv"))
+    return frames
+
+
+class TestOwnExperiment:
+    def test_two_processes_give_what_one_gives_without_a_main_guard(self, own):
+        """Learners too, although two processes cut the lanes into other calls."""
+        pd.testing.assert_frame_equal(*own, rtol=1e-5)
+
+    def test_rows_in_the_order_of_the_methods_then_x_then_seed(self, own):
+        names = [method for method in METHODS if method in ("Greedy", "Distributed DQN")]
+        expected = [(name, x, seed) for name in names for x in (0.1, 5.0) for seed in (0, 1)]
+        assert list(own[0][["method", "x", "seed"]].itertuples(index=False, name=None)) == expected
+
+    def test_steps_that_a_learner_was_trained_on(self, own):
+        steps = own[0].groupby("method").env_steps.unique()
+        assert steps.map(list).to_dict() == {"Distributed DQN": [8 * 600], "Greedy": [0]}
+
+    def test_every_x_sees_the_same_networks_and_channels(self, own):
+        """A deadline changes rewards and violations, not the delays of plans that do not look at it."""
+        fixed = own[0][own[0].method == "Greedy"]
+        tight, loose = (fixed[fixed.x == x].reset_index(drop=True) for x in (0.1, 5.0))
+        for column in ("total_delay_s", "edge_delay_s", "energy_j", "optimal_total_delay_s"):
+            np.testing.assert_allclose(tight[column], loose[column], rtol=1e-6)
+        assert (tight.reward < loose.reward).all()
+        assert (tight.deadline_violation_rate > 0.1).all()
+        assert (loose.deadline_violation_rate == 0).all()
+        np.testing.assert_allclose(loose.reward, -loose.total_delay_s, rtol=1e-5)
+
+    def test_every_method_of_a_seed_is_compared_with_the_same_optimum(self, own):
+        frame = own[0]
+        assert frame.groupby(["x", "seed"]).optimal_total_delay_s.nunique().eq(1).all()
+        assert frame.groupby(["x", "method"]).optimal_total_delay_s.nunique().eq(2).all()  # seeds differ
+        assert (frame.gap_percent > -1e-3).all()
+        np.testing.assert_allclose(frame.total_delay_s, frame.edge_delay_s + frame.local_delay_s, rtol=1e-5)
+
+
+class TestSetting:
+    def test_servers_that_do_not_exist_change_nothing(self):
+        setting = Setting(num_blocks=3, network="nin", num_servers=2)
+        plain, padded = (setting.build("as_printed", seed=3, pad_to=size) for size in (2, 5))
+        np.testing.assert_array_equal(padded.network.speed, [*plain.network.speed, 0, 0, 0])
+        slots, padded_slots = (sample_slots(jax.random.key(0), scenario, 20) for scenario in (plain, padded))
+        np.testing.assert_array_equal(padded_slots.device_rate[:, :, :2], slots.device_rate)
+        best, padded_best = (
+            jax.vmap(optimal_plan, (None, 0))(*case) for case in ((plain, slots), (padded, padded_slots))
+        )
+        np.testing.assert_array_equal(padded_best.plan, best.plan)
+        np.testing.assert_allclose(padded_best.total_delay, best.total_delay, rtol=1e-6)
+
+    def test_a_seed_is_a_network_and_more_servers_are_added_to_it(self):
+        speeds = {
+            (seed, servers): np.asarray(Setting(num_servers=servers).build("as_printed", seed, 4).network.speed)
+            for seed in (0, 1)
+            for servers in (2, 3)
+        }
+        np.testing.assert_array_equal(speeds[0, 2][:3], speeds[0, 3][:3])
+        assert not np.any(speeds[0, 3][1:4] == speeds[1, 3][1:4])
+
+    def test_every_field_reaches_the_scenario(self):
+        setting = Setting("alexnet", 4, 3, release_rate=17.0, deadline=2.5, device_rate_range=(1e6, 1.5e6))
+        scenario = setting.build("as_printed", 0, 3)
+        assert (scenario.workload.name, scenario.num_blocks, scenario.num_nodes) == ("alexnet", 4, 4)
+        assert (float(scenario.release_rate), float(scenario.deadline), scenario.num_slots) == (17.0, 2.5, 600)
+        np.testing.assert_array_equal(scenario.network.device_rate_range, [1e6, 1.5e6])
+
+
+def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episode():
+    long = run_experiment("fig6", "smoke", seeds=1, episodes=151, methods=("Local only",), processes=1)
+    assert list(long.x) == list(range(2, 152))  # a window of two episodes, then 149 of one
+    np.testing.assert_allclose(long.total_delay_s, long.total_delay_s[0], rtol=1e-5)
+
+
+def test_the_number_of_processes_from_the_environment(monkeypatch, converging):
+    monkeypatch.setenv("MECPART_PROCESSES", "1")
+    monkeypatch.setattr("mecpart.experiments._pool", lambda *_: pytest.fail("more than one process"))
+    again = run_experiment("fig6", "smoke", methods=("RPDI",))
+    pd.testing.assert_frame_equal(again, converging[converging.method == "RPDI"].reset_index(drop=True))
+
+
+class TestBadInput:
+    @pytest.fixture(autouse=True)
+    def nothing_runs(self, monkeypatch):
+        monkeypatch.setattr("mecpart.experiments._run", lambda *_: pytest.fail("something ran"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            ({"name": "fig99"}, ["name", "fig99", *EXPERIMENTS]),
+            ({"profile": "slow"}, ["profile", "slow", *PROFILES]),
+            ({"scenario": "rainy"}, ["scenario", "rainy", "as_printed"]),
+            ({"methods": ("SAC",)}, ["methods", "SAC", *METHODS]),
+            ({"seeds": 0}, ["seeds", "0", "at least 1"]),
+            ({"episodes": 2.5}, ["episodes", "2.5", "whole number"]),
+            ({"episodes": 9}, ["episodes", "9", "multiple of workers"]),
+            ({"processes": -1}, ["processes", "-1", "at least 1"]),
+            ({"seeds": True}, ["seeds", "True", "whole number"]),
+            ({"methods": "RPDI"}, ["methods", "'R'", *METHODS]),
+            ({"methods": ()}, ["methods", "()", *METHODS]),
+        ],
+    )
+    def test_named(self, arguments, named):
+        with pytest.raises(ValueError, match="must be") as error:
+            run_experiment(**{"name": "fig8", "profile": "smoke", **arguments})
+        assert all(str(text) in str(error.value) for text in named)
+
+    def test_processes_from_the_environment(self, monkeypatch):
+        monkeypatch.setenv("MECPART_PROCESSES", "many")
+        with pytest.raises(ValueError, match="MECPART_PROCESSES must be a whole number of at least 1; got 'many'"):
+            run_experiment("fig8", "smoke")
+
+    def test_an_experiment_that_sweeps_nothing_there_is(self):
+        with pytest.raises(ValueError, match="x_name must be one of 'episode', 'network'"):
+            Experiment("bad", "", "colour", "")
+
+    @pytest.mark.parametrize(
+        ("experiment", "named"),
+        [
+            (Experiment("bad", "", "num_servers", "", xs=()), ["xs", "()"]),
+            (Experiment("bad", "", "deadline", "", xs=(1.0, 3.0, 1.0)), ["xs", "1.0"]),
+            (Experiment("bad", "", "num_servers", "", xs=(2, 0)), ["num_servers", "0"]),
+            (Experiment("bad", "", "num_blocks", "", xs=(6, 1000)), ["blocks", "1000"]),
+            (Experiment("bad", "", "network", "", xs=("vgg16", "lenet")), ["lenet", "resnet32"]),
+            (Experiment("bad", "", "num_servers", "", xs=(2, 3), fixed=Setting(deadline=-1.0)), ["deadline", "-1"]),
+            (Experiment("bad", "", "episode", "", fixed=Setting(release_rate=np.nan)), ["release_rate", "nan"]),
+        ],
+        ids=lambda value: value[0] if isinstance(value, list) else "",
+    )
+    def test_an_experiment_of_bad_values(self, experiment, named, monkeypatch):
+        """Found before the first training, not when its turn comes."""
+        monkeypatch.setitem(EXPERIMENTS, "bad", experiment)
+        with pytest.raises(ValueError, match="must") as error:
+            run_experiment("bad", "smoke", processes=1)
+        assert all(text in str(error.value) for text in named)

@@ -1,0 +1,80 @@
+"""The ways onto a machine: the lock, the wheel, and what make says when Python will not do."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def normal(requirement):
+    """The name in a requirement, as package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_lock_pins_every_dependency_by_hash_and_names_no_index():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert "--index" not in lock
+    entries = lock.replace("\\\n", " ").splitlines()
+    assert all(re.match(r"[\w.-]+==[\w.!+]+ .*--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    optional = project["project"]["optional-dependencies"]
+    wanted = [*project["project"]["dependencies"], *optional["test"], *optional["dev"]]
+    wanted += project["build-system"]["requires"]
+    missing = {normal(name) for name in wanted} - {normal(entry) for entry in entries} - {"mecpart"}
+    assert not missing
+
+
+def test_wheel_brings_notebooks_and_published_values(tmp_path):
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run([*pip, *build], check=True, timeout=120)
+    shutil.unpack_archive(next(tmp_path.glob("*.whl")), tmp_path / "site", "zip")
+    # The module is read by itself, so the package around it need not be imported.
+    program = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("locations", {str(tmp_path / "site/mecpart/locations.py")!r})
+locations = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(locations)
+print(locations.notebooks_folder(), locations.data_folder(), locations.default_output(), sep=chr(10))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    notebooks, data, output = map(Path, told)
+    assert notebooks.is_relative_to(tmp_path)
+    for folder, original in ((notebooks, "notebooks"), (data / "published", "data/published")):
+        for file in (ROOT / original).iterdir():
+            assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
+    assert output == tmp_path
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ('case "$1" in -V) echo Python 3.9.2;; *) exit 1;; esac', r"needs Python 3\.11 or newer.* 3\.9\.2"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', r"has no venv or ensurepip"),
+        (None, r"was not found; install Python 3\.11 or newer"),
+    ],
+)
+def test_make_says_what_is_wrong_with_python(tmp_path, python, message):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "requirements.lock").touch()
+    fake = tmp_path / "fake-python"
+    if python is not None:
+        fake.write_text(f"#!/bin/sh\n{python}\n")
+        fake.chmod(0o755)
+    made = subprocess.run(
+        ["make", "-C", str(tmp_path), "setup", f"PYTHON={fake}"], capture_output=True, text=True, timeout=30
+    )
+    assert made.returncode == 2
+    assert re.search(message, made.stderr)
+    assert not (tmp_path / ".venv").exists()

@@ -1,0 +1,94 @@
+"""The notebooks themselves: committed clean, and run in the smoke profile by the driver and by hand."""
+
+import ast
+import os
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+
+import nbformat
+import pandas as pd
+import pytest
+
+from mecpart.locations import notebooks_folder
+from mecpart.reproduce import find_notebooks, reproduce
+
+PATHS = sorted(notebooks_folder().glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+@each_notebook
+def test_committed_without_outputs(path):
+    command = [sys.executable, "-m", "nbstripout", "--verify", str(path)]
+    stripped = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert stripped.returncode == 0, stripped.stdout + stripped.stderr
+
+
+@each_notebook
+def test_first_code_cell_holds_the_parameters(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.mecpart.title
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert cell.metadata.tags == ["parameters"]
+    values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
+    assert values == {"profile": "quick", "scenario": "as_printed", "output": "."}
+    assert all("#" in line for line in cell.source.splitlines() if "=" in line)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """One compilation cache for both ways of running, so that the second does not compile again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def by_driver(tmp_path_factory, compiled):
+    output = tmp_path_factory.mktemp("driver")
+    return reproduce("smoke", "as_printed", output=output), output
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory, compiled):
+    output = tmp_path_factory.mktemp("hand")
+    needs = {name: notebook.needs for name, notebook in find_notebooks().items()}
+    told = {}
+    for name in TopologicalSorter(needs).static_order():
+        parameters = {"profile": "smoke", "scenario": "as_printed", "output": str(output)}
+        given = [word for pair in parameters.items() for word in ("-p", *pair)]
+        paths = [str(notebooks_folder() / f"{name}.ipynb"), str(output / f"{name}.ipynb")]
+        command = [sys.executable, "-m", "papermill", *paths, "--no-progress-bar", *given]
+        told[name] = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ)
+    return told, output
+
+
+def test_every_notebook_runs_through_the_driver(by_driver):
+    summary, output = by_driver
+    assert {outcome.run.notebook.path for outcome in summary.outcomes} == set(PATHS)
+    assert summary.finished, str(summary)
+    for path in PATHS:
+        executed = output / "build" / "notebooks" / "smoke" / "as_printed" / path.name
+        cells = nbformat.read(executed, as_version=4).cells
+        assert any(cell.get("outputs") for cell in cells), f"{path.name} shows nothing"
+
+
+@each_notebook
+def test_papermill_by_hand_works(by_hand, path):
+    told, _ = by_hand
+    assert told[path.stem].returncode == 0, told[path.stem].stderr
+
+
+def test_driver_and_hand_give_the_same_results(by_driver, by_hand):
+    tables = {
+        output: {file.relative_to(output).as_posix(): file for file in (output / "data").rglob("*.csv")}
+        for output in (by_driver[1], by_hand[1])
+    }
+    driver, hand = tables.values()
+    assert driver
+    assert set(driver) == set(hand)
+    for name, file in driver.items():
+        pd.testing.assert_frame_equal(pd.read_csv(file), pd.read_csv(hand[name]), rtol=1e-4, obj=name)

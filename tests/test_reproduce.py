@@ -1,0 +1,482 @@
+"""The driver on toy notebooks: order, failure, resuming, interruption, locking, the right interpreter."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+
+from mecpart import reproduce as driver
+from mecpart.reproduce import find_notebooks, reproduce
+
+PARAMETERS = """
+profile = "quick"  # the profile
+scenario = "as_printed"  # the scenario
+output = "."  # the folder
+"""
+WRITE = """
+from pathlib import Path
+def write(name, text):
+    file = Path(output, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(str(text))
+"""
+
+
+def notebook(folder, name, *cells, parameters=PARAMETERS, needs=(), inputs=None, kernel="python3"):
+    """Write a notebook into `folder`: a parameters cell, a cell that defines `write`, and the given cells."""
+    built = nbformat.v4.new_notebook()
+    built.cells = [nbformat.v4.new_code_cell(source) for source in (parameters, WRITE, *cells)]
+    built.cells[0].metadata.tags = ["parameters"]
+    built.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+    built.metadata.mecpart = {"title": f"The {name}", "needs": list(needs)}
+    if inputs is not None:
+        built.metadata.mecpart["inputs"] = inputs
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(built, folder / f"{name}.ipynb")
+
+
+def run(folder, output, **options):
+    """Run a batch in the smoke profile; its outcomes by notebook name."""
+    summary = reproduce("smoke", "as_printed", notebooks=folder, output=output, **options)
+    return {outcome.run.notebook.name: outcome for outcome in summary.outcomes}
+
+
+def statuses(outcomes):
+    return {name: outcome.status for name, outcome in outcomes.items()}
+
+
+def result(output, name):
+    return output / "data" / "results" / "smoke" / "as_printed" / f"{name}.csv"
+
+
+def beside(output, name):
+    return output / "build" / "notebooks" / "smoke" / "as_printed" / name
+
+
+RESULT = "f'data/results/{profile}/{scenario}/%s.csv'"
+
+
+# A batch in which everything that can go wrong does, two notebooks at a time -------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MECPART_PROCESSES", raising=False)
+        yield mixed_batch(tmp_path_factory)
+
+
+def mixed_batch(tmp_path_factory):
+    folder, output = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("output {braces}")
+    # "a10" would come before "a9" in plain alphabetical order, and "reader" must wait for both.
+    notebook(
+        folder,
+        "a10",
+        "import os\nprocesses = os.environ['MECPART_PROCESSES']",
+        f"write({RESULT % 'a10'}, f'{{processes}} processes on {{len(os.sched_getaffinity(0))}}')",
+    )
+    drawn = "write('figures/smoke/a9.svg', '<svg/>')"
+    notebook(folder, "a9", f"write({RESULT % 'a9'}, sum(range(5)))", drawn)
+    notebook(
+        folder,
+        "reader",
+        f"total = int(Path(output, {RESULT % 'a9'}).read_text()) + 1",
+        f"write({RESULT % 'reader'}, total)",
+        needs=["a9", "a10"],
+    )
+    notebook(folder, "bad", f"write({RESULT % 'bad'}, 'half')", "1 / 0", f"write({RESULT % 'bad'}, 'whole')")
+    notebook(folder, "orphan", f"write({RESULT % 'orphan'}, 1)", needs=["bad"])
+    notebook(folder, "grandchild", f"write({RESULT % 'grandchild'}, 1)", needs=["orphan"])
+    notebook(folder, "dead", f"write({RESULT % 'dead'}, 1)", "import os\nos._exit(0)")
+    notebook(folder, "quits", f"write({RESULT % 'quits'}, 1)", "import sys\nsys.exit()", "print('never')")
+    notebook(folder, "stray", "write('README.md', 'gone')")
+    notebook(folder, "meddles", f"write({RESULT % 'a9'}, 'forged')", needs=["a9"])
+    summary = reproduce("smoke", "as_printed", jobs=2, notebooks=folder, output=output)
+    return summary, {outcome.run.notebook.name: outcome for outcome in summary.outcomes}, output
+
+
+def test_others_go_on_when_notebooks_fail(mixed):
+    summary, outcomes, output = mixed
+    assert not summary.finished
+    assert [name for name, outcome in outcomes.items() if outcome.finished] == ["a9", "a10", "reader"]
+    assert result(output, "a9").read_text() == "10"
+    assert result(output, "reader").read_text() == "11"
+    assert (output / "figures" / "smoke" / "a9.svg").read_text() == "<svg/>"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        # Papermill's own cell with the values stands between the first two.
+        ("bad", "failed", "cell 5: ZeroDivisionError: division by zero"),
+        ("dead", "failed", "cell 5: the kernel died"),
+        ("quits", "failed", "cell 5: left the notebook before its end"),
+        ("stray", "failed", "writes README.md; results go below data/results/ and figures/"),
+        ("orphan", "not run", "needs bad, which did not finish"),
+        ("grandchild", "not run", "needs orphan, which did not finish"),
+    ],
+)
+def test_a_failure_is_named_and_leaves_nothing_that_looks_complete(mixed, name, status, reason):
+    summary, outcomes, output = mixed
+    assert (outcomes[name].status, outcomes[name].reason) == (status, reason)
+    told = next(line for line in str(summary).splitlines() if f"{name} (as_printed)" in line)
+    assert status in told
+    assert reason in told
+    assert not list(output.rglob(f"{name}.csv"))
+    assert not beside(output, f"{name}.ipynb").exists()
+    assert not beside(output, f"{name}.record.json").exists()
+    assert beside(output, f"{name}.failed.ipynb").exists() == (status == "failed")
+    assert not (output / "README.md").exists()
+
+
+def test_a_notebook_cannot_change_what_it_reads(mixed):
+    _, outcomes, output = mixed
+    assert outcomes["meddles"].status == "failed"
+    assert "data/results/smoke/as_printed/a9.csv" in outcomes["meddles"].reason
+    assert result(output, "a9").read_text() == "10"
+
+
+def test_executed_notebook_shows_its_parameters_and_no_private_folder(mixed):
+    _, _, output = mixed
+    executed = nbformat.read(beside(output, "reader.ipynb"), as_version=4)
+    injected = next(cell for cell in executed.cells if "injected-parameters" in cell.metadata.tags)
+    shown = ['profile = "smoke"', 'scenario = "as_printed"', 'output = "."']
+    assert injected.source.splitlines()[1:] == shown
+    assert executed.metadata.kernelspec.name == "python3"
+    assert "staging" not in beside(output, "reader.ipynb").read_text()
+
+
+def test_record_names_what_went_in_and_came_out(mixed):
+    _, _, output = mixed
+    record = json.loads(beside(output, "reader.record.json").read_text())
+    assert record["identity"]["parameters"] == {"profile": "smoke", "scenario": "as_printed", "output": "."}
+    assert {"python", "jax", "numpy"} <= set(record["identity"]["versions"])
+    assert {"data/published/curves.csv", "data/results/smoke/as_printed/a9.csv"} <= set(
+        record["identity"]["inputs"]
+    )
+    written = result(output, "reader").relative_to(output).as_posix()
+    command = ["sha256sum", output / written]
+    hashed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    assert record["outputs"][written] == hashed
+    assert record["device"]["cores"] >= 1
+
+
+def test_batch_leaves_no_private_folders_and_keeps_times_apart(mixed):
+    _, _, output = mixed
+    assert not (output / "build" / "staging").exists()
+    with (output / "build" / "timings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["notebook"] for row in rows] == ["a10", "a9", "reader"]
+    assert all(0 < float(row["seconds"]) < 60 for row in rows)
+
+
+def test_kernels_share_the_cores(mixed):
+    _, _, output = mixed
+    told = result(output, "a10").read_text()
+    half, rest = divmod(len(os.sched_getaffinity(0)), 2)
+    if half == 0:
+        assert told == "1 processes on 1"
+    else:
+        assert told in {f"{share} processes on {share}" for share in (half, half + rest)}
+
+
+# Resuming: what is repeated and what is kept ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def first_batch(tmp_path_factory):
+    root = tmp_path_factory.mktemp("finished")
+    notebook(root / "notebooks", "writer", f"write({RESULT % 'writer'}, 7)")
+    notebook(
+        root / "notebooks",
+        "reader",
+        f"write({RESULT % 'reader'}, int(Path(output, {RESULT % 'writer'}).read_text()) * 2)",
+        needs=["writer"],
+    )
+    assert statuses(run(root / "notebooks", root / "output")) == {"writer": "done", "reader": "done"}
+    return root
+
+
+@pytest.fixture
+def finished(first_batch, tmp_path):
+    """A copy of a finished batch; its notebooks and its output."""
+    shutil.copytree(first_batch, tmp_path / "batch")
+    return tmp_path / "batch" / "notebooks", tmp_path / "batch" / "output"
+
+
+def test_a_finished_batch_is_kept(finished):
+    folder, output = finished
+    before = result(output, "reader").stat().st_mtime_ns
+    assert statuses(run(folder, output)) == {"writer": "kept", "reader": "kept"}
+    assert result(output, "reader").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["deleted", "altered", "unrecorded", "garbled record"])
+def test_damaged_results_are_made_again(finished, damage):
+    folder, output = finished
+    record = beside(output, "reader.record.json")
+    match damage:
+        case "deleted":
+            result(output, "reader").unlink()
+        case "altered":
+            result(output, "reader").write_text("15")
+        case "unrecorded":
+            record.unlink()
+        case "garbled record":
+            record.write_text(record.read_text()[:100])
+    assert statuses(run(folder, output)) == {"writer": "kept", "reader": "done"}
+    assert result(output, "reader").read_text() == "14"
+
+
+def test_a_changed_notebook_and_those_that_read_its_results_are_repeated(finished):
+    folder, output = finished
+    notebook(folder, "writer", f"write({RESULT % 'writer'}, 8)")
+    assert statuses(run(folder, output)) == {"writer": "done", "reader": "done"}
+    assert result(output, "reader").read_text() == "16"
+
+
+def test_a_repeat_that_gives_the_same_data_makes_nothing_else_stale(finished):
+    folder, output = finished
+    notebook(folder, "writer", f"write({RESULT % 'writer'}, 3 + 4)")
+    assert statuses(run(folder, output)) == {"writer": "done", "reader": "kept"}
+
+
+def test_another_profile_is_another_run(finished):
+    folder, output = finished
+    summary = reproduce("quick", "both", ["writer"], notebooks=folder, output=output)
+    assert all(outcome.status == "done" for outcome in summary.outcomes)
+    assert statuses(run(folder, output)) == {"writer": "kept", "reader": "kept"}
+
+
+def test_a_changed_package_makes_results_stale(finished, monkeypatch):
+    folder, output = finished
+    monkeypatch.setattr(driver, "package_hash", lambda: "another package")
+    assert statuses(run(folder, output)) == {"writer": "done", "reader": "done"}
+
+
+def test_changed_input_data_make_only_their_readers_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "data_folder", lambda: tmp_path / "data")
+    (tmp_path / "data" / "published").mkdir(parents=True)
+    (tmp_path / "data" / "published" / "curves.csv").write_text("1")
+    folder, output = tmp_path / "notebooks", tmp_path / "output"
+    notebook(folder, "blind", f"write({RESULT % 'blind'}, 1)", inputs=[])
+    notebook(folder, "sees", f"write({RESULT % 'sees'}, 1)")
+    run(folder, output)
+    (tmp_path / "data" / "published" / "curves.csv").write_text("2")
+    assert statuses(run(folder, output)) == {"blind": "kept", "sees": "done"}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_repeat_that_fails_takes_the_stale_results_away(finished, recorded):
+    folder, output = finished
+    notebook(folder, "writer", "raise KeyError('lost')")
+    if not recorded:
+        shutil.rmtree(output / "build")
+    outcomes = run(folder, output)
+    assert statuses(outcomes) == {"writer": "failed", "reader": "not run"}
+    assert outcomes["writer"].reason == "cell 4: KeyError: 'lost'"
+    assert not list((output / "data").rglob("*.csv"))
+    notebook(folder, "writer", f"write({RESULT % 'writer'}, 7)")
+    assert statuses(run(folder, output)) == {"writer": "done", "reader": "done"}
+    assert not list(output.rglob("*.failed.ipynb"))
+
+
+def test_only_brings_what_it_needs(finished, tmp_path):
+    folder, _ = finished
+    notebook(folder, "unrelated", "1 / 0")
+    assert statuses(run(folder, tmp_path / "new", only=["reader"])) == {"writer": "done", "reader": "done"}
+
+
+def test_two_notebooks_cannot_write_one_file(finished):
+    folder, output = finished
+    notebook(folder, "thief", f"write({RESULT % 'writer'}, 'mine')")
+    outcomes = run(folder, output)
+    assert statuses(outcomes) == {"reader": "kept", "thief": "failed", "writer": "kept"}
+    assert outcomes["thief"].reason == (
+        "writes data/results/smoke/as_printed/writer.csv, which writer (as_printed) writes too"
+    )
+    assert result(output, "writer").read_text() == "7"
+
+
+# Stopping and locking --------------------------------------------------------------------------------------
+
+SLOW = """
+import os, time
+write({result}, 'half')
+marker = Path(os.environ['MARKER'])
+marker.with_suffix('.unfinished').write_text(str(os.getpid()))
+marker.with_suffix('.unfinished').rename(marker)
+while not Path(os.environ['GO']).exists():
+    time.sleep(0.05)
+write({result}, 'whole')
+""".replace("{result}", RESULT % "slow")
+
+
+def gone(pid):
+    """Whether a process has ended (a zombie that nobody has collected counts as ended)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_stopped_batch_goes_on_by_being_started_again(tmp_path, monkeypatch, sent, code):
+    folder, output, marker = tmp_path / "notebooks", tmp_path / "output", tmp_path / "marker"
+    notebook(folder, "fast", f"write({RESULT % 'fast'}, 1)")
+    notebook(folder, "slow", SLOW, needs=["fast"])
+    monkeypatch.setenv("MARKER", str(marker))
+    monkeypatch.setenv("GO", str(tmp_path / "go"))
+    program = f"""
+import sys
+from pathlib import Path
+from mecpart import cli, reproduce
+reproduce.notebooks_folder = lambda: Path({str(folder)!r})
+command = "reproduce --profile smoke --scenario as_printed --output".split()
+sys.exit(cli.main([*command, {str(output)!r}]))
+"""
+    batch = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until(marker.exists)
+        kernel = int(marker.read_text())
+        with pytest.raises(RuntimeError, match=rf"another batch \(process {batch.pid}\) is writing to"):
+            run(folder, output)
+        batch.send_signal(sent)
+        told, _ = batch.communicate(timeout=30)
+    finally:
+        batch.kill()
+        batch.communicate()
+    assert batch.returncode == code
+    wait_until(lambda: gone(kernel))
+    assert not list((output / "data").rglob("slow.csv"))
+    assert not list((output / "build" / "notebooks").rglob("slow.*"))
+    if sent != signal.SIGKILL:
+        assert "start the same command again" in told
+
+    (tmp_path / "go").touch()
+    assert statuses(run(folder, output)) == {"fast": "kept", "slow": "done"}
+    assert result(output, "slow").read_text() == "whole"
+
+
+def test_a_second_batch_is_refused_before_it_touches_anything(finished):
+    folder, output = finished
+    notebook(folder, "writer", f"write({RESULT % 'writer'}, 8)")
+    with (output / "build" / "batch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711\n")
+        lock.flush()
+        with pytest.raises(RuntimeError, match=r"another batch \(process 4711\)"):
+            run(folder, output)
+        assert result(output, "writer").read_text() == "7"
+    assert statuses(run(folder, output))["writer"] == "done"
+
+
+# Interpreter and parameters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["python3", "elsewhere"])
+def test_the_kernel_is_this_interpreter(tmp_path, monkeypatch, kernel):
+    trap = tmp_path / "jupyter" / "kernels" / kernel
+    trap.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "trap", "language": "python"}
+    (trap / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    assert KernelSpecManager().get_kernel_spec(kernel).argv[0] == "/bin/false"  # what Jupyter would start
+    folder, output = tmp_path / "notebooks", tmp_path / "output"
+    code = f"import sys\nwrite({RESULT % 'where'}, sys.executable + chr(10) + sys.prefix)"
+    notebook(folder, "where", code, kernel=kernel)
+    assert statuses(run(folder, output)) == {"where": "done"}
+    assert result(output, "where").read_text().splitlines() == [sys.executable, sys.prefix]
+
+
+def test_start_up_files_of_the_user_are_left_out(tmp_path, monkeypatch):
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("range = None")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook(tmp_path / "notebooks", "clean", "range(3)")
+    assert statuses(run(tmp_path / "notebooks", tmp_path / "output")) == {"clean": "done"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ('profile = "a"\noutput = "."', r"unknown parameter 'scenario'; its parameters are profile, output"),
+        ("", r"unknown parameter 'profile'; its parameters are none"),
+        (PARAMETERS.replace('"quick"', "1"), r"'profile' must be of type int, as its default 1; got 'smoke'"),
+        (PARAMETERS.replace('"quick"', "str(1)"), r"'profile' must have a plain value as default"),
+    ],
+)
+def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, message):
+    folder, output = tmp_path / "notebooks", tmp_path / "output"
+    notebook(folder, "fine", "1")
+    notebook(folder, "odd", "1", parameters=parameters)
+    with pytest.raises(ValueError, match=f"notebook odd: .*{message}"):
+        run(folder, output)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "huge"}, r"profile must be one of smoke, quick, paper; got 'huge'"),
+        ({"scenario": "empty"}, r"scenario must be one of as_printed.*, both; got 'empty'"),
+        ({"only": ["fig99"]}, r"only must name notebooks out of reader, writer; got 'fig99'"),
+        ({"only": []}, r"only must name at least one notebook"),
+        ({"jobs": 0}, r"jobs must be a whole number of at least 1; got 0"),
+        ({"jobs": 1.5}, r"jobs must be a whole number of at least 1; got 1.5"),
+        ({"output": __file__}, r"output must be a folder"),
+    ],
+)
+def test_bad_arguments_are_refused(first_batch, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce(**{"notebooks": first_batch / "notebooks", "output": tmp_path / "none"} | arguments)
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_notebooks_declare_is_checked(tmp_path):
+    with pytest.raises(ValueError, match="there are no notebooks in"):
+        find_notebooks(tmp_path)
+    notebook(tmp_path / "unknown", "a", needs=["b"])
+    with pytest.raises(ValueError, match="notebook a needs 'b'; there are a"):
+        find_notebooks(tmp_path / "unknown")
+    notebook(tmp_path / "circle", "a", needs=["b"])
+    notebook(tmp_path / "circle", "b", needs=["a"])
+    with pytest.raises(ValueError, match=r"circle: [ab] -> [ab] -> [ab]"):
+        find_notebooks(tmp_path / "circle")
+    notebook(tmp_path / "absent", "a", inputs=["published/none.csv"])
+    with pytest.raises(ValueError, match=r"notebook a reads 'published/none\.csv'"):
+        find_notebooks(tmp_path / "absent")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.ipynb").write_text("no notebook")
+    with pytest.raises(ValueError, match=r"notebook a\.ipynb cannot be read"):
+        find_notebooks(tmp_path / "text")
+
+
+def test_notebooks_are_found_with_titles_in_natural_order(first_batch, tmp_path):
+    for name in ("fig10", "fig9", "headline"):
+        notebook(tmp_path, name)
+    found = find_notebooks(tmp_path)
+    assert list(found) == ["fig9", "fig10", "headline"]
+    assert found["fig9"].title == "The fig9"

@@ -1,0 +1,191 @@
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from instances import round_problem
+from scipy import stats
+
+from mecpart.network import make_network
+from mecpart.scenario import SCENARIOS, Slot, as_printed, check_slot, sample_slot, sample_slots
+from mecpart.workload import Workload
+
+KEY = jax.random.key(0)
+BAD = [(-1.0, "-1"), (float("nan"), "nan"), (float("inf"), "inf"), ("60", "'60'"), (None, "None")]
+
+
+def table(blocks=3):
+    """A workload of whole numbers."""
+    block = np.arange(1, blocks + 1, dtype=np.float32)
+    return Workload(block, 2 * block, 3 * block, np.float32(1), tuple(map(str, range(blocks))), "table")
+
+
+NETWORK = make_network([1.0, 2.0], num_devices=2, device_frequency=3, energy_coefficient=0.5, device_rate_range=(2, 5))
+
+
+class TestAsPrinted:
+    def test_work_and_data_of_a_slot(self):
+        scenario = as_printed(table(), NETWORK, release_rate=10, cycles_per_mac=4)
+        np.testing.assert_array_equal(scenario.work, [40, 80, 120])  # 10 tasks * 4 cycles * (1, 2, 3)
+        np.testing.assert_array_equal(scenario.data, [20, 40, 60])  # 10 tasks * (2, 4, 6) bytes
+        assert (scenario.num_blocks, scenario.num_nodes, scenario.name) == (3, 3, "as_printed")
+
+    def test_the_energy_budget_is_that_of_an_episode_on_the_devices(self):
+        scenario = as_printed(table(), NETWORK, release_rate=10, cycles_per_mac=4, num_slots=7)
+        assert scenario.energy_budget == 7 * 0.5 * 3**2 * (40 + 80 + 120)  # T kappa (f^l)^2 sum c_m
+        assert as_printed(table(), NETWORK, energy_budget=12).energy_budget == 12
+
+    def test_defaults(self):
+        scenario = as_printed(table(), NETWORK)
+        names = ("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
+        assert [float(getattr(scenario, name)) for name in names] == [60, 5, 1, 4, 5]
+        assert scenario.num_slots == 600
+
+    def test_every_value_can_be_given(self):
+        given = {"penalty": 2, "cycles_per_mac": 3, "slot_seconds": 4, "energy_budget": 5, "num_slots": 6}
+        scenario = as_printed(table(), NETWORK, 7, 8, **given)
+        assert {name: float(getattr(scenario, name)) for name in given} == given
+        assert (scenario.release_rate, scenario.deadline) == (7, 8)
+        np.testing.assert_array_equal(as_printed(table(), NETWORK, deadline=[1, 2, 3]).deadline, [1, 2, 3])
+
+    def test_all_arrays_are_float32(self):
+        scenario = as_printed(table(), NETWORK, release_rate=60, deadline=[1, 2, 3], penalty=1, energy_budget=3)
+        assert {leaf.dtype for leaf in jax.tree.leaves(scenario)} == {np.dtype(np.float32)}
+
+    def test_compiles_once_for_all_values(self):
+        @jax.jit
+        @chex.assert_max_traces(1)
+        def load(scenario):
+            return scenario.work.sum() * scenario.release_rate
+
+        rates = (1.0, 2.0, 5.0)
+        found = [float(load(as_printed(table(), NETWORK, rate, cycles_per_mac=1))) for rate in rates]
+        assert found == [6 * rate**2 for rate in rates]
+
+    def test_can_be_made_inside_a_transformation(self):
+        def work(rate, speed):
+            network = make_network(speed, num_devices=2, device_frequency=3, energy_coefficient=0.5)
+            scenario = as_printed(table(), network, rate, cycles_per_mac=1, num_slots=1)
+            return scenario.work, scenario.energy_budget
+
+        work_, budget = jax.jit(jax.vmap(work))(jnp.array([1.0, 2.0]), jnp.ones((2, 2)))
+        np.testing.assert_array_equal(work_, [[1, 2, 3], [2, 4, 6]])
+        np.testing.assert_array_equal(budget, [4.5 * 6, 4.5 * 12])
+
+    def test_is_in_the_list_of_scenarios(self):
+        assert SCENARIOS["as_printed"] is as_printed
+
+    @pytest.mark.parametrize(
+        "name", ["release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds", "energy_budget"]
+    )
+    @pytest.mark.parametrize(("value", "got"), BAD, ids=repr)
+    def test_refuses_a_bad_value(self, refused, name, value, got):
+        if (name, value) == ("energy_budget", None):
+            return  # stands for the energy of an episode on the devices
+        with refused(name, f"got {got}", "finite and above 0" if name == "slot_seconds" else "finite and at least 0"):
+            as_printed(table(7), NETWORK, **{name: value})
+
+    @pytest.mark.parametrize("name", ["release_rate", "penalty", "cycles_per_mac", "slot_seconds", "energy_budget"])
+    def test_refuses_several_values_where_one_is_meant(self, refused, name):
+        with refused(name, "got (7,)", "()"):
+            as_printed(table(7), NETWORK, **{name: np.ones(7)})
+
+    @pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "600"], ids=repr)
+    def test_refuses_a_bad_number_of_slots(self, refused, value):
+        with refused("num_slots", f"got {value!r}", "a whole number of at least 1"):
+            as_printed(table(7), NETWORK, num_slots=value)
+
+    def test_refuses_a_slot_without_length(self, refused):
+        with refused("slot_seconds", "got 0", "above 0"):
+            as_printed(table(7), NETWORK, slot_seconds=0)
+
+    def test_refuses_deadlines_for_another_number_of_blocks(self, refused):
+        with refused("deadline", "got (2,)", "() or (7,)"):
+            as_printed(table(7), NETWORK, deadline=[1.0, 2.0])
+        with refused("deadline", "got (1,)", "() or (7,)"):  # also where values are unknown
+            jax.jit(lambda deadline: as_printed(table(7), NETWORK, deadline=deadline).deadline)(np.ones(1))
+
+    @pytest.mark.parametrize("name", ["macs", "input_bytes", "parameter_bytes", "output_bytes"])
+    def test_refuses_a_bad_workload(self, refused, name):
+        bad = np.full(np.shape(getattr(table(7), name)), np.nan, np.float32)
+        with refused(f"workload.{name}", "got nan", "finite and at least 0"):
+            as_printed(replace(table(7), **{name: bad}), NETWORK)
+        with refused(f"workload.{name}", "got (2,)", "must have shape"):
+            as_printed(replace(table(7), **{name: np.ones(2)}), NETWORK)
+
+    def test_refuses_a_bad_network(self, refused):
+        with refused("network.speed", "got -1", "at least 0"):
+            as_printed(table(7), replace(NETWORK, speed=np.array([1.0, -1.0], np.float32)))
+
+
+class TestSampling:
+    SCENARIO = as_printed(table(), NETWORK)
+
+    def test_a_slot(self):
+        slot = sample_slot(KEY, self.SCENARIO)
+        assert slot.device_rate.shape == (3, 2)
+        assert slot.device_rate.dtype == slot.backlog.dtype == np.float32
+        np.testing.assert_array_equal(slot.backlog, np.zeros(3))
+        check_slot(self.SCENARIO, slot)
+
+    def test_rates_are_uniform_in_the_range_and_independent(self):
+        rate = np.asarray(sample_slots(KEY, self.SCENARIO, 1000).device_rate)
+        assert rate.shape == (1000, 3, 2)
+        assert rate.min() >= 2
+        assert rate.max() <= 5
+        assert stats.kstest(rate.ravel(), stats.uniform(2, 3).cdf).pvalue > 0.01
+        between_links = np.corrcoef(rate.reshape(1000, -1), rowvar=False)
+        between_slots = np.corrcoef(rate[1:].ravel(), rate[:-1].ravel())[0, 1]
+        assert abs(between_links[np.triu_indices(6, 1)]).max() < 4 / np.sqrt(1000)
+        assert abs(between_slots) < 4 / np.sqrt(6000)
+
+    def test_one_slot_and_many_are_drawn_alike(self):
+        one, many = sample_slot(KEY, self.SCENARIO), sample_slots(KEY, self.SCENARIO, 1)
+        np.testing.assert_array_equal(one.device_rate, many.device_rate[0])
+        assert many.backlog.shape == (1, 3)
+
+    def test_padding_changes_no_draw(self):
+        wide = replace(NETWORK, speed=np.array([6, 1, 2, 0, 0], np.float32))
+        rate = sample_slots(KEY, replace(self.SCENARIO, network=wide), 4).device_rate
+        assert rate.shape == (4, 3, 4)
+        np.testing.assert_array_equal(rate[..., :2], sample_slots(KEY, self.SCENARIO, 4).device_rate)
+
+    def test_a_range_of_one_value(self):
+        fixed = replace(NETWORK, device_rate_range=np.array([3, 3], np.float32))
+        assert (sample_slot(KEY, replace(self.SCENARIO, network=fixed)).device_rate == 3).all()
+
+    @pytest.mark.parametrize("count", [0, -1, 2.0, "3", None], ids=repr)
+    def test_refuses_a_bad_number_of_slots(self, refused, count):
+        with refused("count", f"got {count!r}", "a whole number of at least 1"):
+            sample_slots(KEY, self.SCENARIO, count)
+
+
+class TestCheckSlot:
+    def test_refuses_another_shape(self, refused):
+        scenario, slot = round_problem()
+        with refused("slot.device_rate", "got (2, 3)", "(3, 2)"):
+            check_slot(scenario, replace(slot, device_rate=np.ones((2, 3))))
+        with refused("slot.backlog", "got (2,)", "(3,)"):
+            check_slot(scenario, replace(slot, backlog=np.ones(2)))
+
+    @pytest.mark.parametrize("name", ["device_rate", "backlog"])
+    @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+    def test_refuses_a_bad_value(self, refused, name, value):
+        scenario, slot = round_problem()
+        bad = np.ones_like(getattr(slot, name))
+        bad[-1] = value
+        with refused(f"slot.{name}", f"got {value:g}", "finite and at least 0"):
+            check_slot(scenario, replace(slot, **{name: bad}))
+
+    def test_under_jit_shapes_alone(self, refused):
+        scenario, _ = round_problem()
+
+        def checked(rate):
+            check_slot(scenario, Slot(rate, np.zeros(3)))
+            return rate
+
+        assert np.isnan(jax.jit(checked)(np.full((3, 2), np.nan))).all()
+        with refused("slot.device_rate", "got (3, 3)", "(3, 2)"):
+            jax.jit(checked)(np.ones((3, 3)))

@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mecpart.validation import check_choice, check_count, check_number, check_range, check_shape, is_concrete
+
+
+def test_the_refusals_of_these_tests_notice_a_compilation(refused):
+    def late():
+        jax.jit(lambda x: jnp.sinh(x) * 37)(np.ones(23))
+        raise ValueError("late")
+
+    with pytest.raises(AssertionError, match="compiled before the refusal"), refused("late"):
+        late()
+
+
+class TestCheckNumber:
+    @pytest.mark.parametrize(
+        "value",
+        [0, 0.0, -0.0, 3, 1e300, np.float32(2), np.int8(1), [0, 1.5], np.zeros((2, 3)), (), np.uint64(2**63)],
+        ids=repr,
+    )
+    def test_allows_finite_values_from_the_minimum(self, value):
+        check_number("x", value)
+
+    def test_allows_jax_arrays_of_any_real_dtype(self):
+        for dtype in (jnp.int32, jnp.float32, jnp.bfloat16):
+            check_number("x", jax.device_put(np.array([0, 2], dtype)))
+
+    @pytest.mark.parametrize(
+        ("value", "got"),
+        [
+            (-1, "-1"),
+            (-1e-30, "-1e-30"),
+            (float("nan"), "nan"),
+            (float("inf"), "inf"),
+            (-float("inf"), "-inf"),
+            ([1.0, float("nan"), 2.0], "nan"),
+            (np.array([[1, 2], [3, -4]]), "-4"),
+            (True, "True"),
+            ("3", "'3'"),
+            (None, "None"),
+            (1j, "1j"),
+        ],
+        ids=repr,
+    )
+    def test_refuses(self, refused, value, got):
+        with refused("speed", f"got {got}", "finite and at least 0"):
+            check_number("speed", value)
+
+    def test_refuses_the_minimum_where_it_is_excluded(self, refused):
+        check_number("x", 1e-9, exclusive=True)
+        with refused("x", "got 0", "above 0"):
+            check_number("x", [1, 0], exclusive=True)
+        with refused("x", "got 1.5", "at least 2"):
+            check_number("x", 1.5, minimum=2)
+
+
+class TestCheckCount:
+    @pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(2)], ids=repr)
+    def test_gives_an_int(self, value):
+        assert check_count("n", value) == value
+        assert type(check_count("n", value)) is int
+
+    @pytest.mark.parametrize("value", [0, -3, 2.0, np.float32(3), "2", None, True, [1]], ids=repr)
+    def test_refuses(self, refused, value):
+        with refused("num_servers", repr(value), "a whole number of at least 1"):
+            check_count("num_servers", value)
+
+    def test_keeps_to_the_range(self, refused):
+        assert check_count("blocks", 0, minimum=0, maximum=4) == 0
+        assert check_count("blocks", 4, minimum=0, maximum=4) == 4
+        with refused("blocks", "got 5", "from 1 to 4"):
+            check_count("blocks", 5, maximum=4)
+
+
+class TestCheckRange:
+    @pytest.mark.parametrize("value", [(0, 0), (1, 2), [0.5, 0.5], np.array([1.0, 3.0])], ids=repr)
+    def test_allows_a_pair_in_order(self, value):
+        check_range("x", value)
+
+    @pytest.mark.parametrize(
+        ("value", "got", "allowed"),
+        [
+            ((2.0, 1.0), "(2, 1)", "low <= high"),
+            (np.array([3, 1]), "(3, 1)", "low <= high"),
+            (1.0, "1.0", "a pair (low, high)"),
+            ((1, 2, 3), "(1, 2, 3)", "a pair (low, high)"),
+            (None, "None", "a pair (low, high)"),
+            ((-1, 1), "-1", "at least 0"),
+            ((0, float("inf")), "inf", "finite"),
+            ((float("nan"), 1), "nan", "finite"),
+        ],
+        ids=repr,
+    )
+    def test_refuses(self, refused, value, got, allowed):
+        with refused("device_rate_range", f"got {got}", allowed):
+            check_range("device_rate_range", value)
+
+
+def test_check_shape(refused):
+    check_shape("x", 1.0, (), (3,))
+    check_shape("x", [1, 2, 3], (), (3,))
+    with refused("deadline", "got (2,)", "() or (3,)"):
+        check_shape("deadline", [1, 2], (), (3,))
+    with refused("x", "got (3, 1)", "(3,)"):
+        check_shape("x", np.zeros((3, 1)), (3,))
+
+
+def test_check_choice(refused):
+    check_choice("objective", "delay", ("delay", "reward"))
+    check_choice("objective", "delay", {"delay": 1})
+    for value in ("Delay", "", None, 3, ["delay"]):
+        with refused("objective", f"got {value!r}", "'delay', 'reward'"):
+            check_choice("objective", value, iter(("delay", "reward")))
+
+
+def test_traced_values_are_not_checked_but_traced_shapes_are(refused):
+    seen = []
+
+    def checked(x):
+        seen.append((is_concrete(x), is_concrete({"x": 1.0}, [x]), is_concrete({"x": 1.0}, None)))
+        check_number("x", x, exclusive=True)
+        check_number("x", [1.0, x[0]])
+        check_range("x", x)
+        check_shape("x", x, (2,))
+        return x
+
+    jax.jit(checked)(np.array([-1.0, -2.0]))
+    jax.vmap(checked)(np.array([[-1.0, -2.0]]))
+    jax.grad(lambda x: checked(x)[0])(np.array([-1.0, -2.0]))
+    assert seen == [(False, False, True)] * 3
+    assert is_concrete(1.0, np.ones(2), jax.device_put(np.ones(2)))
+    with refused("x", "got (3,)", "(2,)"):
+        jax.jit(lambda x: check_shape("x", x, (2,)))(np.ones(3))
+
+
+def test_values_known_while_something_else_is_traced_are_checked(refused):
+    known = jax.device_put(np.array([2.0, 1.0]))
+
+    def checked(x):
+        check_range("rates", known)
+        return x
+
+    with refused("rates", "got (2, 1)", "low <= high"):
+        jax.jit(checked)(np.ones(2))
