@@ -91,6 +91,13 @@ class Setting:
         return SCENARIOS[scenario](tasks, network, self.release_rate, self.deadline)
 
 
+def _check_methods(methods: tuple[str, ...]) -> None:
+    if not methods:
+        raise ValueError(f"methods must be at least one of {', '.join(map(repr, METHODS))}; got ()")
+    for method in methods:
+        check_choice("methods", method, METHODS)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One figure as data.
@@ -109,8 +116,7 @@ class Experiment:
 
     def __post_init__(self):
         check_choice("x_name", self.x_name, ["episode", *(field.name for field in fields(Setting))])
-        for method in self.methods:
-            check_choice("methods", method, METHODS)
+        _check_methods(self.methods)
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -163,10 +169,11 @@ def run_experiment(
     seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
     methods = experiment.methods if methods is None else tuple(methods)
+    _check_methods(methods)
     for method in methods:
-        check_choice("methods", method, METHODS)
         if method in AGENTS:
             agent_config(method, episodes=episodes)
+    _check_settings(experiment, scenario)
     processes = check_count("processes", _default_processes() if processes is None else processes)
 
     computed = tuple(dict.fromkeys((*methods, "Optimal")))  # the optimum is always needed, for the gap
@@ -182,6 +189,15 @@ def run_experiment(
     results = results[results.method.isin(methods)]
     order = results.assign(method=results.method.map(METHODS.index)).sort_values(["method", "x", "seed"]).index
     return results.loc[order, list(COLUMNS)].reset_index(drop=True)
+
+
+def _check_settings(experiment: Experiment, scenario: str) -> None:
+    """Raise `ValueError` where a sweep is empty, has a value twice, or has a setting that no scenario can be made of."""
+    if experiment.x_name != "episode" and (not experiment.xs or len(set(experiment.xs)) < len(experiment.xs)):
+        raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {experiment.xs}")
+    for setting in experiment.settings:
+        pad_to = check_count("num_servers", setting.num_servers)
+        jax.eval_shape(partial(setting.build, scenario, 0, pad_to))  # makes every check and compiles nothing
 
 
 @dataclass(frozen=True)
