@@ -39,9 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     profiles, scenarios = ", ".join(PROFILES), ", ".join([*SCENARIOS, "both"])
     run.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
     run.add_argument("--scenario", default="both", help=f"one of {scenarios} (default: %(default)s)")
-    run.add_argument(
-        "--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need"
-    )
+    run.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
     show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")

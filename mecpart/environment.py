@@ -111,14 +111,19 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     )
 
 
+def observe_all(scenario: Scenario, states: EnvState) -> Float[Array, "slots features"]:
+    """`observe` of many states, every array of which has a leading axis [slots]."""
+    return jax.vmap(observe, (None, 0))(scenario, states)
+
+
 def rollout(
     scenario: Scenario,
     start: EnvState,
     slots: Slot,
-    choose_plan: Callable[[EnvState, Array], Int[Array, " blocks"]],
+    choose_plans: Callable[[EnvState, Array], Int[Array, "slots blocks"]],
     noise: Array,
 ) -> tuple[EnvState, Int[Array, "slots blocks"], PlanCost]:
-    """Run `choose_plan` over T consecutive slots of one episode, all slots at the same time.
+    """Run a policy over T consecutive slots of one episode, all slots at the same time.
 
     What a slot draws does not depend on the plans; only the remaining energy does. So the plans of all slots are
     computed at once for a guess of the states, then the states for these plans, and so on until no plan changes. After
@@ -130,7 +135,8 @@ def rollout(
     - `start`: the state before the first slot; its `slot` is not used.
     - `slots`: what each slot and the one after them draws, every array with a leading axis [T + 1]. Slots from
       `scenario.num_slots` on are not run: they leave the state as it is.
-    - `choose_plan`: (state, noise of the slot) -> plan [M]; must be deterministic.
+    - `choose_plans`: (states [T], noise [T, ...]) -> plans [T, M], each a function of the state and the noise of its
+      own slot alone: the `vmap` of a function for one slot, or the same by larger matrix products.
     - `noise`: random numbers for each slot, [T, ...].
 
     **Returns:** the states before each slot and after the last [T + 1], the plans [T, M], and their costs [T].
@@ -147,12 +153,10 @@ def rollout(
         spent = jnp.concatenate([jnp.zeros(1), jnp.cumsum(jnp.where(active, energy, 0))])
         return EnvState(slots, start.remaining_energy - spent, jnp.minimum(time, scenario.num_slots))
 
-    def choose_all(states: EnvState):
-        return jax.vmap(choose_plan)(jax.tree.map(lambda leaf: leaf[:-1], states), noise)
-
     def refine(loop):
         energy, plans, _ = loop
-        refined = choose_all(states_under(energy))
+        states = jax.tree.map(lambda leaf: leaf[:-1], states_under(energy))
+        refined = choose_plans(states, noise)
         return costs_of(refined).energy, refined, jnp.any(refined != plans)
 
     guess = (jnp.zeros(count), jnp.full((count, scenario.num_blocks), -1), jnp.bool_(True))

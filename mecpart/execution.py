@@ -87,9 +87,7 @@ def _manager_class(
         def kernel_spec(self):
             # Without frozen modules, as Jupyter starts it, or the debugger warns at every start.
             launch = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher"]
-            return KernelSpec(
-                argv=[*launch, "-f", "{connection_file}"], display_name="mecpart", language="python"
-            )
+            return KernelSpec(argv=[*launch, "-f", "{connection_file}"], display_name="mecpart", language="python")
 
         async def start_kernel(self, **options):
             # What the kernel process itself complains of while it shuts down belongs to no cell.

@@ -192,7 +192,7 @@ def run_experiment(
 
 
 def _check_settings(experiment: Experiment, scenario: str) -> None:
-    """Raise `ValueError` where a sweep is empty, has a value twice, or has a setting that no scenario can be made of."""
+    """Raise `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be."""
     if experiment.x_name != "episode" and (not experiment.xs or len(set(experiment.xs)) < len(experiment.xs)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {experiment.xs}")
     for setting in experiment.settings:
@@ -279,7 +279,7 @@ def _compiled(method: str, convergence: bool, episodes: int) -> Callable:
 
         def episode(number):
             noise = jax.random.split(jax.random.fold_in(policy_key, number), scenario.num_slots)
-            choose = partial(_plan_of_state, POLICIES[method], scenario)
+            choose = jax.vmap(partial(_plan_of_state, POLICIES[method], scenario))
             return run_episode(draws, scenario, number, choose, noise)
 
         costs = jax.lax.map(episode, jnp.arange(count))

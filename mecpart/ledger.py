@@ -77,7 +77,11 @@ LEDGER = Ledger(
     Constant("release_rate", "lambda", 60.0, "tasks/slot", "stated", "fixed value of Figs. 8, 9, 12"),
     Constant("num_slots", "T", 600, "slots", "stated", "slots of one episode"),
     Constant(
-        "device_rate_range", "R_m^n", (0.8e6, 2.0e6), "byte/s", "stated",
+        "device_rate_range",
+        "R_m^n",
+        (0.8e6, 2.0e6),
+        "byte/s",
+        "stated",
         "stated range; drawn uniformly per slot, block and server (distribution chosen)",
     ),
     Constant("energy_coefficient", "kappa", 1e-26, "J s^2/cycle^3", "stated", "Eq. 4"),
@@ -92,12 +96,20 @@ LEDGER = Ledger(
         "exploration_fraction", "", 0.3, "1", "chosen", "share of the episodes over which exploration falls linearly"
     ),
     Constant(
-        "server_speed_range", "F_n", (3e9, 9e9), "cycle/s", "cited",
+        "server_speed_range",
+        "F_n",
+        (3e9, 9e9),
+        "cycle/s",
+        "cited",
         "3, 6 and 9 GHz in a sibling paper (ICC 2021); drawn uniformly once per seed",
     ),
     Constant("transmit_power", "p", 1.25, "W", "cited", "1.0 to 1.5 W in a sibling paper (WCNC 2020)"),
     Constant(
-        "device_frequency", "f^l", 0.8e9, "cycle/s", "chosen",
+        "device_frequency",
+        "f^l",
+        0.8e9,
+        "cycle/s",
+        "chosen",
         "published energy and local delay together imply at most 0.86 GHz",
     ),
     Constant(
@@ -108,7 +120,11 @@ LEDGER = Ledger(
     ),
     Constant("wired_rate", "R_max", 125e6, "byte/s", "chosen", "1 Gbit/s Ethernet between servers"),
     Constant(
-        "slot_seconds", "", 5.0, "s", "chosen",
+        "slot_seconds",
+        "",
+        5.0,
+        "s",
+        "chosen",
         "mean utilisation about 0.5 at the defaults and 0.9 at 110 tasks/slot, yet too much for one server",
     ),
     Constant("deadline", "tau_m", 5.0, "s", "chosen", "stated range 1 to 7 s per block; value chosen"),

@@ -70,9 +70,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def write_table(
-    frame: pd.DataFrame, stem: str | Path, formats: Collection[str] = FORMATS
-) -> tuple[Path, ...]:
+def write_table(frame: pd.DataFrame, stem: str | Path, formats: Collection[str] = FORMATS) -> tuple[Path, ...]:
     """Write `frame` as CSV and, from the same frame, as booktabs LaTeX and HTML.
 
     **Arguments:**
@@ -91,9 +89,7 @@ def write_table(
     if unknown:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {', '.join(map(str, unknown))}")
     if stem.suffix.removeprefix(".") in FORMATS:
-        raise ValueError(
-            f"stem must be a path without one of the suffixes {', '.join(FORMATS)}; got {stem.name!r}"
-        )
+        raise ValueError(f"stem must be a path without one of the suffixes {', '.join(FORMATS)}; got {stem.name!r}")
     names = list(frame.columns)
     if any(not isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise ValueError(f"frame must have distinct strings as column names; got {names}")
@@ -134,7 +130,5 @@ def read_results(folder: str | Path, names: Collection[str]) -> pd.DataFrame:
     paths = [Path(folder) / f"{name}.csv" for name in names]
     found = [pd.read_csv(path) for path in paths if path.exists()]
     if not found:
-        raise ValueError(
-            f"folder must hold results of at least one of {', '.join(names)}; found none in {folder}"
-        )
+        raise ValueError(f"folder must hold results of at least one of {', '.join(names)}; found none in {folder}")
     return pd.concat(found, ignore_index=True)

@@ -70,9 +70,9 @@ class ResidualUnit(nn.Module):
         y = Convolution(self.features, stride=self.stride, bias=False, batch_norm=True)(x, train)
         y = Convolution(self.features, bias=False, batch_norm=True, activation=False)(y, train)
         if x.shape != y.shape:
-            x = Convolution(
-                self.features, kernel=1, stride=self.stride, bias=False, batch_norm=True, activation=False
-            )(x, train)
+            x = Convolution(self.features, kernel=1, stride=self.stride, bias=False, batch_norm=True, activation=False)(
+                x, train
+            )
         return nn.relu(x + y)
 
 

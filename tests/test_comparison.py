@@ -67,9 +67,7 @@ class TestPublished:
         curves = pd.read_csv(data_folder() / "published" / "curves.csv", dtype={"figure": str})
         for figure, panel in curves.groupby("figure"):
             table = comparison.published(f"fig{figure}")
-            numbers = (
-                table[[column for column in (*DELAYS, "energy_j") if column in table]].to_numpy().ravel()
-            )
+            numbers = table[[column for column in (*DELAYS, "energy_j") if column in table]].to_numpy().ravel()
             assert sorted(numbers) == sorted(panel["value"])
 
     def test_energy_is_in_joules_and_delay_in_seconds(self):
@@ -114,9 +112,7 @@ class TestCurves:
 
     def test_unbalanced_results_are_refused(self):
         frame = results(LEVEL, seeds=2)
-        with pytest.raises(
-            ValueError, match=r"every seed for every method and x; missing: seed 0, Proposed, x = 2"
-        ):
+        with pytest.raises(ValueError, match=r"every seed for every method and x; missing: seed 0, Proposed, x = 2"):
             comparison.as_curves(frame.iloc[1:], "total_delay_s")
         with pytest.raises(ValueError, match=r"once; got seed 0, Proposed, x = 2 twice"):
             comparison.as_curves(pd.concat([frame, frame.iloc[:1]]), "total_delay_s")
@@ -237,9 +233,7 @@ class TestRule:
 
 class TestSweeps:
     def test_summary_by_hand(self):
-        row = comparison.summary(results(LEVEL, seeds=4)).query(
-            "method == 'A3C' and x == 2 and metric == @DELAYS[0]"
-        )
+        row = comparison.summary(results(LEVEL, seeds=4)).query("method == 'A3C' and x == 2 and metric == @DELAYS[0]")
         levels = 1000 * 0.9 * 1.25 * np.array([1.0, 1.1, 1.2, 1.3])
         assert row["mean"].item() == pytest.approx(levels.mean())
         assert row["iqm"].item() == pytest.approx(levels[1:3].mean())
@@ -299,9 +293,7 @@ class TestSweeps:
         assert (table.drop("A3C")["verdict"] == "reproduced").all()
 
 
-def headline_row(
-    table: pd.DataFrame, baseline: str, averaging: str = "mean of ratios", metric: str = "total_delay_s"
-):
+def headline_row(table: pd.DataFrame, baseline: str, averaging: str = "mean of ratios", metric: str = "total_delay_s"):
     return table.query("baseline == @baseline and averaging == @averaging and metric == @metric").iloc[0]
 
 
@@ -311,9 +303,7 @@ class TestHeadline:
         one_by_one = {name: 100 * (LEVEL[name] - 1) / LEVEL[name] for name in BASELINES}
         for name, percent in one_by_one.items():
             assert headline_row(table, name)["reduction_percent"] == pytest.approx(percent)
-        assert headline_row(table, "all")["reduction_percent"] == pytest.approx(
-            np.mean(list(one_by_one.values()))
-        )
+        assert headline_row(table, "all")["reduction_percent"] == pytest.approx(np.mean(list(one_by_one.values())))
         assert headline_row(table, "learned")["reduction_percent"] == pytest.approx((20 + 50) / 2)
         mean_learned = (1.25 + 2.0) / 2
         ratio_of_means = headline_row(table, "learned", "ratio of means")["reduction_percent"]
@@ -345,9 +335,7 @@ class TestHeadline:
     def test_interval_of_a_single_baseline_is_the_bootstrap_of_its_seeds(self):
         frame = results(LEVEL, noise=0.1, xs=(2,))
         wide = frame.pivot(index="seed", columns="method", values="total_delay_s")
-        low, high = comparison.bootstrap_interval(
-            (100 * (wide["A3C"] - wide[PROPOSED]) / wide["A3C"]).to_numpy()
-        )
+        low, high = comparison.bootstrap_interval((100 * (wide["A3C"] - wide[PROPOSED]) / wide["A3C"]).to_numpy())
         row = headline_row(comparison.headline_table(frame), "A3C")
         assert (row["low"], row["high"]) == pytest.approx((float(low), float(high)))
 
@@ -360,9 +348,7 @@ class TestHeadline:
 
     def test_zero_local_delay_is_reported_as_undefined_with_the_reason(self):
         frame = results(LEVEL)
-        frame.loc[(frame["method"] == "A3C") & (frame["x"] == 4) & (frame["seed"] == 1), "local_delay_s"] = (
-            0.0
-        )
+        frame.loc[(frame["method"] == "A3C") & (frame["x"] == 4) & (frame["seed"] == 1), "local_delay_s"] = 0.0
         table = comparison.headline_table(frame)
         for baseline in ("A3C", "learned", "all"):
             row = headline_row(table, baseline, metric="local_delay_s")
@@ -376,12 +362,8 @@ class TestHeadline:
         table = comparison.headline_table(comparison.published("fig8"))
         a3c = np.array([19800, 18900, 17700, 16800, 16300, 15700, 15100, 14700])
         own = np.array([19400, 18300, 17100, 16400, 15800, 15300, 14850, 14450])
-        assert headline_row(table, "A3C")["reduction_percent"] == pytest.approx(
-            np.mean(100 * (a3c - own) / a3c)
-        )
-        assert headline_row(table, "best")["reduction_percent"] == pytest.approx(
-            np.mean(100 * (a3c - own) / a3c)
-        )
+        assert headline_row(table, "A3C")["reduction_percent"] == pytest.approx(np.mean(100 * (a3c - own) / a3c))
+        assert headline_row(table, "best")["reduction_percent"] == pytest.approx(np.mean(100 * (a3c - own) / a3c))
         assert table["low"].isna().all()
         assert set(table["scenario"]) == {"published"}
 
@@ -408,9 +390,7 @@ def learning_curve(settle: dict[str, float], episodes: float = 3000.0, seeds: in
                 "seed": seed,
                 "x_name": "episode",
                 "x": x,
-                "reward": -2.0
-                if method == "RPDI"
-                else -2 + min(1.0, (x - 100) / (settle.get(method, 200) - 100)),
+                "reward": -2.0 if method == "RPDI" else -2 + min(1.0, (x - 100) / (settle.get(method, 200) - 100)),
             }
             for seed in range(seeds)
             for method in METHODS
@@ -445,9 +425,7 @@ class TestClaims:
     def test_a_higher_reward_is_an_advantage(self):
         frame = learning_curve({PROPOSED: 500})
         row = (
-            comparison.claims(frame, "fig6")
-            .set_index("claim")
-            .loc["Proposed ends with a higher mean reward than RPDI"]
+            comparison.claims(frame, "fig6").set_index("claim").loc["Proposed ends with a higher mean reward than RPDI"]
         )
         assert row["measured"] == pytest.approx(50)  # (-2 - -1) / -2
         assert row["published"] == pytest.approx(100 * 800 / 19100)
@@ -455,11 +433,7 @@ class TestClaims:
 
     def test_measured_and_published_values_of_a_stated_percentage(self):
         frame = results(LEVEL | {"A3C": 1.05}, noise=0.001)
-        row = (
-            comparison.claims(frame, "fig8")
-            .set_index("claim")
-            .loc["Total delay is 4.61 % below A3C's at N = 6"]
-        )
+        row = comparison.claims(frame, "fig8").set_index("claim").loc["Total delay is 4.61 % below A3C's at N = 6"]
         wide = frame.query("x == 6").pivot(index="seed", columns="method", values="total_delay_s")
         assert row["measured"] == pytest.approx((100 * (wide["A3C"] - wide[PROPOSED]) / wide["A3C"]).mean())
         assert (row["published"], row["verdict"]) == (4.61, "reproduced")
@@ -504,8 +478,7 @@ class TestClaims:
         held = [
             claim.published
             for claim in comparison.paper_claims()
-            if (claim.where == "abstract" and claim.region != POSITIVE)
-            or claim.where.startswith("text on Fig. ")
+            if (claim.where == "abstract" and claim.region != POSITIVE) or claim.where.startswith("text on Fig. ")
         ]
         assert [value for value in stated if value not in held] == []
 
@@ -520,9 +493,7 @@ class TestClaims:
     def test_scenarios_are_judged_apart(self):
         bad = results({name: 6 - value for name, value in LEVEL.items()}, scenario="loaded")
         table = comparison.claims(pd.concat([results(LEVEL), bad]), "fig8")
-        row = table.query("claim == 'Proposed has less total delay than RPDI'").set_index("scenario")[
-            "verdict"
-        ]
+        row = table.query("claim == 'Proposed has less total delay than RPDI'").set_index("scenario")["verdict"]
         assert dict(row) == {"as_printed": "reproduced", "loaded": "not reproduced"}
 
     def test_an_unknown_notebook_is_answered_with_those_there_are(self):
@@ -532,9 +503,7 @@ class TestClaims:
 
 class TestFindings:
     def sentences(self, frame: pd.DataFrame) -> str:
-        return "\n".join(
-            comparison.findings(frame, comparison.headline_table(frame), comparison.claims(frame))
-        )
+        return "\n".join(comparison.findings(frame, comparison.headline_table(frame), comparison.claims(frame)))
 
     def test_sentences_carry_the_computed_numbers(self):
         text = self.sentences(results(LEVEL | {PROPOSED: 1.1}))

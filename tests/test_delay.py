@@ -59,9 +59,7 @@ class TestByHand:
 
     def test_all_on_one_server(self):  # Eqs. 5 (two devices of 1 byte/s each send the image), 6, 7, 8
         seconds = [16 / 16, 32 / 16, 64 / 16]
-        self.check(
-            self.cost(1, 1, 1), transmission=[32 / (2 * 1), 0, 0], computation=seconds, energy=3 * 16, local=0
-        )
+        self.check(self.cost(1, 1, 1), transmission=[32 / (2 * 1), 0, 0], computation=seconds, energy=3 * 16, local=0)
 
     def test_from_server_to_server(self):  # Eq. 5 over the wire, at 16 bytes/s
         self.check(
@@ -186,9 +184,7 @@ class TestProperties:
         scenario, slot = problem
         network = scenario.network
         faster = replace(network, speed=2 * network.speed, wired_rate=2 * network.wired_rate)
-        fast = evaluate_plan(
-            replace(scenario, network=faster), replace(slot, device_rate=2 * slot.device_rate), plan
-        )
+        fast = evaluate_plan(replace(scenario, network=faster), replace(slot, device_rate=2 * slot.device_rate), plan)
         assert_same_cost(fast, evaluate_plan(scenario, slot, plan), names=DELAYS, factor=0.5)
 
     @few

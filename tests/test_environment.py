@@ -95,7 +95,10 @@ class TestStep:
         cost = evaluate_plan(scenario, state.slot, ON_SERVERS)
         assert reward == cost.reward
         assert set(info) == {
-            *(field.name for field in fields(PlanCost)), "terminated", "truncated", "final_observation"
+            *(field.name for field in fields(PlanCost)),
+            "terminated",
+            "truncated",
+            "final_observation",
         }
         for field in fields(PlanCost):
             np.testing.assert_array_equal(info[field.name], getattr(cost, field.name))
@@ -197,6 +200,7 @@ class TestStep:
             STEP(KEY, state, np.array([0, 1]), scenario)
 
 
+@jax.vmap
 def erratic(state, noise):
     """A plan that any half joule more or less turns into another one."""
     half_joules = jnp.int32(2 * state.remaining_energy)
@@ -267,7 +271,8 @@ class TestRollout:
         scenario = short_episode(20)
         slots, noise = self.draws()
         policy = partial(POLICIES["Single cut"], scenario)
-        _, plans, cost = ROLLOUT(scenario, self.start(slots), slots, lambda state, _: policy(state.slot), noise)
+        policies = jax.vmap(lambda state, _: policy(state.slot))
+        _, plans, cost = ROLLOUT(scenario, self.start(slots), slots, policies, noise)
         one_by_one = [policy(instance(slots, t)) for t in range(self.LENGTH)]
         np.testing.assert_array_equal(plans, one_by_one)
         delay = [equations.cost_of(scenario, instance(slots, t), one_by_one[t]).total_delay for t in range(self.LENGTH)]
@@ -278,7 +283,7 @@ class TestRollout:
         starts = jax.vmap(lambda energy: replace(self.start(slots), remaining_energy=energy))(
             jnp.array([5000.0, 4321.5, 1000.0])
         )
-        run = partial(rollout, scenario, slots=slots, choose_plan=erratic, noise=noise)
+        run = partial(rollout, scenario, slots=slots, choose_plans=erratic, noise=noise)
         _, together, _ = jax.jit(jax.vmap(run))(starts)
         one_by_one = [ROLLOUT(scenario, instance(starts, i), slots, erratic, noise)[1] for i in range(3)]
         np.testing.assert_array_equal(together, one_by_one)
@@ -296,7 +301,7 @@ class TestRollout:
         scenario = short_episode(5)
         slots = sample_slots(KEY, scenario, 6)
         _, start = RESET(KEY, scenario)
-        states, plans, cost = ROLLOUT(scenario, start, slots, lambda state, _: jnp.asarray(LOCAL), jnp.zeros(5))
+        states, plans, cost = ROLLOUT(scenario, start, slots, lambda states, _: jnp.tile(LOCAL, (5, 1)), jnp.zeros(5))
         np.testing.assert_array_equal(plans, np.zeros((5, 3)))
         np.testing.assert_array_equal(states.remaining_energy, 1000 - 448 * np.arange(6))
         np.testing.assert_array_equal(cost.reward, [-14] * 5)

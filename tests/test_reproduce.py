@@ -161,9 +161,7 @@ def test_record_names_what_went_in_and_came_out(mixed):
     record = json.loads(beside(output, "reader.record.json").read_text())
     assert record["identity"]["parameters"] == {"profile": "smoke", "scenario": "as_printed", "output": "."}
     assert {"python", "jax", "numpy"} <= set(record["identity"]["versions"])
-    assert {"data/published/curves.csv", "data/results/smoke/as_printed/a9.csv"} <= set(
-        record["identity"]["inputs"]
-    )
+    assert {"data/published/curves.csv", "data/results/smoke/as_printed/a9.csv"} <= set(record["identity"]["inputs"])
     written = result(output, "reader").relative_to(output).as_posix()
     command = ["sha256sum", output / written]
     hashed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]

@@ -97,9 +97,7 @@ class TestWorkload:
         assert task.num_blocks == len(task.block_names) == len(set(task.block_names)) == blocks
         for quantity in ("macs", "parameter_bytes"):
             exact = sum(getattr(layer, quantity) for layer in table)
-            np.testing.assert_allclose(
-                np.asarray(getattr(task, quantity), np.float64).sum(), exact, rtol=1e-6
-            )
+            np.testing.assert_allclose(np.asarray(getattr(task, quantity), np.float64).sum(), exact, rtol=1e-6)
         assert task.input_bytes[0] == 3072
         assert task.output_bytes == 40
         arrays = (task.macs, task.input_bytes, task.parameter_bytes)
@@ -172,9 +170,7 @@ class TestFromLayers:
             workload_from_layers([], (0,), name="own")
         with pytest.raises(ValueError, match="names of their own; got a more than once"):
             workload_from_layers([Layer("a", 1, 8, 8, 0), Layer("a", 1, 8, 8, 0)], (0,), name="own")
-        with pytest.raises(
-            ValueError, match=r"input_bytes of layer 'b' must be the 8 output_bytes .*; got 9"
-        ):
+        with pytest.raises(ValueError, match=r"input_bytes of layer 'b' must be the 8 output_bytes .*; got 9"):
             balanced_cut([Layer("a", 1, 8, 8, 0), Layer("b", 1, 9, 8, 0)], 1)
 
 

@@ -298,9 +298,7 @@ class TestMultiplyAccumulates:
 
     def test_loops_and_branches(self):
         square, shape = (lambda x: x @ x), self.shapes((4, 4))
-        assert (
-            multiply_accumulates(lambda x: lax.fori_loop(0, 6, lambda _, y: square(y), x), *shape) == 6 * 64
-        )
+        assert multiply_accumulates(lambda x: lax.fori_loop(0, 6, lambda _, y: square(y), x), *shape) == 6 * 64
         scan = lambda x: lax.scan(lambda y, _: (square(y), None), x, length=5)[0]  # noqa: E731
         assert multiply_accumulates(scan, *shape) == 5 * 64
         branch = lambda x: lax.cond(x[0, 0] > 0, lambda y: square(square(y)), square, x)  # noqa: E731

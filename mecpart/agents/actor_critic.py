@@ -22,7 +22,7 @@ from mecpart.agents.learning import (
     training_keys,
 )
 from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
-from mecpart.environment import observe, rollout
+from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
 from mecpart.sampling import uniform
 from mecpart.scenario import Scenario
@@ -109,21 +109,18 @@ def actor_critic_loss(
     The branches' loss is minus (log-probability times advantage plus `entropy_weight` times entropy); soft sharing adds
     `sharing_weight` times the squared L2 distance between the trunks. Returns and advantages are constants here.
     """
-    observations, final_observation = batch.observation[:-1], batch.observation[-1]
-    log_probabilities, choices, values = jax.vmap(network.assess, in_axes=(None, 0, 0, None))(
-        parameters, observations, batch.plan, available
-    )
+    log_probabilities, choices, values = network.assess(parameters, batch.observation[:-1], batch.plan, available)
     # The first value of a state does not depend on the plan that follows.
-    bootstrap = network.assess(jax.lax.stop_gradient(parameters), final_observation, batch.plan[-1], available)[2][0]
-    returns = k_step_returns(batch.reward, batch.active, bootstrap, config.discount)
-    errors = returns[:, None] - values
+    last, any_plan = batch.observation[-1:], batch.plan[-1:]
+    bootstrap = network.assess(jax.lax.stop_gradient(parameters), last, any_plan, available)[2][0, 0]
+    errors = k_step_returns(batch.reward, batch.active, bootstrap, config.discount) - values
     advantage = jax.lax.stop_gradient(errors)
 
-    chosen = jax.nn.one_hot(choices, log_probabilities.shape[-1])
-    chosen_log_probability = jnp.sum(chosen * log_probabilities, axis=-1)
-    entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
-    actor = -jnp.mean(chosen_log_probability * advantage + config.entropy_weight * entropy, axis=-1)
-    critic = jnp.mean(errors**2, axis=-1)
+    chosen = choices[:, None] == jnp.arange(log_probabilities.shape[1])[:, None]
+    chosen_log_probability = jnp.sum(jnp.where(chosen, log_probabilities, 0), axis=1)
+    entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=1)
+    actor = -jnp.mean(chosen_log_probability * advantage + config.entropy_weight * entropy, axis=0)
+    critic = jnp.mean(errors**2, axis=0)
     loss = jnp.sum(jnp.where(batch.active, actor + critic, 0)) / jnp.maximum(jnp.sum(batch.active), 1)
     if config.sharing == "soft":
         loss += config.sharing_weight * trunk_distance(parameters)
@@ -151,10 +148,11 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
         parameters, unravel = ravel_pytree(first)
         # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
         step_size, _ = ravel_pytree(_step_sizes(config, first))
-        optimiser = optax.chain(
-            optax.clip_by_global_norm(config.max_gradient_norm),
-            optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True),
-        )
+        clip = optax.clip_by_global_norm(config.max_gradient_norm)
+        optimiser = optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True)
+
+        def clipped(gradient):
+            return clip.update(gradient, clip.init(parameters))[0]
 
         def gradient(parameters, batch):
             def loss(flat):
@@ -163,11 +161,11 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             return jax.grad(loss)(parameters)
 
         def collect(parameters, state, slots, noise):
-            def choose_plan(state, noise):
-                return network.decide(unravel(parameters), observe(scenario, state), available, sampled, noise)
+            def choose_plans(states, noise):
+                return network.decide(unravel(parameters), observe_all(scenario, states), available, sampled, noise)
 
-            states, plans, cost = rollout(scenario, state, slots, choose_plan, noise)
-            observations = jax.vmap(observe, (None, 0))(scenario, states)
+            states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
+            observations = observe_all(scenario, states)
             active = states.time[:-1] < scenario.num_slots
             end = jax.tree.map(lambda leaf: leaf[-1], states)
             return end, Rollout(observations, plans, cost.reward * scale, active), sum_costs(scenario, cost, active)
@@ -183,11 +181,11 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             slots, noise = inputs
             states, batches, costs = jax.vmap(collect)(copies, states, slots, noise)
             gradients = jax.vmap(gradient)(copies, batches)
+            learner = parameters, optimiser_state
             if config.asynchronous:
-                (parameters, optimiser_state), copies = jax.lax.scan(apply, (parameters, optimiser_state), gradients)
+                (parameters, optimiser_state), copies = jax.lax.scan(apply, learner, jax.vmap(clipped)(gradients))
             else:
-                mean = jnp.mean(gradients, axis=0)
-                (parameters, optimiser_state), _ = apply((parameters, optimiser_state), mean)
+                (parameters, optimiser_state), _ = apply(learner, clipped(jnp.mean(gradients, axis=0)))
                 copies = jnp.broadcast_to(parameters, copies.shape)
             return (parameters, optimiser_state, copies, states), costs
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.agents.networks import PartitionNetwork, most_likely
 from mecpart.delay import PlanCost
-from mecpart.environment import EnvState, observe, rollout
+from mecpart.environment import EnvState, observe_all, rollout
 from mecpart.scenario import Scenario, Slot, sample_slots
 from mecpart.validation import check_count, check_fraction, check_number
 
@@ -20,16 +20,18 @@ from mecpart.validation import check_count, check_fraction, check_number
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A trained policy: call it with an observation for its greedy plan, int32 [M]. A pytree; `vmap` it at will."""
+    """A trained policy: call it with observations for its greedy plans. A pytree; `vmap` it at will."""
 
     parameters: dict
     available: Bool[Array, " nodes"]
     network: PartitionNetwork = field(metadata={"static": True})
 
-    def __call__(self, observation: Float[Array, " features"]) -> Int[Array, " blocks"]:
-        """The most likely (or most valued) node of every block for one observation of `PartitionEnv`."""
-        no_noise = jnp.zeros(self.network.num_decisions)
-        return self.network.decide(self.parameters, observation, self.available, most_likely, no_noise)
+    def __call__(self, observation: Float[Array, "*slots features"]) -> Int[Array, "*slots blocks"]:
+        """The most likely (or most valued) node of every block, for one observation of `PartitionEnv` or many."""
+        observations = observation.reshape(-1, observation.shape[-1])
+        no_noise = jnp.zeros((observations.shape[0], self.network.num_decisions))
+        plans = self.network.decide(self.parameters, observations, self.available, most_likely, no_noise)
+        return plans.reshape(*observation.shape[:-1], self.network.num_blocks)
 
 
 @jax.tree_util.register_dataclass
@@ -129,17 +131,21 @@ def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"])
     )
 
 
-def run_episode(key, scenario: Scenario, episode: Int[Array, ""], choose_plan, noise) -> EpisodeCost:
-    """Run one whole episode with `choose_plan(state, noise of the slot)`, as in `rollout`, and add up its costs."""
+def run_episode(key, scenario: Scenario, episode: Int[Array, ""], choose_plans, noise) -> EpisodeCost:
+    """Run one whole episode with `choose_plans(states, noise of the slots)`, as in `rollout`, and add up its costs."""
     slots = episode_slots(key, scenario, episode)
-    _, _, cost = rollout(scenario, episode_start(scenario, slots), slots, choose_plan, noise)
+    _, _, cost = rollout(scenario, episode_start(scenario, slots), slots, choose_plans, noise)
     return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
 
 
 def evaluate_policy(key, scenario: Scenario, policy: Policy, episode: Int[Array, ""] = 0) -> EpisodeCost:
     """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws."""
     noise = jnp.zeros((scenario.num_slots, 0))
-    return run_episode(key, scenario, episode, lambda state, _: policy(observe(scenario, state)), noise)
+
+    def choose_plans(states, noise):
+        return policy(observe_all(scenario, states))
+
+    return run_episode(key, scenario, episode, choose_plans, noise)
 
 
 def reward_scale(scenario: Scenario) -> Float[Array, ""]:

@@ -59,10 +59,10 @@ class PartitionNetwork(nn.Module):
     @nn.compact
     def __call__(
         self,
-        observation: Float[Array, " features"],
+        observation: Float[Array, "*slots features"],
         block: Int[Array, " asked"] | None = None,
-        previous: Int[Array, " asked"] | None = None,
-    ) -> tuple[Float[Array, "decisions choices"], Float[Array, " values"]]:
+        previous: Int[Array, "*slots asked"] | None = None,
+    ) -> tuple[Float[Array, "*slots decisions choices"], Float[Array, "*slots values"]]:
         """Logits and values; the sequential head answers for each `block` given the node of the block before."""
         columns = ["actor", "critic"] if self.critic and self.sharing != "hard" else ["shared"]
         hidden = {column: observation for column in columns}
@@ -70,12 +70,11 @@ class PartitionNetwork(nn.Module):
             for column in columns:
                 out = nn.Dense(width, kernel_init=_he, name=f"{column}_{layer}")(hidden[column])
                 if layer == 0 and self.heads == "sequential":
-                    # A dense layer on the observation and the question, in two parts: the first is the same for all.
-                    question = jnp.concatenate(
-                        [jax.nn.one_hot(block, self.num_blocks), jax.nn.one_hot(previous, self.num_nodes)], axis=-1
-                    )
-                    asked = nn.Dense(width, use_bias=False, kernel_init=_he, name=f"{column}_question")
-                    out = out[..., None, :] + asked(question)
+                    # A dense layer on the observation and, one-hot, the question: the product with a one-hot vector
+                    # is a row of the kernel.
+                    inputs, name = self.num_blocks + self.num_nodes, f"{column}_question"
+                    rows = nn.Embed(inputs, width, embedding_init=_he, name=name)
+                    out = out[..., None, :] + rows(block) + rows(self.num_blocks + previous)
                 hidden[column] = nn.relu(out)
             if self.sharing == "cross_stitch" and self.critic:
                 mix = self.param(f"stitch_{layer}", lambda _: jnp.array([[0.9, 0.1], [0.1, 0.9]]))
@@ -94,7 +93,7 @@ class PartitionNetwork(nn.Module):
         elif self.heads == "joint":
             logits = logits[..., None, :]
         if not self.critic:
-            return logits, jnp.zeros(0)
+            return logits, jnp.zeros((*observation.shape[:-1], 0))
         values = nn.Dense(1, kernel_init=_small, name="value")(hidden[columns[-1]])
         return logits, values[..., 0] if self.heads == "sequential" else values
 
@@ -103,36 +102,40 @@ class PartitionNetwork(nn.Module):
         return self.init(key, observation, *self._first_question())
 
     def assess(
-        self, parameters, observation: Float[Array, " features"], plan: Int[Array, " blocks"], available
-    ) -> tuple[Float[Array, "decisions choices"], Int[Array, " decisions"], Float[Array, " values"]]:
-        """(log-probabilities, the choices that `plan` made, values) of the decisions that lead to `plan`."""
+        self,
+        parameters,
+        observations: Float[Array, "slots features"],
+        plans: Int[Array, "slots blocks"],
+        available: Bool[Array, " nodes"],
+    ) -> tuple[Float[Array, "decisions choices slots"], Int[Array, "decisions slots"], Float[Array, "values slots"]]:
+        """(log-probabilities, the choices that `plans` made, values) of the decisions that lead to the plans."""
         question = ()
         if self.heads == "sequential":
-            question = (jnp.arange(self.num_blocks), jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]]))
-        logits, values = self.apply(parameters, observation, *question)
-        log_probabilities = jax.nn.log_softmax(self._mask(logits, available))
-        choices = plan if self.heads != "joint" else _plan_to_index(plan, self.num_nodes)[None]
-        return log_probabilities, choices, values
+            question = (jnp.arange(self.num_blocks), jnp.pad(plans[:, :-1], ((0, 0), (1, 0))))
+        logits, values = self.apply(parameters, observations, *question)
+        log_probabilities = jax.nn.log_softmax(self._slots_last(logits, available), axis=1)
+        choices = plans.T if self.heads != "joint" else _plan_to_index(plans, self.num_nodes)[None]
+        return log_probabilities, choices, values.T
 
     def decide(
         self,
         parameters,
-        observation: Float[Array, " features"],
+        observations: Float[Array, "slots features"],
         available: Bool[Array, " nodes"],
-        choose: Callable[[Float[Array, " choices"], Array], Int[Array, ""]],
-        noise: Float[Array, " decisions"],
-    ) -> Int[Array, " blocks"]:
-        """The plan made by `choose(logits, noise)` for every decision, leaving out nodes that do not exist."""
+        choose: Callable[[Float[Array, "choices slots"], Array], Int[Array, " slots"]],
+        noise: Float[Array, "slots decisions"],
+    ) -> Int[Array, "slots blocks"]:
+        """The plans made by `choose(logits, noise)` for every decision, leaving out nodes that do not exist."""
         if self.heads == "sequential":
-            plan, previous = [], jnp.zeros((), jnp.int32)
+            plan, previous = [], jnp.zeros(observations.shape[0], jnp.int32)
             for m in range(self.num_blocks):
-                logits, _ = self.apply(parameters, observation, jnp.array([m]), previous[None])
-                previous = choose(self._mask(logits, available)[0], noise[m]).astype(jnp.int32)
+                logits, _ = self.apply(parameters, observations, jnp.array([m]), previous[:, None])
+                previous = choose(self._slots_last(logits, available)[0], noise[:, m]).astype(jnp.int32)
                 plan.append(previous)
-            return jnp.stack(plan)
-        logits, _ = self.apply(parameters, observation)
-        chosen = jax.vmap(choose)(self._mask(logits, available), noise).astype(jnp.int32)
-        return chosen if self.heads == "branches" else _index_to_plan(chosen[0], self.num_blocks, self.num_nodes)
+            return jnp.stack(plan, axis=-1)
+        logits, _ = self.apply(parameters, observations)
+        chosen = jax.vmap(choose)(self._slots_last(logits, available), noise.T).astype(jnp.int32)
+        return chosen.T if self.heads == "branches" else _index_to_plan(chosen[0], self.num_blocks, self.num_nodes).T
 
     @property
     def num_decisions(self) -> int:
@@ -142,11 +145,18 @@ class PartitionNetwork(nn.Module):
     def _first_question(self):
         return (jnp.array([0]), jnp.array([0])) if self.heads == "sequential" else ()
 
-    def _mask(self, logits, available):
+    def _slots_last(
+        self, logits: Float[Array, "slots decisions choices"], available: Bool[Array, " nodes"]
+    ) -> Float[Array, "decisions choices slots"]:
+        """The logits with choices that do not exist masked, and the long axis last.
+
+        A softmax over a handful of choices is then a few operations on whole vectors of slots: twice as fast on a CPU.
+        """
         if self.heads == "joint":
             plans = jnp.arange(self.num_nodes**self.num_blocks)
             available = jnp.all(available[_index_to_plan(plans, self.num_blocks, self.num_nodes)], axis=0)
-        return jnp.where(available, logits, -1e9)  # not -inf, so that 0 log 0 stays 0 in the entropy
+        # Not -inf, so that 0 log 0 stays 0 in the entropy.
+        return jnp.where(available[:, None], jnp.moveaxis(logits, 0, -1), -1e9)
 
 
 def _plan_to_index(plan, num_nodes: int):
@@ -158,23 +168,21 @@ def _index_to_plan(index, num_blocks: int, num_nodes: int):
     return jnp.stack([index // num_nodes**m % num_nodes for m in reversed(range(num_blocks))])
 
 
-def most_likely(logits: Float[Array, " choices"], noise: Array) -> Int[Array, ""]:
+def most_likely(logits: Float[Array, "choices *slots"], noise: Float[Array, "*slots"]) -> Int[Array, "*slots"]:
     """The choice with the largest logit."""
-    return jnp.argmax(logits)
+    return jnp.argmax(logits, axis=0)
 
 
-def sampled(logits: Float[Array, " choices"], noise: Float[Array, ""]) -> Int[Array, ""]:
+def sampled(logits: Float[Array, "choices *slots"], noise: Float[Array, "*slots"]) -> Int[Array, "*slots"]:
     """A choice drawn from softmax(logits) by one uniform number in [0, 1) (inverse of the distribution function)."""
-    below = jnp.cumsum(jax.nn.softmax(logits))
-    return jnp.sum(below <= noise * below[-1])
+    below = jnp.cumsum(jnp.exp(logits - jnp.max(logits, axis=0)), axis=0)
+    return jnp.sum(below <= noise * below[-1], axis=0)
 
 
 def trunk_distance(parameters) -> Float[Array, ""]:
     """Squared L2 distance between the actor's and the critic's trunk, summed over the layers: what `soft` adds."""
     layers = parameters["params"]
-    return sum(
-        jnp.sum((leaf - layers[name.replace("actor_", "critic_")][part]) ** 2)
-        for name, layer in layers.items()
-        if name.startswith("actor_")
-        for part, leaf in layer.items()
-    )
+    actor = {name: layer for name, layer in layers.items() if name.startswith("actor_")}
+    critic = {name: layers[name.replace("actor_", "critic_")] for name in actor}
+    distances = jax.tree.map(lambda one, other: jnp.sum((one - other) ** 2), actor, critic)
+    return jax.tree.reduce(jnp.add, distances)

@@ -19,7 +19,7 @@ from mecpart.agents.learning import (
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork, most_likely
-from mecpart.environment import observe, rollout
+from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
 from mecpart.sampling import uniform
 from mecpart.scenario import Scenario
@@ -139,13 +139,14 @@ def make_train(config: QLearningConfig) -> Callable[[Array, Scenario], TrainResu
         parameters, unravel = ravel_pytree(first)
 
         def collect(parameters, explore, state, slots, noise):
-            def choose_plan(state, noise):
-                greedy = network.decide(parameters, observe(scenario, state), available, most_likely, noise[1:])
-                drawn = nodes_in_order[(noise[1:] * jnp.sum(available)).astype(jnp.int32)]
-                return jnp.where(noise[0] < explore, drawn, greedy).astype(jnp.int32)
+            def choose_plans(states, noise):
+                explores, noise = noise[:, :1] < explore, noise[:, 1:]
+                greedy = network.decide(parameters, observe_all(scenario, states), available, most_likely, noise)
+                drawn = nodes_in_order[(noise * jnp.sum(available)).astype(jnp.int32)]
+                return jnp.where(explores, drawn, greedy).astype(jnp.int32)
 
-            states, plans, cost = rollout(scenario, state, slots, choose_plan, noise)
-            observations = jax.vmap(observe, (None, 0))(scenario, states)
+            states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
+            observations = observe_all(scenario, states)
             active = states.time[:-1] < scenario.num_slots
             seen = Transition(observations[:-1], plans, cost.reward * scale, observations[1:], active)
             return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)

@@ -3,7 +3,7 @@
 How intervals are made stands at the head of `statistics.py`, how verdicts are reached at that of `rule.py`.
 """
 
-from mecpart.comparison.catalogue import Claim, claims, paper_claims
+from mecpart.comparison.catalogue import CLAIM_COLUMNS, Claim, claims, paper_claims
 from mecpart.comparison.curves import Curves, as_curves
 from mecpart.comparison.headline import headline_table
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
@@ -32,6 +32,7 @@ from mecpart.comparison.words import findings
 
 __all__ = [
     "BASELINES",
+    "CLAIM_COLUMNS",
     "DELAYS",
     "DELAY_FIGURES",
     "FEWEST_SEEDS",

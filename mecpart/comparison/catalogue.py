@@ -54,12 +54,15 @@ class Claim:
         found = [self.measure.per_seed(results[figure]) for figure in self.figures if figure in results]
         seeds = {len(per_seed) for per_seed, _ in found}
         if len(seeds) > 1:
-            raise ValueError(
-                f"results must have the same seeds in every figure to be pooled; got {sorted(seeds)}"
-            )
+            raise ValueError(f"results must have the same seeds in every figure to be pooled; got {sorted(seeds)}")
         reasons = "; ".join(dict.fromkeys(reason for _, reason in found if reason))
         return estimate(np.mean([per_seed for per_seed, _ in found], axis=0), reasons)
 
+
+#: Columns of `claims` that a reader wants to see.
+CLAIM_COLUMNS = [
+    "claim", "where", "published", "measured", "low", "high", "verdict", "smallest_detectable", "reason",
+]  # fmt: skip
 
 X_SYMBOLS = {"num_servers": "N", "num_blocks": "M", "max_tolerated_delay": "tau"}
 

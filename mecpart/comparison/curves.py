@@ -27,9 +27,7 @@ class Curves:
     def of(self, method: str) -> Float[np.ndarray, "rows xs"]:
         """Values of one method."""
         if method not in self.methods:
-            raise ValueError(
-                f"method must be one of {', '.join(self.methods)} in {self.figure}; got {method!r}"
-            )
+            raise ValueError(f"method must be one of {', '.join(self.methods)} in {self.figure}; got {method!r}")
         return self.values[:, self.methods.index(method)]
 
     def columns_at(self, x: float | Literal["last"] | None) -> slice | Int[np.ndarray, " chosen"]:
@@ -79,9 +77,7 @@ def as_curves(results: pd.DataFrame, metric: str) -> Curves:
     series = frame.set_index(["seed", "method", "x"])[metric]
     if series.index.has_duplicates:
         seed, method, x = series.index[series.index.duplicated()][0]
-        raise ValueError(
-            f"results must have each seed, method and x once; got seed {seed}, {method}, x = {x:g} twice"
-        )
+        raise ValueError(f"results must have each seed, method and x once; got seed {seed}, {method}, x = {x:g} twice")
     if len(series) != len(block):
         seed, method, x = block.difference(series.index)[0]
         raise ValueError(

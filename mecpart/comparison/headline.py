@@ -28,9 +28,7 @@ def why_undefined(block: Curves, baselines: Sequence[str], at: slice | Int[np.nd
         if zero.any():
             where = ", ".join(f"{x:g}" for x in block.xs[at][zero.any(axis=0)])
             count = f" ({zero.any(axis=1).sum()} of {len(zero)} seeds)" if block.seeds else ""
-            reasons.append(
-                f"{block.metric} of {baseline} is 0 at {block.x_name} = {where} in {block.figure}{count}"
-            )
+            reasons.append(f"{block.metric} of {baseline} is 0 at {block.x_name} = {where} in {block.figure}{count}")
     return "; ".join(reasons)
 
 
@@ -67,9 +65,7 @@ def _averages(block: Curves, totals: Curves, method: Float[np.ndarray, "rows xs"
         # The best is the baseline of least total delay at each x, chosen anew in each resample.
         total = np.tensordot(draws, np.stack([totals.of(name) for name in baselines], axis=1), axes=1)
         best = total.argmin(axis=1)[:, None]
-        ratio, delay = (
-            np.take_along_axis(array, best, axis=1).mean(axis=(1, 2)) for array in (ratios, delays)
-        )
+        ratio, delay = (np.take_along_axis(array, best, axis=1).mean(axis=(1, 2)) for array in (ratios, delays))
         found["best"] = _Averages(ratio, delay, own)
     return found
 
@@ -122,14 +118,10 @@ def headline_table(results: pd.DataFrame, method: str = PROPOSED) -> pd.DataFram
                 seeds = {figure: block.seeds for figure, (block, _, _) in per_figure.items()}
                 if len(set(seeds.values())) > 1:
                     told = "; ".join(f"{figure}: {len(had)} seeds" for figure, had in seeds.items())
-                    raise ValueError(
-                        f"results must have the same seeds in every figure to be pooled; got {told}"
-                    )
+                    raise ValueError(f"results must have the same seeds in every figure to be pooled; got {told}")
                 scopes["pooled"] = list(per_figure)
             for scope, figures in scopes.items():
-                rows += _headline_rows(
-                    str(scenario), metric, scope, [per_figure[figure] for figure in figures]
-                )
+                rows += _headline_rows(str(scenario), metric, scope, [per_figure[figure] for figure in figures])
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("num_seeds"), "abstract_percent", table["metric"].map(stated))
     return table

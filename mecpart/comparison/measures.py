@@ -25,16 +25,12 @@ class Reduction:
         """The reduction in each seed (percent), and why it is undefined where it is NaN."""
         block = as_curves(results, self.metric)
         at = block.columns_at(self.x)
-        ratios = [
-            reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines
-        ]
+        ratios = [reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines]
         return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
 
     def __str__(self) -> str:
         where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
-        return (
-            f"reduction [%] of {self.metric} by {self.method} against {' and '.join(self.baselines)}, {where}"
-        )
+        return f"reduction [%] of {self.metric} by {self.method} against {' and '.join(self.baselines)}, {where}"
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,7 @@ class Advantage:
 
     def __str__(self) -> str:
         where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
-        return (
-            f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of RPDI], {where}"
-        )
+        return f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of RPDI], {where}"
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,7 @@ class Trend:
 SETTLING_BAND = 0.05
 
 
-def settling_episode(
-    episodes: Float[np.ndarray, " windows"], reward: Float[np.ndarray, "rows windows"]
-) -> np.ndarray:
+def settling_episode(episodes: Float[np.ndarray, " windows"], reward: Float[np.ndarray, "rows windows"]) -> np.ndarray:
     """First episode from which the reward stays within 5 % of its whole gain around its final level.
 
     The settling time of control engineering, on windowed mean rewards: the final level is the mean over the

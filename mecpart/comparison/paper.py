@@ -73,16 +73,12 @@ def _published_table(figure: str) -> pd.DataFrame:
     panels = list(dict.fromkeys(values["figure"]))
     whole = [panel for panel in panels if panel == figure or (panel[:-1] == figure and panel[-1].isalpha())]
     if not whole:
-        names = sorted(
-            {panel.rstrip("abc") for panel in panels} | set(panels), key=lambda n: (len(n.rstrip("abc")), n)
-        )
+        names = sorted({panel.rstrip("abc") for panel in panels} | set(panels), key=lambda n: (len(n.rstrip("abc")), n))
         raise ValueError(f"figure must be one of {', '.join(names)}; got {figure!r}")
     values = values[values["figure"].isin(whole)]
     keys = ["x_name", "x", "method", "setting"]
     table = values.set_index([*keys, "column"])["value"].unstack("column").astype(float)
-    notes = values.groupby(keys)["note"].agg(
-        lambda notes: "; ".join(sorted({note for note in notes if note}))
-    )
+    notes = values.groupby(keys)["note"].agg(lambda notes: "; ".join(sorted({note for note in notes if note})))
     table = table.join(notes).reset_index()
     table.columns.name = None
     table = table.assign(figure=figure, scenario="published", x=table["x"].astype(float))

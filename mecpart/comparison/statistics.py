@@ -122,9 +122,7 @@ def estimate(per_seed: Float[np.ndarray, " seeds"], reason: str = "") -> Estimat
     seeds alone would be that of another population.
     """
     if np.isnan(per_seed).any():
-        return Estimate(
-            math.nan, math.nan, math.nan, len(per_seed), math.nan, reason or "undefined for some seed"
-        )
+        return Estimate(math.nan, math.nan, math.nan, len(per_seed), math.nan, reason or "undefined for some seed")
     low, high = bootstrap_interval(per_seed)
     return Estimate(
         float(np.mean(per_seed)),
@@ -135,13 +133,9 @@ def estimate(per_seed: Float[np.ndarray, " seeds"], reason: str = "") -> Estimat
     )
 
 
-def share(
-    part: Float[np.ndarray, "*shape"], whole: Float[np.ndarray, "*shape"]
-) -> Float[np.ndarray, "*shape"]:
+def share(part: Float[np.ndarray, "*shape"], whole: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """part / whole, NaN where the whole is zero."""
-    return np.divide(
-        part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole != 0
-    )
+    return np.divide(part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole != 0)
 
 
 def concordance(

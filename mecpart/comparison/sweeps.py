@@ -42,9 +42,7 @@ def summary(results: pd.DataFrame, metrics: Sequence[str] = DELAYS) -> pd.DataFr
                 "iqm_high": iqm_high,
             }
             index = pd.MultiIndex.from_product([block.methods, block.xs], names=["method", "x"])
-            table = pd.DataFrame(
-                {name: array.ravel() for name, array in measured.items()}, index=index
-            ).reset_index()
+            table = pd.DataFrame({name: array.ravel() for name, array in measured.items()}, index=index).reset_index()
             tables.append(labelled(table, block, num_seeds=len(block.seeds)))
     return pd.concat(tables, ignore_index=True)
 
@@ -170,18 +168,14 @@ def rank_agreement(
                 "rank_correlation": agreement[0],
                 "low": low,
                 "high": high,
-                "order": [
-                    " < ".join(methods[at] for at in np.argsort(column, kind="stable")) for column in columns
-                ],
+                "order": [" < ".join(methods[at] for at in np.argsort(column, kind="stable")) for column in columns],
             }
         )
         tables.append(labelled(table, block, num_seeds=len(block.seeds)))
     return pd.concat(tables, ignore_index=True)
 
 
-def trends(
-    results: pd.DataFrame, published_curves: pd.DataFrame, metric: str = "total_delay_s"
-) -> pd.DataFrame:
+def trends(results: pd.DataFrame, published_curves: pd.DataFrame, metric: str = "total_delay_s") -> pd.DataFrame:
     """Whether each method's `metric` rises or falls along x as published.
 
     **Returns:** one row per scenario, figure and method that the paper shows: the rank correlation with x

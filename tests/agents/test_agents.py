@@ -55,6 +55,7 @@ def delays_of(policies, problem):
 def reference(name, problem):
     """Total delay of the same episode under a policy without learning."""
 
+    @jax.vmap
     def choose(state, key):
         return mecpart.POLICIES[name](problem, state.slot, key)
 

@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,17 @@ def build(heads="branches", sharing="none", hidden=(5, 6)):
     return network, jax.tree.map(lambda leaf: draw.normal(scale=0.7, size=leaf.shape).astype(np.float32), shapes)
 
 
+def assess(network, parameters, plan, available):
+    """`network.assess` of one slot."""
+    answers = network.assess(parameters, OBSERVATION[None], plan[None], available)
+    return tuple(answer[..., 0] for answer in answers)
+
+
+def decide(network, parameters, available, choose, noise):
+    """`network.decide` of one slot."""
+    return network.decide(parameters, OBSERVATION[None], available, choose, noise[None])[0]
+
+
 def layers_of(parameters):
     return jax.tree.map(np.asarray, parameters)["params"]
 
@@ -36,7 +48,7 @@ class TestShapes:
     def test_decisions_and_values(self, heads, sharing):
         network, parameters = build(heads, sharing)
         plan = jnp.array([1, 0, 3])
-        log_probabilities, choices, values = jax.jit(network.assess)(parameters, OBSERVATION, plan, AVAILABLE)
+        log_probabilities, choices, values = jax.jit(partial(assess, network))(parameters, plan, AVAILABLE)
         decisions, outcomes = {"branches": (3, 4), "sequential": (3, 4), "joint": (1, 4**3)}[heads]
         assert log_probabilities.shape == (decisions, outcomes)
         assert network.num_decisions == decisions == choices.shape[0]
@@ -160,15 +172,13 @@ class TestSequentialHead:
         layers = layers_of(parameters)
         plan = [2, 3, 1]
         everywhere = jnp.ones(NODES, bool)
-        log_probabilities, choices, values = jax.jit(network.assess)(
-            parameters, OBSERVATION, jnp.array(plan), everywhere
-        )
+        log_probabilities, choices, values = jax.jit(partial(assess, network))(parameters, jnp.array(plan), everywhere)
         np.testing.assert_array_equal(choices, plan)
         for block, previous in enumerate([0, 2, 3]):  # before the first block the image is at the device
             x = np.concatenate([OBSERVATION, np.eye(BLOCKS)[block], np.eye(NODES)[previous]])
             out = {}
             for column in ("actor", "critic"):
-                kernel = np.concatenate([layers[f"{column}_0"]["kernel"], layers[f"{column}_question"]["kernel"]])
+                kernel = np.concatenate([layers[f"{column}_0"]["kernel"], layers[f"{column}_question"]["embedding"]])
                 hidden = np.maximum(x @ kernel + layers[f"{column}_0"]["bias"], 0)
                 out[column] = np.maximum(dense(layers[f"{column}_1"], hidden), 0)
             logits = dense(layers["policy"], out["actor"])
@@ -191,8 +201,8 @@ class TestSequentialHead:
         @jax.jit
         @jax.vmap
         def decided_and_assessed(noise):
-            plan = network.decide(parameters, OBSERVATION, AVAILABLE, choose, noise)
-            log_probabilities, _, _ = network.assess(parameters, OBSERVATION, plan, AVAILABLE)
+            plan = decide(network, parameters, AVAILABLE, choose, noise)
+            log_probabilities, _, _ = assess(network, parameters, plan, AVAILABLE)
             return plan, jax.vmap(choose)(log_probabilities, noise)
 
         plans, expected = decided_and_assessed(jax.random.uniform(jax.random.key(0), (50, BLOCKS)))
@@ -205,7 +215,7 @@ class TestJointHead:
         network, parameters = build("joint", "hard")
         everywhere = jnp.ones(NODES, bool)
         plans = np.array(list(itertools.product(range(NODES), repeat=BLOCKS)))  # in the order of the indices
-        index_of = jax.vmap(lambda plan: network.assess(parameters, OBSERVATION, plan, everywhere)[1])
+        index_of = jax.vmap(lambda plan: assess(network, parameters, plan, everywhere)[1])
         indices = jax.jit(index_of)(plans)
         np.testing.assert_array_equal(indices[:, 0], np.arange(NODES**BLOCKS))
 
@@ -215,14 +225,14 @@ class TestJointHead:
         everywhere = jnp.ones(NODES, bool)
 
         def there_and_back(plan):
-            index = network.assess(parameters, OBSERVATION, plan, everywhere)[1][0]
-            return network.decide(parameters, OBSERVATION, everywhere, lambda logits, noise: index, jnp.zeros(1))
+            index = assess(network, parameters, plan, everywhere)[1]
+            return decide(network, parameters, everywhere, lambda logits, noise: index, jnp.zeros(1))
 
         np.testing.assert_array_equal(jax.jit(jax.vmap(there_and_back))(plans), plans)
 
     def test_probability_of_a_plan_is_zero_where_one_of_its_nodes_does_not_exist(self):
         network, parameters = build("joint", "none")
-        log_probabilities, _, _ = jax.jit(network.assess)(parameters, OBSERVATION, jnp.zeros(3, jnp.int32), AVAILABLE)
+        log_probabilities, _, _ = jax.jit(partial(assess, network))(parameters, jnp.zeros(3, jnp.int32), AVAILABLE)
         possible = [all(AVAILABLE[n] for n in plan) for plan in itertools.product(range(NODES), repeat=BLOCKS)]
         np.testing.assert_array_equal(np.exp(log_probabilities[0]) > 0, possible)
 
@@ -242,8 +252,8 @@ class TestMissingNodes:
         parameters["params"]["policy"]["bias"] = bias + 30 * favourite
 
         @jax.jit
-        def decide(noise, there):
-            return jax.vmap(lambda noise: network.decide(parameters, OBSERVATION, there, choose, noise))(noise)
+        def decided(noise, there):
+            return jax.vmap(lambda noise: decide(network, parameters, there, choose, noise))(noise)
 
         edges = jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))])
         noise = jnp.concatenate(
@@ -252,13 +262,13 @@ class TestMissingNodes:
                 jnp.repeat(edges[:, None], network.num_decisions, axis=1),
             ]
         )
-        assert 2 in np.asarray(decide(noise, jnp.ones(NODES, bool)))
-        assert 2 not in np.asarray(decide(noise, AVAILABLE))
+        assert 2 in np.asarray(decided(noise, jnp.ones(NODES, bool)))
+        assert 2 not in np.asarray(decided(noise, AVAILABLE))
 
     @pytest.mark.parametrize("heads", HEADS)
     def test_have_no_probability_and_no_part_in_the_entropy(self, heads):
         network, parameters = build(heads, "soft")
-        log_probabilities, _, _ = jax.jit(network.assess)(parameters, OBSERVATION, jnp.array([1, 0, 3]), AVAILABLE)
+        log_probabilities, _, _ = jax.jit(partial(assess, network))(parameters, jnp.array([1, 0, 3]), AVAILABLE)
         probabilities = np.exp(log_probabilities)
         product = probabilities * np.asarray(log_probabilities)
         assert np.isfinite(product).all()
