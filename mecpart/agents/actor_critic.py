@@ -155,14 +155,14 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             return clip.update(gradient, clip.init(parameters))[0]
 
         def gradient(parameters, batch):
-            def loss(flat):
-                return actor_critic_loss(config, network, available, unravel(flat), batch)
+            def loss(parameters):
+                return actor_critic_loss(config, network, available, parameters, batch)
 
-            return jax.grad(loss)(parameters)
+            return ravel_pytree(jax.grad(loss)(parameters))[0]
 
         def collect(parameters, state, slots, noise):
             def choose_plans(states, noise):
-                return network.decide(unravel(parameters), observe_all(scenario, states), available, sampled, noise)
+                return network.decide(parameters, observe_all(scenario, states), available, sampled, noise)
 
             states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
             observations = observe_all(scenario, states)
@@ -179,8 +179,9 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
         def one_round(carry, inputs):
             parameters, optimiser_state, copies, states = carry
             slots, noise = inputs
-            states, batches, costs = jax.vmap(collect)(copies, states, slots, noise)
-            gradients = jax.vmap(gradient)(copies, batches)
+            stale = jax.vmap(unravel)(copies)
+            states, batches, costs = jax.vmap(collect)(stale, states, slots, noise)
+            gradients = jax.vmap(gradient)(stale, batches)
             learner = parameters, optimiser_state
             if config.asynchronous:
                 (parameters, optimiser_state), copies = jax.lax.scan(apply, learner, jax.vmap(clipped)(gradients))
