@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 import mecpart
 from mecpart.agents import make_train
-from mecpart.experiments import Setting, _key, _stack, over_lanes
+from mecpart.runs import Setting
 
 SEEDS, EPISODES, REPEATS = 10, 80, 5
 _kept = {}

@@ -8,11 +8,12 @@ from mecpart import agents
 from mecpart.comparison import published
 from mecpart.delay import PlanCost, evaluate_plan
 from mecpart.environment import EnvState, PartitionEnv, rollout
-from mecpart.experiments import COLUMNS, EXPERIMENTS, METHODS, PROFILES, Experiment, Setting, run_experiment
+from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.optimum import OptimalPlan, lower_bound, optimal_plan
 from mecpart.policies import POLICIES
+from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot, sample_slots
 from mecpart.workload import Workload, workload
 

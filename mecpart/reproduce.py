@@ -34,6 +34,7 @@ from typing import Any, Literal
 from mecpart.execution import Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.experiments import PROFILES
 from mecpart.locations import data_folder, default_output, notebooks_folder
+from mecpart.processes import cores
 from mecpart.scenario import SCENARIOS
 
 # Sources that decide how notebooks are run, not what they compute: changing them makes no result stale.
@@ -238,13 +239,14 @@ class _Batch:
         }
         self.origin = {"commit": _commit(), "device": _device()}
         # Notebooks side by side must not pin their processes to the same cores.
-        cores = _cores()
+        mine = cores()
         self.shares = queue.SimpleQueue()
         for job in range(jobs):
-            self.shares.put(cores[job::jobs])
+            self.shares.put(mine[job::jobs])
         self.environment = {
             "JAX_COMPILATION_CACHE_DIR": str(self.build / "cache" / "jax"),
             "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+            "MECPART_RUNS": str(self.build / "cache" / "runs"),
         }
 
     def complete(self) -> Summary:
@@ -315,9 +317,9 @@ class _Batch:
             folder, executed = Path(private) / "output", Path(private) / run.notebook.path.name
             folder.mkdir()
             given = self.hand_over(run, folder)
-            cores = self.shares.get()
+            share = self.shares.get()
             # Experiments split their work over this many processes.
-            environment = self.environment | {"MECPART_PROCESSES": str(len(cores) or 1)}
+            environment = self.environment | {"MECPART_PROCESSES": str(len(share) or 1)}
             try:
                 execute(
                     run.notebook.path,
@@ -326,7 +328,7 @@ class _Batch:
                     executed=executed,
                     # What the user has set is the user's choice.
                     environment={name: os.environ.get(name, value) for name, value in environment.items()},
-                    cores=cores if hasattr(os, "sched_setaffinity") else (),
+                    cores=share if hasattr(os, "sched_setaffinity") else (),
                     kernels=self.kernels,
                 )
                 results = _results(folder, given)
@@ -338,7 +340,7 @@ class _Batch:
                     _move(executed, self.beside(run, ".failed.ipynb"))
                 raise
             finally:
-                self.shares.put(cores)
+                self.shares.put(share)
             moves = {path: folder / path for path in results}
             moves[self.beside(run, ".ipynb").relative_to(self.output).as_posix()] = executed
             record = {
@@ -542,13 +544,6 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _cores() -> list[int]:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def _commit() -> str | None:
     """The commit of the checkout, with a mark if files differ from it; None without git or a checkout."""
     folder = data_folder().parent
@@ -569,7 +564,7 @@ def _device() -> dict[str, Any]:
     accelerators = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "processor": processor,
-        "cores": len(_cores()),
+        "cores": len(cores()),
         "accelerators": accelerators,
         "system": platform.platform(),
     }

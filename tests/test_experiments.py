@@ -4,15 +4,14 @@ import os
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from mecpart.experiments import COLUMNS, EXPERIMENTS, METHODS, PROFILES, Experiment, Setting, run_experiment
-from mecpart.optimum import optimal_plan
+from mecpart.comparison import published
+from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.policies import POLICIES
-from mecpart.scenario import sample_slots
+from mecpart.runs import METHODS, Run, Setting
 
 FIXED = tuple(POLICIES)
 
@@ -71,7 +70,7 @@ class TestResults:
         assert random.total_delay_s.nunique() == len(random)
 
     def test_a_convergence_window_is_a_mean_over_episodes(self, converging, monkeypatch):
-        monkeypatch.setattr("mecpart.experiments.WINDOWS", 2)
+        monkeypatch.setattr("mecpart.runs.WINDOWS", 2)
         coarse = run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI",), processes=1)
         assert list(coarse.x) == [4, 4, 8, 8]
         fine = converging.query("method == 'RPDI' and seed == 1 and x > 4").reward.mean()
@@ -131,7 +130,7 @@ class TestOwnExperiment:
 
     def test_steps_that_a_learner_was_trained_on(self, own):
         steps = own[0].groupby("method").env_steps.unique()
-        assert steps.map(list).to_dict() == {"Distributed DQN": [8 * 600], "Greedy": [0]}
+        assert steps.map(list).to_dict() == {"Distributed DQN": [24 * 600], "Greedy": [0]}
 
     def test_every_x_sees_the_same_networks_and_channels(self, own):
         """A deadline changes rewards and violations, not the delays of plans that do not look at it."""
@@ -152,36 +151,6 @@ class TestOwnExperiment:
         np.testing.assert_allclose(frame.total_delay_s, frame.edge_delay_s + frame.local_delay_s, rtol=1e-5)
 
 
-class TestSetting:
-    def test_servers_that_do_not_exist_change_nothing(self):
-        setting = Setting(num_blocks=3, network="nin", num_servers=2)
-        plain, padded = (setting.build("as_printed", seed=3, pad_to=size) for size in (2, 5))
-        np.testing.assert_array_equal(padded.network.speed, [*plain.network.speed, 0, 0, 0])
-        slots, padded_slots = (sample_slots(jax.random.key(0), scenario, 20) for scenario in (plain, padded))
-        np.testing.assert_array_equal(padded_slots.device_rate[:, :, :2], slots.device_rate)
-        best, padded_best = (
-            jax.vmap(optimal_plan, (None, 0))(*case) for case in ((plain, slots), (padded, padded_slots))
-        )
-        np.testing.assert_array_equal(padded_best.plan, best.plan)
-        np.testing.assert_allclose(padded_best.total_delay, best.total_delay, rtol=1e-6)
-
-    def test_a_seed_is_a_network_and_more_servers_are_added_to_it(self):
-        speeds = {
-            (seed, servers): np.asarray(Setting(num_servers=servers).build("as_printed", seed, 4).network.speed)
-            for seed in (0, 1)
-            for servers in (2, 3)
-        }
-        np.testing.assert_array_equal(speeds[0, 2][:3], speeds[0, 3][:3])
-        assert not np.any(speeds[0, 3][1:4] == speeds[1, 3][1:4])
-
-    def test_every_field_reaches_the_scenario(self):
-        setting = Setting("alexnet", 4, 3, release_rate=17.0, deadline=2.5, device_rate_range=(1e6, 1.5e6))
-        scenario = setting.build("as_printed", 0, 3)
-        assert (scenario.workload.name, scenario.num_blocks, scenario.num_nodes) == ("alexnet", 4, 4)
-        assert (float(scenario.release_rate), float(scenario.deadline), scenario.num_slots) == (17.0, 2.5, 600)
-        np.testing.assert_array_equal(scenario.network.device_rate_range, [1e6, 1.5e6])
-
-
 def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episode():
     long = run_experiment("fig6", "smoke", seeds=1, episodes=151, methods=("Local only",), processes=1)
     assert list(long.x) == list(range(2, 152))  # a window of two episodes, then 149 of one
@@ -190,15 +159,73 @@ def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episo
 
 def test_the_number_of_processes_from_the_environment(monkeypatch, converging):
     monkeypatch.setenv("MECPART_PROCESSES", "1")
-    monkeypatch.setattr("mecpart.experiments._pool", lambda *_: pytest.fail("more than one process"))
-    again = run_experiment("fig6", "smoke", methods=("RPDI",))
+    monkeypatch.setattr("mecpart.experiments.spread", lambda *_: pytest.fail("more than one process"))
+    again = run_experiment("fig6", "smoke", episodes=8, methods=("RPDI",))
     pd.testing.assert_frame_equal(again, converging[converging.method == "RPDI"].reset_index(drop=True))
+
+
+@pytest.fixture(scope="module")
+def three():
+    series = {
+        "wide": {"num_servers": 3},
+        "same": {"workers": 8, "learning_rate": 0.01},  # what the method does anyway
+        "slow": {"learning_rate": 1e-9, "critic_learning_rate": 1e-9},
+    }
+    small = Setting(network="alexnet", num_blocks=2, num_servers=2)
+    mine = Experiment("mine", "", "episode", "", fixed=small, methods=("Proposed",), series=series)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", mine)
+        patch.setitem(EXPERIMENTS, "plain", Experiment("plain", "", "episode", "", fixed=small))
+        plain = run_experiment("plain", "smoke", seeds=1, methods=("Proposed",), processes=1)
+        return run_experiment("mine", "smoke", seeds=1, processes=1).set_index(["setting", "x"]), plain
+
+
+class TestSeries:
+    """Several curves of one method, each with its own name in a further column."""
+
+    def test_one_more_column_with_the_names_in_their_order(self, three):
+        named, plain = three
+        assert list(named.index.unique("setting")) == ["wide", "same", "slow"]
+        assert [*plain.columns, "setting"] == [*COLUMNS, "setting"] == [*named.reset_index()[plain.columns], "setting"]
+
+    def test_changes_reach_the_setting_and_the_learner(self, three):
+        named, plain = three
+        np.testing.assert_array_equal(named.loc["same"].total_delay_s, plain.total_delay_s)
+        assert (named.loc["slow"].total_delay_s[24] != plain.total_delay_s.iloc[-1]).all()
+        assert (named.loc["wide"].total_delay_s != named.loc["same"].total_delay_s).all()
+
+
+class TestThePaper:
+    def test_every_figure_is_there_with_the_published_points(self):
+        """Same settings, methods and names of series; Fig. 12's tau is the deadline here."""
+        figures = {name: experiment for name, experiment in EXPERIMENTS.items() if name.startswith("fig")}
+        for name, experiment in figures.items():
+            paper = published(name)
+            series, xs, methods = (set(paper[column]) for column in ("setting", "x", "method"))
+            assert (set(experiment.series) or {""}) == series, name
+            assert methods <= set(experiment.methods), name
+            if not experiment.convergence:
+                assert set(experiment.xs) == xs, name
+                assert {experiment.x_name} == set(paper.x_name) or name == "fig12"
+        assert {name.rstrip("abc") for name in figures} == {f"fig{number}" for number in range(6, 14)}
+
+    def test_figures_share_the_default_setting(self):
+        """Trained once for all of them: it is one run."""
+        shared = {Run("Proposed", "as_printed", Setting(), 0, 24)}
+        for name in ("fig6", "fig7a", "fig7b", "fig7c", "fig8", "fig9", "fig10", "fig11a", "fig11b", "fig11c", "fig12"):
+            cases = EXPERIMENTS[name].cases()
+            assert shared <= {Run("Proposed", "as_printed", setting, 0, 24, agent) for _, _, setting, agent in cases}
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_episodes_suit_every_number_of_workers(self, profile):
+        for changes in EXPERIMENTS["fig7b"].series.values():
+            assert profile.episodes % changes["workers"] == 0
 
 
 class TestBadInput:
     @pytest.fixture(autouse=True)
     def nothing_runs(self, monkeypatch):
-        monkeypatch.setattr("mecpart.experiments._run", lambda *_: pytest.fail("something ran"))
+        monkeypatch.setattr("mecpart.experiments._complete", lambda *_: pytest.fail("something ran"))
 
     @pytest.mark.parametrize(
         ("arguments", "named"),
@@ -240,6 +267,9 @@ class TestBadInput:
             (Experiment("bad", "", "network", "", xs=("vgg16", "lenet")), ["lenet", "resnet32"]),
             (Experiment("bad", "", "num_servers", "", xs=(2, 3), fixed=Setting(deadline=-1.0)), ["deadline", "-1"]),
             (Experiment("bad", "", "episode", "", fixed=Setting(release_rate=np.nan)), ["release_rate", "nan"]),
+            (Experiment("bad", "", "link_capacity", "", xs=(2.0, 0.0)), ["link_capacity", "0"]),
+            (Experiment("bad", "", "episode", "", series={"a": {"colour": 1}}), ["colour", "learning_rate"]),
+            (Experiment("bad", "", "episode", "", series={"a": {"workers": 5}}), ["workers", "multiple", "24"]),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
     )

@@ -1,0 +1,271 @@
+"""Runs: one method in one setting with one seed, the unit that every experiment is made of.
+
+What a run costs is a function of its description alone. So figures that share a setting share its runs, and a run that
+has been kept in a folder is never computed again.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, lru_cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mecpart.agents import AGENTS, agent_config, make_train
+from mecpart.agents.learning import EpisodeCost, channel_key, evaluate_policy, run_episode
+from mecpart.ledger import LEDGER
+from mecpart.network import sample_network
+from mecpart.policies import POLICIES
+from mecpart.scenario import SCENARIOS, Scenario
+from mecpart.validation import check_choice, check_count, check_number
+from mecpart.workload import workload
+
+#: All methods, in the order of the paper and then the reference lines.
+METHODS = (*AGENTS, *POLICIES)
+
+#: Points of a learning curve, at most; each averages over a window of episodes.
+WINDOWS = 150
+
+#: Networks are padded to one of these numbers of servers, so that a sweep over N compiles less often. Padding costs
+#: time, so the sizes are close together; the ledger's N is one of them, since most figures use it.
+PADDED_SERVERS = (4, 6, 8, 9)
+
+# What a run is computed by: a change to any of these files makes kept runs void.
+_SOURCES = (
+    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "policies.py", "runs.py",
+    "sampling.py", "scenario.py", "workload.py", "zoo.py",
+)  # fmt: skip
+_DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an experiment can sweep or fix; the defaults are the ledger's.
+
+    `link_capacity`, in Mbit/s, replaces the range of device rates by one value (Fig. 13).
+    """
+
+    network: str = LEDGER.default("network")
+    num_blocks: int = LEDGER.default("num_blocks")
+    num_servers: int = LEDGER.default("num_servers")
+    release_rate: float = LEDGER.default("release_rate")
+    deadline: float = LEDGER.default("deadline")
+    device_rate_range: tuple[float, float] = LEDGER.default("device_rate_range")
+    link_capacity: float | None = None
+
+    @property
+    def padded_servers(self) -> int:
+        """The number of servers that the network is padded to."""
+        return min((size for size in PADDED_SERVERS if size >= self.num_servers), default=self.num_servers)
+
+    def build(self, scenario: str, seed: int) -> Scenario:
+        """The scenario of this setting on the network of `seed`, padded with servers that do not exist.
+
+        **Raises:** `ValueError` for a setting that cannot be; under `jax.eval_shape`, without compiling anything.
+        """
+        check_count("num_servers", self.num_servers)
+        rates = self.device_rate_range
+        if self.link_capacity is not None:
+            check_number("link_capacity", self.link_capacity, exclusive=True)
+            rates = (self.link_capacity * 1e6 / 8,) * 2
+        key = jax.random.fold_in(jax.random.key(seed), 0)
+        network = sample_network(key, self.num_servers, pad_to=self.padded_servers, device_rate_range=rates)
+        tasks = workload(self.network, self.num_blocks)
+        return SCENARIOS[scenario](tasks, network, self.release_rate, self.deadline)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method in one setting with one seed.
+
+    - `method`, `scenario`: keys of `METHODS` and `SCENARIOS`.
+    - `episodes`: that a learner is trained for.
+    - `agent`: settings of the learner that are to differ from its own, as (name, value) pairs.
+    - `convergence`: of a method that does not learn, that the training episodes are wanted rather than a fresh one; of
+      a learner both are always known.
+
+    Two descriptions of one run are equal: what changes nothing is dropped.
+    """
+
+    method: str
+    scenario: str
+    setting: Setting
+    seed: int
+    episodes: int
+    agent: tuple[tuple[str, object], ...] = ()
+    convergence: bool = False
+
+    def __post_init__(self):
+        check_choice("method", self.method, METHODS)
+        check_choice("scenario", self.scenario, SCENARIOS)
+        check_count("episodes", self.episodes)
+        if self.learns:
+            agent_config(self.method, episodes=self.episodes, **dict(self.agent))
+            own = AGENTS[self.method]
+            object.__setattr__(self, "agent", tuple(pair for pair in self.agent if getattr(own, pair[0]) != pair[1]))
+            object.__setattr__(self, "convergence", False)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the method learns."""
+        return self.method in AGENTS
+
+    @property
+    def program(self) -> "Program":
+        """What is compiled for this run, and for all others of the same shape."""
+        size = self.setting.num_blocks, self.setting.padded_servers
+        return Program(self.method, self.agent, self.episodes, self.convergence, self.scenario, *size)
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that the run's costs depend on: its description, the sources and the libraries."""
+        config = asdict(agent_config(self.method, **dict(self.agent))) if self.learns else {}
+        description = asdict(self) | {"agent": config, "windows": WINDOWS, "backend": jax.default_backend()}
+        text = json.dumps([description, _sources(), _versions()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run cost: `training` in each window of episodes, which ends with `last_episode`; `evaluation` afterwards.
+
+    Of a method that does not learn only one of the two is there.
+    """
+
+    last_episode: np.ndarray
+    training: EpisodeCost | None
+    evaluation: EpisodeCost | None
+
+
+@dataclass(frozen=True)
+class Program:
+    """What makes two runs share one compiled function: all that is static in it."""
+
+    method: str
+    agent: tuple[tuple[str, object], ...]
+    episodes: int
+    convergence: bool
+    scenario: str
+    num_blocks: int
+    num_servers: int
+
+    @property
+    def effort(self) -> float:
+        """Roughly how long a run takes, for an order of work in which nothing long comes last."""
+        if self.method in AGENTS:
+            sequential = getattr(AGENTS[self.method], "heads", "") == "sequential"
+            return self.episodes * self.num_blocks * (3 if sequential else 1)
+        return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
+
+
+@cache
+def _compiled(program: Program) -> Callable:
+    """(key, scenario) -> (cost of each training episode or None, cost of a fresh episode or None)."""
+
+    def run(key, scenario):
+        train_key, evaluation_key, policy_key = jax.random.split(key, 3)
+        if program.method in AGENTS:
+            result = make_train(program.method, episodes=program.episodes, **dict(program.agent))(train_key, scenario)
+            return result.episode_cost, evaluate_policy(evaluation_key, scenario, result.policy)
+
+        def episode(draws, number):
+            noise = jax.random.split(jax.random.fold_in(policy_key, number), scenario.num_slots)
+            choose = jax.vmap(partial(_plan_of_state, POLICIES[program.method], scenario))
+            return run_episode(draws, scenario, number, choose, noise)
+
+        if program.convergence:
+            draws = channel_key(train_key)
+            return jax.lax.map(partial(episode, draws), jnp.arange(program.episodes)), None
+        return None, episode(evaluation_key, jnp.int32(0))
+
+    return jax.jit(run if jax.default_backend() == "cpu" else jax.vmap(run))
+
+
+def _plan_of_state(policy, scenario, state, key):
+    return policy(scenario, state.slot, key)
+
+
+def perform(runs: Sequence[Run]) -> list[Costs]:
+    """Compute runs of one program: one after the other on a CPU, side by side in one call elsewhere.
+
+    The workers of one run already fill a core's vector units, and their parameters its second-level cache: `vmap` over
+    more runs measured 10 % (Proposed) to 35 % (A3C) slower there.
+    """
+    programs = {run.program for run in runs}
+    if len(programs) != 1:
+        raise ValueError(f"runs must be of one program; got {len(programs)}")
+    (program,) = programs
+    compiled = _compiled(program)
+    cases = [(_run_key(run.seed), _case(run.setting, run.scenario, run.seed)) for run in runs]
+    if jax.default_backend() == "cpu":
+        found = [jax.tree.map(np.asarray, compiled(*case)) for case in cases]
+    else:
+        together = jax.tree.map(np.asarray, compiled(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)))
+        found = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(len(cases))]
+    windows = np.array_split(np.arange(program.episodes), min(WINDOWS, program.episodes))
+    last_episode = np.array([window[-1] + 1 for window in windows])
+    costs = []
+    for training, evaluation in found:
+        if training is not None:
+            training = jax.tree.map(lambda leaf: np.array([leaf[window].mean() for window in windows]), training)
+        costs.append(Costs(last_episode, training, evaluation))
+    return costs
+
+
+def _run_key(seed: int):
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+@lru_cache(maxsize=1024)
+def _case(setting: Setting, scenario: str, seed: int) -> Scenario:
+    """The scenario without names, which would tell programs apart that are the same."""
+    built = setting.build(scenario, seed)
+    nameless = replace(built.workload, name="", block_names=("",) * built.num_blocks)
+    return replace(built, workload=nameless)
+
+
+def keep(folder: Path, run: Run, costs: Costs) -> None:
+    """Write what a run cost into `folder`, in one step."""
+    arrays = {"last_episode": costs.last_episode}
+    for part in ("training", "evaluation"):
+        values = getattr(costs, part)
+        arrays |= {f"{part}_{name}": value for name, value in asdict(values).items()} if values is not None else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.identity}.npz"
+    unfinished = path.with_suffix(".unfinished.npz")
+    np.savez(unfinished, **arrays)
+    unfinished.replace(path)
+
+
+def kept(folder: Path, run: Run) -> Costs | None:
+    """What a run cost, if it has been kept in `folder` and nothing that it depends on has changed."""
+    path = folder / f"{run.identity}.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as arrays:
+
+        def part(name: str) -> EpisodeCost | None:
+            found = {field.name: arrays.get(f"{name}_{field.name}") for field in fields(EpisodeCost)}
+            return None if any(value is None for value in found.values()) else EpisodeCost(**found)
+
+        return Costs(arrays["last_episode"], part("training"), part("evaluation"))
+
+
+@cache
+def _sources() -> str:
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        for file in sorted((package / name).rglob("*.py")) if (package / name).is_dir() else [package / name]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
