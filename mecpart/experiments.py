@@ -44,8 +44,8 @@ COLUMNS = (
     "env_steps",
 )
 
-#: Training steps that a process takes before what it has done is kept, at least.
-STEPS_PER_BATCH = 2_000_000
+#: Slots that a process runs before what it has done is kept, about.
+SLOTS_PER_BATCH = 2_000_000
 
 #: Seconds between two lines of progress, at least.
 QUIET_SECONDS = 20.0
@@ -263,10 +263,10 @@ def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: 
 
 
 def _batches(runs: list[Run]) -> list[tuple[Run, ...]]:
-    """Runs of one program in pieces: all at once for an accelerator, and so that no more than a little is lost."""
+    """Runs of one program in pieces: all at once for an accelerator, else so that stopping loses but a little."""
     size = len(runs)
-    if jax.default_backend() == "cpu" and runs[0].learns:
-        size = max(1, STEPS_PER_BATCH // (runs[0].episodes * LEDGER.default("num_slots")))
+    if jax.default_backend() == "cpu":
+        size = max(1, SLOTS_PER_BATCH // runs[0].slots)
     return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
 
 

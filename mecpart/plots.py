@@ -53,13 +53,22 @@ STYLES: dict[str, Style] = {
 }
 REFERENCE_LINES = tuple(method for method, style in STYLES.items() if not style.marker)
 _OWN_MARKERS = ("P", "*", "h", "<", ">", "p")
+_SETTINGS = (
+    Style(_VERMILION, "o", "-", 3.0), Style(_BLUE, "s", "--", 2.8), Style(_GREEN, "^", "-.", 2.6),
+    Style(_PURPLE, "D", ":", 2.4),
+)  # fmt: skip
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """The style of each method, in drawing order; methods of one's own are black with a marker each."""
+    """The style of each method, in drawing order; methods of one's own are black with a marker each.
+
+    Where there is no known method at all the names are settings of one method, each in a colour.
+    """
     present = list(dict.fromkeys(methods))
     own = [method for method in present if method not in STYLES]
     ours = {method: STYLES[method] for method in STYLES if method in present}
+    if not ours:
+        return {name: _SETTINGS[at % len(_SETTINGS)] for at, name in enumerate(own)}
     return ours | {
         method: Style(_BLACK, _OWN_MARKERS[at % len(_OWN_MARKERS)], "-", 3.1) for at, method in enumerate(own)
     }

@@ -118,8 +118,14 @@ class Run:
     @property
     def program(self) -> "Program":
         """What is compiled for this run, and for all others of the same shape."""
+        learner = self.method if self.learns else None
         size = self.setting.num_blocks, self.setting.padded_servers
-        return Program(self.method, self.agent, self.episodes, self.convergence, self.scenario, *size)
+        return Program(learner, self.agent, self.episodes, self.convergence, self.scenario, *size)
+
+    @property
+    def slots(self) -> int:
+        """How many slots the run is made of."""
+        return LEDGER.default("num_slots") * (self.episodes if self.learns or self.convergence else 1)
 
     @property
     def identity(self) -> str:
@@ -144,9 +150,12 @@ class Costs:
 
 @dataclass(frozen=True)
 class Program:
-    """What makes two runs share one compiled function: all that is static in it."""
+    """What makes two runs share one compiled function: all that is static in it.
 
-    method: str
+    The methods that do not learn share one for each size (`learner` is None): they would each take seconds to compile.
+    """
+
+    learner: str | None
     agent: tuple[tuple[str, object], ...]
     episodes: int
     convergence: bool
@@ -157,26 +166,30 @@ class Program:
     @property
     def effort(self) -> float:
         """Roughly how long a run takes, for an order of work in which nothing long comes last."""
-        if self.method in AGENTS:
-            sequential = getattr(AGENTS[self.method], "heads", "") == "sequential"
-            return self.episodes * self.num_blocks * (3 if sequential else 1)
-        return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
+        if self.learner is None:
+            return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
+        sequential = getattr(AGENTS[self.learner], "heads", "") == "sequential"
+        return self.episodes * self.num_blocks * (3 if sequential else 1)
 
 
 @cache
 def _compiled(program: Program) -> Callable:
-    """(key, scenario) -> (cost of each training episode or None, cost of a fresh episode or None)."""
+    """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
 
-    def run(key, scenario):
+    def run(key, scenario, number):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
-        if program.method in AGENTS:
-            result = make_train(program.method, episodes=program.episodes, **dict(program.agent))(train_key, scenario)
+        if program.learner is not None:
+            train = make_train(program.learner, episodes=program.episodes, **dict(program.agent))
+            result = train(train_key, scenario)
             return result.episode_cost, evaluate_policy(evaluation_key, scenario, result.policy)
 
-        def episode(draws, number):
-            noise = jax.random.split(jax.random.fold_in(policy_key, number), scenario.num_slots)
-            choose = jax.vmap(partial(_plan_of_state, POLICIES[program.method], scenario))
-            return run_episode(draws, scenario, number, choose, noise)
+        def choose_plan(state, noise):
+            choices = [partial(policy, scenario) for policy in POLICIES.values()]
+            return jax.lax.switch(number, choices, state.slot, noise)
+
+        def episode(draws, count):
+            noise = jax.random.split(jax.random.fold_in(policy_key, count), scenario.num_slots)
+            return run_episode(draws, scenario, count, jax.vmap(choose_plan), noise)
 
         if program.convergence:
             draws = channel_key(train_key)
@@ -184,10 +197,6 @@ def _compiled(program: Program) -> Callable:
         return None, episode(evaluation_key, jnp.int32(0))
 
     return jax.jit(run if jax.default_backend() == "cpu" else jax.vmap(run))
-
-
-def _plan_of_state(policy, scenario, state, key):
-    return policy(scenario, state.slot, key)
 
 
 def perform(runs: Sequence[Run]) -> list[Costs]:
@@ -201,7 +210,14 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         raise ValueError(f"runs must be of one program; got {len(programs)}")
     (program,) = programs
     compiled = _compiled(program)
-    cases = [(_run_key(run.seed), _case(run.setting, run.scenario, run.seed)) for run in runs]
+    cases = [
+        (
+            _run_key(run.seed),
+            _case(run.setting, run.scenario, run.seed),
+            np.int32(METHODS.index(run.method) - len(AGENTS)),
+        )
+        for run in runs
+    ]
     if jax.default_backend() == "cpu":
         found = [jax.tree.map(np.asarray, compiled(*case)) for case in cases]
     else:

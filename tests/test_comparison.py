@@ -461,7 +461,9 @@ class TestClaims:
     def test_claims_of_experiments_that_were_not_run_stay_in_the_table(self):
         table = comparison.claims(results(LEVEL))
         assert len(table) == len(comparison.paper_claims()) >= 25
-        assert set(table[table["verdict"] == "not run"]["notebook"]) == {"fig6", "fig9", "fig12"}
+        assert set(table[table["verdict"] == "not run"]["notebook"]) == {
+            "fig6", "fig7", "fig9", "fig10", "fig11", "fig12", "fig13",
+        }  # fmt: skip
         pooled = table[table["notebook"] == "headline"]
         assert (pooled["verdict"] != "not run").all()
         assert pooled["test"].str.contains(r"\(fig8\)").all()
@@ -486,9 +488,28 @@ class TestClaims:
         for claim in comparison.paper_claims():
             told = claim.published_value()
             assert math.isfinite(told)
-            if claim.where.startswith(("Fig. 6", "Fig. 8a", "Fig. 8b", "Fig. 11a")):
+            if claim.where.startswith("Fig. "):
                 # what the paper's own plots show on average must be what we say that it claims
                 assert claim.region[0] < told < claim.region[1]
+
+    def test_settings_of_one_method_are_compared_by_name(self):
+        """Fig. 7a: final costs of 1, 2, 3 and 4 for the four pairs of learning rates, in each of six seeds."""
+        names = [f"lr={actor} lr_v={critic}" for actor in ("0.01", "0.001") for critic in ("0.01", "0.001")]
+        curves = [
+            learning_curve({PROPOSED: 500}).query("method == @PROPOSED").assign(figure="fig7a", setting=name)
+            for name in names
+        ]
+        for level, curve in enumerate(curves, start=1):
+            curve["reward"] *= level
+        table = comparison.claims(pd.concat(curves), "fig7").set_index("claim")
+        row = table.loc["Learning rates 0.01 and 0.01 end higher than 0.001 and 0.001"]
+        assert (row["measured"], row["verdict"]) == (pytest.approx(75), "reproduced")  # (-4 - -1) / -4
+        assert set(table["verdict"]) == {"reproduced", "not run"}
+
+    def test_the_same_is_within_one_percent(self):
+        for gap, said in ((0.9, "reproduced"), (1.1, "not reproduced")):
+            measured = comparison.estimate(np.full(6, gap) + np.linspace(-0.05, 0.05, 6))
+            assert comparison.verdict(measured, comparison.SAME) == said
 
     def test_scenarios_are_judged_apart(self):
         bad = results({name: 6 - value for name, value in LEVEL.items()}, scenario="loaded")

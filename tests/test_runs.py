@@ -130,13 +130,15 @@ class TestPerform:
             perform([FIXED, LEARNED])
 
     def test_networks_of_one_size_share_a_program(self, monkeypatch):
-        """Four networks, any speed, rate and deadline: compiled once."""
+        """Four networks, any speed, rate and deadline, and every method that does not learn: compiled once."""
         traced = []
-        monkeypatch.setitem(runs.POLICIES, "Greedy", lambda *case: traced.append(1) or jax.numpy.zeros(2, int))
+        monkeypatch.setitem(
+            runs.POLICIES, "Greedy", lambda *case: traced.append(1) or jax.numpy.zeros(2, jax.numpy.int32)
+        )
         runs._compiled.cache_clear()
         settings = [replace(SMALL, network=name) for name in ("alexnet", "nin", "resnet32", "vgg16")]
         settings += [replace(SMALL, num_servers=4, deadline=1.0, link_capacity=3.0)]
-        perform([replace(FIXED, setting=setting) for setting in settings])
+        perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in runs.POLICIES])
         runs._compiled.cache_clear()
         assert len(traced) == 1
 

@@ -4,7 +4,7 @@ How intervals are made stands at the head of `statistics.py`, how verdicts are r
 """
 
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, Claim, claims, paper_claims
-from mecpart.comparison.curves import Curves, as_curves
+from mecpart.comparison.curves import Curves, as_curves, by_setting
 from mecpart.comparison.headline import headline_table
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
 from mecpart.comparison.paper import (
@@ -17,7 +17,7 @@ from mecpart.comparison.paper import (
     published,
     published_reductions,
 )
-from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, Region, about, verdict
+from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import (
     Estimate,
     bootstrap_interval,
@@ -41,6 +41,7 @@ __all__ = [
     "NEGATIVE",
     "POSITIVE",
     "PROPOSED",
+    "SAME",
     "Advantage",
     "Claim",
     "Curves",
@@ -52,6 +53,7 @@ __all__ = [
     "about",
     "as_curves",
     "bootstrap_interval",
+    "by_setting",
     "claims",
     "concordance",
     "detectable_difference",

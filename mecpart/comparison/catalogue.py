@@ -1,5 +1,6 @@
 """The paper's claims as data, and the table of what was measured for each, with the verdict."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,18 +9,19 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from mecpart.comparison.curves import require
+from mecpart.comparison.curves import as_curves, by_setting, require
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend
 from mecpart.comparison.paper import (
     BASELINES,
     DELAY_FIGURES,
+    DELAYS,
     LEARNED,
     METRIC_WORDS,
     PROPOSED,
     published,
     published_reductions,
 )
-from mecpart.comparison.rule import NEGATIVE, POSITIVE, Region, about, verdict
+from mecpart.comparison.rule import NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import Estimate, estimate
 
 
@@ -46,7 +48,7 @@ class Claim:
         """The value that the paper states or, by the same arithmetic, that its curves give."""
         if self.published is not None:
             return self.published
-        told = [self.measure.per_seed(published(figure))[0] for figure in self.figures]
+        told = [self.measure.per_seed(by_setting(published(figure)))[0] for figure in self.figures]
         return float(np.mean(told))
 
     def measured(self, results: dict[str, pd.DataFrame]) -> Estimate:
@@ -65,19 +67,6 @@ CLAIM_COLUMNS = [
 ]  # fmt: skip
 
 X_SYMBOLS = {"num_servers": "N", "num_blocks": "M", "max_tolerated_delay": "tau"}
-
-
-def _lower(where: str, figure: str, metric: str, method: str, others: Sequence[str]) -> Iterator[Claim]:
-    """Claims that `method` lies below each of the others, on average over the sweep."""
-    for other in others:
-        yield Claim(
-            claim=f"{method} has less {METRIC_WORDS[metric]} than {other}",
-            where=where,
-            figures=(figure,),
-            measure=Advantage(metric, (other,), method),
-            region=POSITIVE,
-            notebook=figure,
-        )
 
 
 def _stated_reductions() -> Iterator[Claim]:
@@ -127,124 +116,203 @@ def _abstract_claims(metric: str, percent: float) -> Iterator[Claim]:
 @lru_cache(maxsize=1)
 def paper_claims() -> tuple[Claim, ...]:
     """The checkable statements of the paper's abstract and Sec. 5, as data."""
-    fixed = ("Greedy", "APDI", "RPDI")
-    stated_levels = {"A3C": -18490.0, "Distributed DQN": -18560.0}
-    proposed_level = -18300.0
-    claims: list[Claim] = []
+    return (
+        *_convergence_claims(),
+        *_learning_rate_claims(),
+        *_worker_claims(),
+        *_batch_claims(),
+        *(claim for figure in DELAY_FIGURES for claim in _sweep_claims(figure)),
+        *_energy_claims(),
+        *_network_claims(),
+        *_stated_reductions(),
+    )
 
+
+def _convergence_claims() -> Iterator[Claim]:
+    """Fig. 6: where the learning curves end, and how soon."""
+    figure = {"figures": ("fig6",), "notebook": "fig6"}
     for other in BASELINES:
-        claims.append(
-            Claim(
-                claim=f"Proposed ends with a higher mean reward than {other}",
-                where="Fig. 6",
-                figures=("fig6",),
-                measure=Advantage("reward", (other,), x="last"),
-                region=POSITIVE,
-                notebook="fig6",
-            )
+        measure = Advantage("reward", (other,), x="last")
+        yield Claim(
+            f"Proposed ends with a higher mean reward than {other}",
+            "Fig. 6",
+            measure=measure,
+            **figure,
+            region=POSITIVE,
         )
-    for other, level in stated_levels.items():
-        percent = round(100 * (level - proposed_level) / level, 2)
-        claims.append(
-            Claim(
-                claim=f"Proposed ends with a mean cost (negative reward) {percent} % below {other}'s",
-                where="text on Fig. 6",
-                figures=("fig6",),
-                measure=Reduction("reward", (other,), x="last"),
-                region=about(percent),
-                notebook="fig6",
-                published=percent,
-            )
+    level = {"Proposed": -18300.0, "A3C": -18490.0, "Distributed DQN": -18560.0}
+    for other in LEARNED:
+        percent = round(100 * (level[other] - level[PROPOSED]) / level[other], 2)
+        yield Claim(
+            f"Proposed ends with a mean cost (negative reward) {percent} % below {other}'s",
+            "text on Fig. 6",
+            measure=Reduction("reward", (other,), x="last"),
+            region=about(percent),
+            published=percent,
+            **figure,
         )
     for other in LEARNED:
-        claims.append(
-            Claim(
-                claim=f"Greedy ends with a higher mean reward than {other}",
-                where="Fig. 6",
-                figures=("fig6",),
-                measure=Advantage("reward", (other,), "Greedy", x="last"),
-                region=POSITIVE,
-                notebook="fig6",
-            )
+        measure = Advantage("reward", (other,), "Greedy", x="last")
+        yield Claim(
+            f"Greedy ends with a higher mean reward than {other}", "Fig. 6", measure=measure, **figure, region=POSITIVE
         )
-    claims += [
-        Claim(
-            claim="Proposed settles by about episode 400 of 3000",
-            where="text on Fig. 6",
-            figures=("fig6",),
-            measure=Settling(PROPOSED, episodes=3000),
-            region=about(400.0),
-            notebook="fig6",
-            published=400.0,
-        ),
-        Claim(
-            claim="Proposed settles sooner than Distributed DQN (about 400 against 2000 episodes)",
-            where="text on Fig. 6",
-            figures=("fig6",),
-            measure=Settling(PROPOSED, other="Distributed DQN"),
-            region=POSITIVE,
-            notebook="fig6",
-            published=1600.0,
-        ),
-    ]
+    yield _settles_by(PROPOSED, PROPOSED, 400, "text on Fig. 6", "fig6")
+    yield Claim(
+        "Proposed settles sooner than Distributed DQN (about 400 against 2000 episodes)",
+        "text on Fig. 6",
+        measure=Settling(PROPOSED, other="Distributed DQN"),
+        region=POSITIVE,
+        published=1600.0,
+        **figure,
+    )
 
+
+def _settles_by(curve: str, name: str, episode: int, where: str, figure: str) -> Claim:
+    return Claim(
+        claim=f"{name} settles by about episode {episode} of 3000",
+        where=where,
+        figures=(figure,),
+        measure=Settling(curve, episodes=3000),
+        region=about(float(episode)),
+        notebook=figure.rstrip("abc"),
+        published=float(episode),
+    )
+
+
+def _ends_above(curve: str, other: str, claim: str, figure: str, region: Region = POSITIVE) -> Claim:
+    """One curve of Fig. 7 against another, by their final rewards."""
+    measure = Advantage("reward", (other,), curve, x="last", reference=other)
+    return Claim(claim, f"Fig. {figure.removeprefix('fig')}", (figure,), measure, region, "fig7")
+
+
+def _learning_rate_claims() -> Iterator[Claim]:
+    best = "lr=0.01 lr_v=0.01"
+    for other in ("lr=0.01 lr_v=0.001", "lr=0.001 lr_v=0.01", "lr=0.001 lr_v=0.001"):
+        actor, critic = (part.partition("=")[2] for part in other.split())
+        yield _ends_above(best, other, f"Learning rates 0.01 and 0.01 end higher than {actor} and {critic}", "fig7a")
+
+
+def _worker_claims() -> Iterator[Claim]:
+    for count in (6, 4, 2):
+        yield _ends_above("workers=8", f"workers={count}", f"Eight workers end higher than {count}", "fig7b")
+    yield _settles_by("workers=8", "Proposed with eight workers", 200, "Fig. 7b", "fig7b")
+
+
+def _batch_claims() -> Iterator[Claim]:
+    yield _settles_by("batch=64", "Proposed with batches of 64", 200, "Fig. 7c", "fig7c")
+    yield _settles_by("batch=32", "Proposed with batches of 32", 1100, "Fig. 7c", "fig7c")
+    for size in (32, 16, 8):
+        yield Claim(
+            f"Batches of 64 settle sooner than batches of {size} (about 200 against 1100 episodes)",
+            "Fig. 7c",
+            ("fig7c",),
+            Settling("batch=64", other=f"batch={size}"),
+            POSITIVE,
+            "fig7",
+            published=900.0,
+        )
+    for size in (32, 16, 8):
+        yield _ends_above("batch=64", f"batch={size}", f"Batches of 64 and of {size} end the same", "fig7c", SAME)
+
+
+_SWEPT = {"fig8": "edge servers are added", "fig9": "the network is cut into more blocks",
+          "fig10": "more tasks are released", "fig12": "blocks may take longer"}  # fmt: skip
+_PANELS = dict(zip(DELAYS, "abc", strict=True))
+
+
+def _sweep_claims(figure: str) -> Iterator[Claim]:
+    """The trends and orders that the curves of one delay figure show, on average over the sweep."""
     for method in (PROPOSED, *BASELINES):
-        claims.append(
-            Claim(
-                claim=f"Total delay of {method} falls as edge servers are added",
-                where="Fig. 8a",
-                figures=("fig8",),
-                measure=Trend("total_delay_s", method),
-                region=NEGATIVE,
-                notebook="fig8",
-            )
+        yield _trend(figure, "total_delay_s", method)
+    for metric in ("edge_delay_s", "local_delay_s"):
+        yield _trend(figure, metric, PROPOSED)
+    fixed = ("Greedy", "APDI", "RPDI")
+    yield from _orders(figure, "total_delay_s", PROPOSED, BASELINES)
+    yield from _orders(figure, "total_delay_s", "A3C", ("Distributed DQN", *fixed))
+    yield from _orders(figure, "total_delay_s", "Distributed DQN", fixed)
+    yield from _orders(figure, "edge_delay_s", PROPOSED, BASELINES)
+    yield from _orders(figure, "local_delay_s", PROPOSED, BASELINES)
+
+
+def _trend(figure: str, metric: str, method: str) -> Claim:
+    measure = Trend(metric, method)
+    rises = float(measure.per_seed(published(figure))[0][0]) > 0
+    return Claim(
+        claim=f"{METRIC_WORDS[metric].capitalize()} of {method} {'rises' if rises else 'falls'} as {_SWEPT[figure]}",
+        where=f"Fig. {figure.removeprefix('fig')}{_PANELS[metric]}",
+        figures=(figure,),
+        measure=measure,
+        region=POSITIVE if rises else NEGATIVE,
+        notebook=figure,
+    )
+
+
+def _orders(figure: str, metric: str, method: str, others: Sequence[str]) -> Iterator[Claim]:
+    """Which of two methods the paper's curves show lower."""
+    paper = as_curves(published(figure), metric)
+    for other in others:
+        lower, higher = method, other
+        if paper.of(method).mean() > paper.of(other).mean():
+            lower, higher = other, method
+        yield Claim(
+            claim=f"{lower} has less {METRIC_WORDS[metric]} than {higher}",
+            where=f"Fig. {figure.removeprefix('fig')}{_PANELS[metric]}",
+            figures=(figure,),
+            measure=Advantage(metric, (higher,), lower),
+            region=POSITIVE,
+            notebook=figure,
         )
-    for metric, panel in (("edge_delay_s", "8b"), ("local_delay_s", "8c")):
-        claims.append(
-            Claim(
-                claim=f"{METRIC_WORDS[metric].capitalize()} of Proposed falls as edge servers are added",
-                where=f"Fig. {panel}",
-                figures=("fig8",),
-                measure=Trend(metric),
-                region=NEGATIVE,
-                notebook="fig8",
-            )
-        )
-    claims += _lower("Fig. 8a", "fig8", "total_delay_s", PROPOSED, BASELINES)
-    claims += _lower("Fig. 8a", "fig8", "total_delay_s", "A3C", ("Distributed DQN", *fixed))
-    claims += _lower("Fig. 8a", "fig8", "total_delay_s", "Distributed DQN", fixed)
-    claims += _lower("Fig. 8b", "fig8", "edge_delay_s", PROPOSED, BASELINES)
-    claims += _lower("Fig. 8c", "fig8", "local_delay_s", PROPOSED, ("A3C", "Distributed DQN", "Greedy"))
-    claims += _lower("Fig. 8c", "fig8", "local_delay_s", "APDI", (PROPOSED,))
-    claims += _energy_claims()
-    claims += _stated_reductions()
-    return tuple(claims)
 
 
 def _energy_claims() -> Iterator[Claim]:
-    """Fig. 11a is measured on the runs of Fig. 8, so its published side stands in the claims."""
-    paper = published("fig11a")
-    for other in BASELINES:
-        measure = Advantage("energy_j", (other,))
+    """Fig. 11 is measured on the runs of Figs. 8 to 10, so its published side stands in the claims."""
+    for panel, figure in (("fig11a", "fig8"), ("fig11b", "fig9"), ("fig11c", "fig10")):
+        paper, where = published(panel), f"Fig. {panel.removeprefix('fig')}"
+        for other in BASELINES:
+            measure = Advantage("energy_j", (other,))
+            yield Claim(
+                claim=f"Proposed uses less energy than {other}",
+                where=where,
+                figures=(figure,),
+                measure=measure,
+                region=POSITIVE,
+                notebook="fig11",
+                published=float(measure.per_seed(paper)[0][0]),
+            )
+        trend = Trend("energy_j")
+        told = float(trend.per_seed(paper)[0][0])
         yield Claim(
-            claim=f"Proposed uses less energy than {other} over the range of N",
-            where="Fig. 11a",
-            figures=("fig8",),
-            measure=measure,
-            region=POSITIVE,
-            notebook="fig8",
-            published=float(measure.per_seed(paper)[0][0]),
+            claim=f"Energy of Proposed {'rises' if told > 0 else 'falls'} as {_SWEPT[figure]}",
+            where=where,
+            figures=(figure,),
+            measure=trend,
+            region=POSITIVE if told > 0 else NEGATIVE,
+            notebook="fig11",
+            published=told,
         )
-    trend = Trend("energy_j")
-    yield Claim(
-        claim="Energy of Proposed falls as edge servers are added",
-        where="Fig. 11a",
-        figures=("fig8",),
-        measure=trend,
-        region=NEGATIVE,
-        notebook="fig8",
-        published=float(trend.per_seed(paper)[0][0]),
-    )
+
+
+def _network_claims() -> Iterator[Claim]:
+    """Fig. 13: the order of the four networks, and what a faster link does."""
+    order = ("dnn=NiN", "dnn=AlexNet", "dnn=VGG16", "dnn=ResNet32")
+    for lower, higher in itertools.pairwise(order):
+        yield Claim(
+            claim=f"{lower.removeprefix('dnn=')} has less total delay than {higher.removeprefix('dnn=')}",
+            where="Fig. 13",
+            figures=("fig13",),
+            measure=Advantage("total_delay_s", (higher,), lower, reference=higher),
+            region=POSITIVE,
+            notebook="fig13",
+        )
+    for name in order:
+        yield Claim(
+            claim=f"Total delay of {name.removeprefix('dnn=')} falls as the link capacity grows",
+            where="Fig. 13",
+            figures=("fig13",),
+            measure=Trend("total_delay_s", name),
+            region=NEGATIVE,
+            notebook="fig13",
+        )
 
 
 def claims(
@@ -272,7 +340,7 @@ def claims(
     require(results, ("figure", "scenario"))
     rows = []
     for scenario, part in results.groupby("scenario", sort=False):
-        by_figure = {str(figure): group for figure, group in part.groupby("figure", sort=False)}
+        by_figure = {str(figure): by_setting(group) for figure, group in part.groupby("figure", sort=False)}
         rows += [
             _evaluated(claim, by_figure) | {"scenario": scenario}
             for claim in catalogue

@@ -49,6 +49,16 @@ def require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
         raise ValueError("results must have at least one row; got none")
 
 
+def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    """Results or published values with the name of the setting as method, in a figure that compares settings of one.
+
+    Such figures (7a to 7c and 13) have a column `setting` that is filled; any other frame is returned as it is.
+    """
+    if "setting" not in frame or not frame["setting"].fillna("").ne("").any():
+        return frame
+    return frame.assign(method=frame["setting"])
+
+
 def as_curves(results: pd.DataFrame, metric: str) -> Curves:
     """Arrange one figure of one scenario as a block: every method and setting must have the same seeds.
 

@@ -35,29 +35,32 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Advantage:
-    """How far `method` lies below the others' mean in `metric`, in percent of RPDI's value: mean over x.
+    """How far `method` lies below the others' mean in `metric`, in percent of the reference's value: mean over x.
 
-    The measure of directions. RPDI uses every node, so that, unlike a reduction, this is defined where a
-    baseline has no local delay at all. Rewards are negative like their reference: a higher one is a
-    positive advantage.
+    The measure of directions. RPDI, the usual reference, uses every node, so that, unlike a reduction, this is defined
+    where a baseline has no local delay at all. Rewards are negative like their reference: a higher one is a positive
+    advantage.
     """
 
     metric: str
     others: tuple[str, ...]
     method: str = PROPOSED
     x: X = None
+    reference: str = "RPDI"
 
     def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
-        """The advantage in each seed (percent of RPDI), and why it is undefined where it is NaN."""
+        """The advantage in each seed (percent of the reference), and why it is undefined where it is NaN."""
         block = as_curves(results, self.metric)
         at = block.columns_at(self.x)
         others = np.mean([block.of(other)[:, at] for other in self.others], axis=0)
-        advantage = 100 * share(others - block.of(self.method)[:, at], block.of("RPDI")[:, at])
-        return advantage.mean(axis=1), why_undefined(block, ("RPDI",), at)
+        advantage = 100 * share(others - block.of(self.method)[:, at], block.of(self.reference)[:, at])
+        return advantage.mean(axis=1), why_undefined(block, (self.reference,), at)
 
     def __str__(self) -> str:
         where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
-        return f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of RPDI], {where}"
+        return (
+            f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of {self.reference}], {where}"
+        )
 
 
 @dataclass(frozen=True)

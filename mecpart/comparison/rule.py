@@ -4,7 +4,8 @@ A claim names the open region in which the measured quantity must lie:
 
 * a direction ("A is below B", "falls with N") names all numbers of that sign;
 * a percentage p names the numbers between p/2 and 2p. Absolute seconds are no target (the paper prints four
-  values for one setting), so a reduction is held to its sign and to a factor of two, not to its digits.
+  values for one setting), so a reduction is held to its sign and to a factor of two, not to its digits;
+* "the same" names the numbers between -1 and 1 %, finer than any difference that the paper makes something of.
 
 The verdict is *reproduced* if the whole interval lies inside the region, *not reproduced* if the whole
 interval lies outside, and *undecided* if it straddles the border, if the quantity is undefined, or with
@@ -22,6 +23,7 @@ FEWEST_SEEDS = 5
 Region = tuple[float, float]
 POSITIVE: Region = (0.0, math.inf)
 NEGATIVE: Region = (-math.inf, 0.0)
+SAME: Region = (-1.0, 1.0)
 
 
 def verdict(measured: Estimate, region: Region) -> str:
