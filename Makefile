@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce smoke test lab benchmark setup lock clean
+.PHONY: help reproduce smoke test lab benchmark benchmark-batch reference setup lock clean
 
 help: ## show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,14 @@ lab: $(READY) ## open the notebooks in JupyterLab
 benchmark: $(READY) ## set up, then measure the speed, next to Stable-Baselines3
 	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks
+
+benchmark-batch: $(READY) ## set up, then measure where the time of a batch goes (ARGS=quick for that profile)
+	$(BIN)/python benchmarks/batch.py $(ARGS)
+
+PROFILE ?= quick
+reference: $(READY) ## make the finished results of PROFILE (quick, paper) the reference that later ones are compared with
+	$(BIN)/python -c 'from pathlib import Path; from mecpart import SCENARIOS, comparison; \
+	  [print(comparison.keep_reference(Path("."), "$(PROFILE)", scenario)) for scenario in SCENARIOS]'
 
 setup: $(READY) ## only set up
 

@@ -1,10 +1,13 @@
-"""The command line: `mecpart reproduce` and `mecpart list`."""
+"""The command line: `mecpart reproduce`, `mecpart report` and `mecpart list`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from mecpart.comparison import compare_with_reference
 from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart.report import write_report
 from mecpart.reproduce import find_notebooks, reproduce
 from mecpart.scenario import SCENARIOS
 
@@ -32,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     run = commands.add_parser(
         "reproduce",
-        help="run the notebooks and write tables and figures",
+        help="run the notebooks and write tables, figures and the report",
         description="Run the notebooks that are not done yet. A batch that was stopped goes on where it was.",
     )
     run.set_defaults(command=_reproduce)
@@ -42,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
+    tell = commands.add_parser(
+        "report",
+        help="write the HTML report of what has been run",
+        description="Write one self-contained HTML site of all that has been run in a profile.",
+    )
+    tell.set_defaults(command=_report)
+    tell.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
+    tell.add_argument("--output", metavar="DIR", help="where results were written (default: the checkout)")
     show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")
     show.set_defaults(command=_list)
     return parser
@@ -55,7 +66,28 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         output=arguments.output,
     )
+    if any(outcome.finished for outcome in summary.outcomes):
+        print(f"Report:    {write_report(arguments.profile, summary.output)}")
+    for scenario in dict.fromkeys(outcome.run.scenario for outcome in summary.outcomes):
+        _compare(summary.output, arguments.profile, scenario)
     return 0 if summary.finished else 1
+
+
+def _compare(output: Path, profile: str, scenario: str) -> None:
+    """Say whether the results agree with the reference, where there is one."""
+    results = output / "data" / "results" / profile / scenario
+    found = list(compare_with_reference(results, profile, scenario))
+    if not found:
+        return
+    agreeing = sum(one.agrees for one in found)
+    print(f"Compared with data/reference/{profile}/{scenario}: {agreeing} of {len(found)} experiments agree with it")
+    for one in found:
+        print(f"  {one}")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    print(write_report(arguments.profile, arguments.output))
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

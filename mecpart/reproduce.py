@@ -38,7 +38,7 @@ from mecpart.processes import cores
 from mecpart.scenario import SCENARIOS
 
 # Sources that decide how notebooks are run, not what they compute: changing them makes no result stale.
-_DRIVER = {"cli.py", "execution.py", "locations.py", "report.py", "reproduce.py"}
+_DRIVER = {"cli.py", "comparison/reference.py", "execution.py", "locations.py", "report.py", "reproduce.py"}
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
 

@@ -17,6 +17,7 @@ from mecpart.comparison.paper import (
     published,
     published_reductions,
 )
+from mecpart.comparison.reference import Agreement, agreement, compare_with_reference, keep_reference
 from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import (
     Estimate,
@@ -43,6 +44,7 @@ __all__ = [
     "PROPOSED",
     "SAME",
     "Advantage",
+    "Agreement",
     "Claim",
     "Curves",
     "Estimate",
@@ -51,10 +53,12 @@ __all__ = [
     "Settling",
     "Trend",
     "about",
+    "agreement",
     "as_curves",
     "bootstrap_interval",
     "by_setting",
     "claims",
+    "compare_with_reference",
     "concordance",
     "detectable_difference",
     "estimate",
@@ -62,6 +66,7 @@ __all__ = [
     "findings",
     "headline_table",
     "interquartile_mean",
+    "keep_reference",
     "paired_differences",
     "paper_claims",
     "published",

@@ -1,0 +1,904 @@
+"""One self-contained HTML site of what a batch left: claims, headline and figures, then each notebook.
+
+The site lies in one folder that can be zipped and sent. Formulas are MathML, pictures lie inside or beside the
+pages, and a content security policy keeps every page from asking anything of a network. The done-records say
+what belongs to the site: files that are not as recorded are not shown.
+"""
+
+import base64
+import copy
+import hashlib
+import html
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import jinja2
+import nbformat
+import pandas as pd
+from latex2mathml.converter import convert as convert_to_mathml
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from mecpart.comparison import METRIC_WORDS
+from mecpart.comparison.rule import FEWEST_SEEDS
+from mecpart.execution import read_notebook
+from mecpart.experiments import PROFILES
+from mecpart.locations import data_folder, default_output
+from mecpart.tables import UNDEFINED, format_number, heading
+
+VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
+
+_TABLE_FORMATS = {"csv": "CSV", "tex": "LaTeX"}
+_FIGURE_FORMATS = {"svg": "SVG", "pdf": "PDF", "png": "PNG"}
+# A reader begins with the model and the answer; the figures follow in their order.
+_READ_FIRST = ("introduction", "headline")
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """A table or figure of the site in all its formats: words for the format -> path below the site."""
+
+    name: str
+    paths: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A notebook that ran to its end, with the record of its run and what it wrote."""
+
+    name: str
+    scenario: str
+    title: str
+    notebook: nbformat.NotebookNode
+    record: dict[str, Any]
+    tables: tuple[_Artifact, ...]
+    figures: tuple[_Artifact, ...]
+
+    @property
+    def path(self) -> str:
+        return f"{self.scenario}/{self.name}.html"
+
+    @property
+    def taken(self) -> str:
+        return _duration(self.record["seconds"])
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What the first page shows of one scenario; `missing` maps notebooks without a result to the reason."""
+
+    scenario: str
+    pages: tuple[_Page, ...]
+    missing: dict[str, str]
+    claims: pd.DataFrame | None
+    headline: pd.DataFrame | None
+
+
+def write_report(profile: str = "quick", output: Path | str | None = None) -> Path:
+    """Write the report on one profile as HTML site `build/report/<profile>/` below the output folder.
+
+    The site takes its place only when it is whole; until then, and if anything fails, an earlier one stays.
+
+    **Arguments:**
+
+    - `profile`: a key of `mecpart.experiments.PROFILES`.
+    - `output`: the folder that `mecpart.reproduce` wrote to. Default: the checkout, or else the current folder.
+
+    **Returns:** the path of the site's first page.
+
+    **Raises:** `ValueError`, before anything is written, for an unknown profile, or if no notebook of the
+    profile has run to its end.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    output = default_output() if output is None else Path(output).resolve()
+    sections = _collect(output, profile)
+    place = output / "build" / "report" / profile
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{profile}-", ignore_cleanup_errors=True) as private:
+        site, earlier = Path(private) / "site", Path(private) / "earlier"
+        site.mkdir()
+        _build(site, output, profile, sections)
+        if place.exists():
+            place.rename(earlier)
+        try:
+            site.rename(place)
+        except OSError:
+            if earlier.exists():
+                earlier.rename(place)
+            raise
+    return place / "index.html"
+
+
+# What there is -------------------------------------------------------------------------------------------------
+
+
+def _collect(output: Path, profile: str) -> list[_Section]:
+    """One section for each scenario in which a notebook has run, in the order of their names."""
+    executed = output / "build" / "notebooks" / profile
+    folders = sorted(path for path in executed.glob("*") if path.is_dir())
+    sections = [_section(output, profile, folder) for folder in folders]
+    if not any(section.pages for section in sections):
+        raise ValueError(
+            f"there is nothing to report: no notebook that ran to its end in {executed}; "
+            f"run mecpart reproduce --profile {profile} first, with the same --output if one is given"
+        )
+    return [section for section in sections if section.pages or section.missing]
+
+
+def _section(output: Path, profile: str, folder: Path) -> _Section:
+    pages, missing, written = [], {}, set()
+    for name in sorted({path.name.partition(".")[0] for path in folder.glob("[!.]*.*")}, key=_reading_order):
+        executed, failed = folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
+        record = _record(folder / f"{name}.record.json")
+        if record is not None and all(_sha256(output / path) == digest for path, digest in record["outputs"].items()):
+            notebook = read_notebook(executed)
+            written |= record["outputs"].keys()
+            pages.append(
+                _Page(
+                    name=name,
+                    scenario=folder.name,
+                    title=notebook.metadata.get("mecpart", {}).get("title") or name,
+                    notebook=notebook,
+                    record=record,
+                    tables=_artifacts(record, f"data/results/{profile}/", "tables", _TABLE_FORMATS),
+                    figures=_artifacts(record, f"figures/{profile}/", "figures", _FIGURE_FORMATS),
+                )
+            )
+        elif failed.exists():
+            missing[name] = f"failed: {_Places(output).hide(_error(failed))}"
+        elif executed.exists() or record is not None:
+            missing[name] = "its files are not as they were recorded when it ran"
+
+    def table(name: str) -> pd.DataFrame | None:
+        path = f"data/results/{profile}/{folder.name}/{name}.csv"
+        return pd.read_csv(output / path) if path in written else None
+
+    return _Section(folder.name, tuple(pages), missing, table("claims"), table("headline"))
+
+
+def _reading_order(name: str) -> tuple:
+    """Sorts what is read first to the front, then naturally: fig6 before fig10."""
+    place = _READ_FIRST.index(name) if name in _READ_FIRST else len(_READ_FIRST)
+    return place, [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """The done-record of a run; None if there is none, or none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"outputs", "seconds", "started"} <= record.keys() else None
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _artifacts(record: dict[str, Any], folder: str, target: str, formats: dict[str, str]) -> tuple[_Artifact, ...]:
+    """The files below `folder` that a run wrote, those that differ in the suffix only as one."""
+    found: dict[str, dict[str, str]] = {}
+    for path in record["outputs"]:
+        if path.startswith(folder):
+            place = PurePosixPath(target) / path.removeprefix(folder)
+            if place.suffix[1:] in formats:
+                found.setdefault(str(place.with_suffix("")), {})[place.suffix[1:]] = str(place)
+    return tuple(
+        _Artifact(PurePosixPath(stem).name, {formats[suffix]: paths[suffix] for suffix in formats if suffix in paths})
+        for stem, paths in sorted(found.items(), key=lambda item: _reading_order(item[0]))
+    )
+
+
+def _error(path: Path) -> str:
+    """The error that a notebook ended with, in one line."""
+    try:
+        cells = read_notebook(path).cells
+    except ValueError as error:
+        return str(error)
+    errors = [output for cell in cells for output in cell.get("outputs", ()) if output.output_type == "error"]
+    if not errors:
+        return "none of its cells shows an error; mecpart reproduce says why"
+    said = errors[-1].evalue.strip().partition("\n")[0]
+    return f"{errors[-1].ename}: {said}" if said else errors[-1].ename
+
+
+class _Places:
+    """The folders of this machine, which are nobody's business where the report is read."""
+
+    def __init__(self, output: Path) -> None:
+        places = {output, data_folder().parent, Path(sys.prefix), Path.home()} - {Path("/"), Path("/usr")}
+        # The longest first: one may lie in another.
+        self.prefixes = sorted((f"{place}/" for place in places), key=len, reverse=True)
+
+    def hide(self, text: str) -> str:
+        for prefix in self.prefixes:
+            text = text.replace(prefix, "")
+        return text
+
+
+# The site ------------------------------------------------------------------------------------------------------
+
+
+def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> None:
+    templates = jinja2.Environment(
+        loader=jinja2.DictLoader({"macros": _MACROS, "page": _PAGE, "index": _INDEX, "notebook": _NOTEBOOK}),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals["label"] = _label
+    shared = {
+        "profile": profile,
+        "style": _STYLE + HtmlFormatter(style="default").get_style_defs(".highlight"),
+        "script": _SCRIPT,
+        # Only this script may run, whatever the output of a notebook holds.
+        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+    }
+    _write(
+        site / "index.html",
+        templates.get_template("index").render(
+            shared,
+            sections=[_shown_section(section) for section in sections],
+            provenance=_provenance([page.record for section in sections for page in section.pages]),
+            size=PROFILES[profile],
+            fewest_seeds=FEWEST_SEEDS,
+        ),
+    )
+    exporter, places = _Exporter(), _Places(output)
+    for section in sections:
+        for at, page in enumerate(section.pages):
+            content, _ = exporter.from_notebook_node(_for_show(page.notebook, places))
+            shown = templates.get_template("notebook").render(
+                shared,
+                page=page,
+                pages=section.pages,
+                before=section.pages[at - 1] if at else None,
+                after=section.pages[at + 1] if at + 1 < len(section.pages) else None,
+                content=content,
+                provenance=_provenance([page.record]),
+            )
+            _write(site / page.path, shown)
+            for artifact in (*page.tables, *page.figures):
+                for path in artifact.paths.values():
+                    kind, _, rest = path.partition("/")
+                    source = output / ("figures" if kind == "figures" else "data/results") / profile / rest
+                    (site / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, site / path)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _shown_section(section: _Section) -> dict[str, Any]:
+    """What the template of the first page needs to know of a section."""
+    pages = {page.name: page for page in section.pages}
+    claims = None if section.claims is None else list(_shown_claims(section.claims))
+    written = {table.name: table for page in section.pages for table in page.tables}
+    return {
+        "scenario": section.scenario,
+        "pages": section.pages,
+        "by_name": pages,
+        "missing": section.missing,
+        "counts": {verdict: sum(row["verdict"] == verdict for row in claims or ()) for verdict in VERDICTS},
+        "claims": None if claims is None else _by_notebook(claims),
+        "headline": None if section.headline is None else list(_shown_headline(section.headline)),
+        "written": written,
+    }
+
+
+def _shown_claims(claims: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in claims.to_dict("records"):
+        yield {
+            "claim": _text(row["claim"]),
+            "where": _text(row["where"]),
+            "test": _text(row.get("test")),
+            "published": _number(row["published"]),
+            "measured": _number(row["measured"]),
+            "interval": _interval(row["low"], row["high"]),
+            "detectable": _number(row.get("smallest_detectable")),
+            "verdict": _text(row["verdict"]),
+            "reason": _text(row.get("reason")),
+            "notebook": _text(row["notebook"]),
+        }
+
+
+def _by_notebook(claims: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    names = sorted({row["notebook"] for row in claims}, key=_reading_order)
+    return [(name, [row for row in claims if row["notebook"] == name]) for name in names]
+
+
+def _shown_headline(headline: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """The reductions against the learned baselines, over all figures together if there are several."""
+    table = headline[headline["baseline"] == "learned"]
+    figures = list(dict.fromkeys(table["figure"]))
+    scope = "pooled" if "pooled" in figures else next(iter(figures), None)
+    for row in table[table["figure"] == scope].to_dict("records"):
+        yield {
+            "metric": METRIC_WORDS.get(row["metric"], heading(row["metric"])),
+            "scope": "all delay figures that were run, pooled" if scope == "pooled" else _label(str(scope)),
+            "averaging": row["averaging"],
+            "abstract": _number(row["abstract_percent"]),
+            "curves": _number(row.get("published_curves_percent")),
+            "measured": _number(row["reduction_percent"]),
+            "interval": _interval(row["low"], row["high"]),
+            "attainable": _number(row.get("attainable_percent")),
+            "reason": _text(row.get("reason")),
+        }
+
+
+def _label(name: str) -> str:
+    """A short name for links: "fig8-relative" -> "Fig. 8 relative"."""
+    label = re.sub(r"^fig(?=\d)", "Fig. ", name).replace("-", " ")
+    return label[:1].upper() + label[1:]
+
+
+def _number(value: Any) -> str:
+    return UNDEFINED if pd.isna(value) else format_number(float(value))
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if pd.isna(low) or pd.isna(high) else f"{format_number(low)} to {format_number(high)}"
+
+
+def _text(value: Any) -> str:
+    """A cell of a CSV file as text; pandas reads an empty one as NaN."""
+    return "" if pd.isna(value) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _provenance(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Where results come from, in words; what differs between the records is listed."""
+    begun = [datetime.fromisoformat(record["started"]) for record in records]
+    ended = [start + timedelta(seconds=record["seconds"]) for start, record in zip(begun, records, strict=True)]
+    first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (min(begun), max(ended)))
+    devices = (record.get("device", {}) for record in records)
+    versions = (record.get("identity", {}).get("versions", {}) for record in records)
+    return {
+        "Run": f"{first} to {last if last[:10] != first[:10] else last[11:]} (UTC)",
+        "Commit": _distinct(_commit(record.get("commit")) for record in records),
+        "Machine": _distinct(_machine(device) for device in devices),
+        "Versions": _distinct(", ".join(f"{name} {version}" for name, version in found.items()) for found in versions),
+        "Computing time": _duration(sum(record["seconds"] for record in records)),
+    }
+
+
+def _commit(commit: str | None) -> str:
+    if commit is None:
+        return "unknown (no git checkout)"
+    return f"{commit.removesuffix('-dirty')} with uncommitted changes" if commit.endswith("-dirty") else commit
+
+
+def _machine(device: dict[str, Any]) -> str:
+    cores = device.get("cores", "?")
+    parts = [device.get("processor", "unknown processor"), f"{cores} core{'' if cores == 1 else 's'}"]
+    return ", ".join([*parts, *device.get("accelerators", ()), device.get("system", "unknown system")])
+
+
+def _distinct(values: Iterator[str]) -> str:
+    return "; ".join(dict.fromkeys(values))
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------
+
+
+# Outputs as they are shown, the best first; what would need scripts (widgets) is left out.
+_OUTPUTS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
+
+
+def _for_show(notebook: nbformat.NotebookNode, places: _Places) -> nbformat.NotebookNode:
+    """A copy whose pictures say what they show and whose outputs name no folder of this machine."""
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    under = "this notebook"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            under = [under, *re.findall(r"^#+ +(.+?) *$", cell.source, re.MULTILINE)][-1]
+        if cell.cell_type == "code":
+            shown = (_output_for_show(output, f"Figure: {under}", places) for output in cell.outputs)
+            cell.outputs = [output for output in shown if output.get("data") != {}]
+    return notebook
+
+
+def _output_for_show(output: nbformat.NotebookNode, alt: str, places: _Places) -> nbformat.NotebookNode:
+    if "text" in output:
+        output.text = places.hide(output.text)
+    if "data" in output:
+        output.data = nbformat.from_dict({kind: output.data[kind] for kind in _OUTPUTS if kind in output.data})
+        for kind, content in output.data.items():
+            if kind.startswith("text/"):
+                # Despite its name, the scoped style of pandas would hold for the whole page.
+                output.data[kind] = re.sub(r"<style scoped>.*?</style>", "", places.hide(content), flags=re.DOTALL)
+            elif kind in ("image/png", "image/jpeg"):
+                output.metadata.setdefault(kind, {}).setdefault("alt", alt)
+    return output
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown with formulas as MathML, and without pictures from elsewhere."""
+
+    def block_math(self, body: str) -> str:
+        return _formula(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return self.link(text, url, title) if "//" in url else super().image(text, url, title)
+
+
+# What latex2mathml does not know, in terms of what it does: the room after a row (\\[1ex]), bounds below an
+# operator in display style, and an environment by its other name.
+_REWRITTEN = {
+    r"\\\\\[[^\]]*\]": r"\\\\",
+    r"\\(min|max|sup|inf|lim)(?=_)": r"\\\1\\limits",
+    r"\\(begin|end)\{aligned\}": r"\\\1{split}",
+}
+
+
+def _formula(tex: str, display: str) -> str:
+    """A formula as MathML; as its source if it holds what cannot be translated, for that can be read too."""
+    rewritten = tex
+    for pattern, replacement in _REWRITTEN.items():
+        if display == "block" or "limits" not in replacement:
+            rewritten = re.sub(pattern, replacement, rewritten)
+    try:
+        mathml = convert_to_mathml(rewritten.strip(), display=display)
+        letters = ElementTree.fromstring(mathml).itertext()
+    except Exception:  # the library's errors have no base class of their own
+        return f'<code class="tex">{html.escape(tex)}</code>'
+    if any("\\" in text for text in letters):  # an unknown command comes back as a letter
+        return f'<code class="tex">{html.escape(tex)}</code>'
+    # Infinity and dots are no operators that keep their distance.
+    return re.sub(r"<mo>(&#x(?:0221E|02026);)</mo>", r"<mi>\1</mi>", mathml)
+
+
+class _Exporter(HTMLExporter):
+    """The cells of a notebook as HTML: code to be folded, outputs below it, nothing that runs or is fetched."""
+
+    @jinja2.pass_context
+    def markdown2html(self, context: jinja2.runtime.Context, source: str) -> str:
+        attachments = context.get("cell", {}).get("attachments", {})
+        return MarkdownWithMath(_Renderer(escape=False, attachments=attachments)).render(source)
+
+    def __init__(self) -> None:
+        super().__init__(
+            config=Config(NbConvertBase={"display_data_priority": list(_OUTPUTS)}),
+            template_name="basic",
+            raw_template=_CELLS,
+            preprocessors=[CoalesceStreamsPreprocessor],
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
+            require_js_url="",
+            mathjax_url="",
+            mermaid_js_url="",
+            jquery_url="",
+            jupyter_widgets_base_url="",
+        )
+
+
+# How it looks --------------------------------------------------------------------------------------------------
+
+_MACROS = """\
+{% macro downloads(artifact, root) %}
+<span class="downloads">
+{% for word, path in artifact.paths.items() %}
+<a href="{{ root }}{{ path | urlencode }}">{{ word }}</a>
+{% endfor %}
+</span>
+{% endmacro %}
+{% macro facts(given) %}
+<dl class="facts">
+{% for word, value in given.items() %}
+<div><dt>{{ word }}</dt><dd>{{ value }}</dd></div>
+{% endfor %}
+</dl>
+{% endmacro %}
+{% macro value(number, interval) %}
+{{ number }}{% if interval %} <span class="interval">({{ interval }})</span>{% endif %}
+{% endmacro %}
+"""
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file: data:; \
+style-src 'unsafe-inline'; script-src 'sha256-{{ script_hash }}'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{% block title %}{% endblock %}</title>
+<style>
+{{ style | safe }}
+</style>
+</head>
+<body>
+{% block body %}{% endblock %}
+<script>{{ script | safe }}</script>
+</body>
+</html>
+"""
+
+_INDEX = """\
+{% extends "page" %}
+{% from "macros" import downloads, facts, value %}
+{% block title %}Published beside reproduced ({{ profile }} profile){% endblock %}
+{% block body %}
+<header>
+<p class="kicker">mecpart, {{ profile }} profile</p>
+<h1>Distributed DNN inference with fine-grained model partitioning: published beside reproduced</h1>
+<p class="lead">mecpart computes the model of H. Li et al., “Distributed DNN Inference With
+Fine-Grained Model Partitioning in Mobile Edge Computing Networks” (IEEE Transactions on
+Mobile Computing, 2024, <a href="https://doi.org/10.1109/TMC.2024.3357874">doi 10.1109/TMC.2024.3357874</a>), trains
+its learners, runs its baselines and finds the exact optimum. This report shows what came out with {{ size.seeds }}
+seeds and {{ size.episodes }} training episodes, beside what was published. Intervals are 95&nbsp;% intervals over
+seeds.</p>
+{% if size.seeds < fewest_seeds %}
+<p class="notice"><strong>A trial, no evidence:</strong> the {{ profile }} profile only proves that everything runs. No
+verdict is given on fewer than {{ fewest_seeds }} seeds.</p>
+{% endif %}
+{{ facts(provenance) }}
+</header>
+<main>
+{% for section in sections %}
+<section>
+<h2 class="scenario" id="{{ section.scenario }}">Scenario <code>{{ section.scenario }}</code></h2>
+{% if section.missing %}
+<div class="notice">
+<strong>Not in this report,</strong> because there is no valid result:
+<ul>
+{% for name, reason in section.missing.items() %}
+<li><code>{{ name }}</code>: {{ reason }}</li>
+{% endfor %}
+</ul>
+</div>
+{% endif %}
+
+{% if section.claims is not none %}
+<p class="tally"><a href="#{{ section.scenario }}-claims">Of {{ section.counts.values() | sum }} claims of the
+paper</a>:
+{% for verdict, count in section.counts.items() %}
+<span class="verdict {{ verdict | replace(" ", "-") }}">{{ count }} {{ verdict }}</span>
+{% endfor %}
+</p>
+{% endif %}
+
+<h3>The headline</h3>
+{% if section.headline is none %}
+<p class="absent">There is no headline table: <code>mecpart reproduce --profile {{ profile }} --only headline</code>
+makes it.</p>
+{% elif not section.headline %}
+<p class="absent">The headline table has no row for the learned baselines.</p>
+{% else %}
+<p>How much less delay Proposed has than the learned baselines (A3C and Distributed DQN), in per cent, averaged in two
+ways over {{ section.headline[0].scope }}. No method can do better than what is attainable.</p>
+<table class="data">
+<thead><tr><th>Quantity</th><th>Averaging</th><th>Abstract states</th><th>Published curves give</th>
+<th>Measured (interval)</th><th>Attainable</th></tr></thead>
+<tbody>
+{% for row in section.headline %}
+<tr>
+<th scope="row" data-label="Quantity">{{ row.metric }}</th>
+<td data-label="Averaging">{{ row.averaging }}
+{%- if row.reason %}<small>undefined: {{ row.reason }}</small>{% endif %}</td>
+<td data-label="Abstract states" class="number">{{ row.abstract }}</td>
+<td data-label="Published curves" class="number">{{ row.curves }}</td>
+<td data-label="Measured" class="number">{{ value(row.measured, row.interval) }}</td>
+<td data-label="Attainable" class="number">{{ row.attainable }}</td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+<p class="files">Every reading of it: {{ downloads(section.written.headline, "") }}</p>
+{% endif %}
+
+<h3>Figures at a glance</h3>
+<div class="gallery">
+{% for page in section.pages %}
+{% for figure in page.figures if "SVG" in figure.paths or "PNG" in figure.paths %}
+<figure>
+<a href="{{ page.path | urlencode }}"><img src="{{ figure.paths.get("SVG", figure.paths.get("PNG")) | urlencode }}" \
+alt="{{ page.title }} ({{ figure.name }})"></a>
+<figcaption><a href="{{ page.path | urlencode }}">{{ label(figure.name) }}</a> {{ downloads(figure, "") }}</figcaption>
+</figure>
+{% endfor %}
+{% endfor %}
+</div>
+
+<h3>Notebooks</h3>
+<table class="data notebooks">
+<thead><tr><th>Notebook</th><th>About</th><th>Time taken</th><th>Tables</th></tr></thead>
+<tbody>
+{% for page in section.pages %}
+<tr>
+<th scope="row" data-label="Notebook"><a href="{{ page.path | urlencode }}">{{ label(page.name) }}</a></th>
+<td data-label="About">{{ page.title }}</td>
+<td data-label="Time taken" class="number">{{ page.taken }}</td>
+<td data-label="Tables"><ul>
+{% for table in page.tables %}
+<li>{{ table.name }} {{ downloads(table, "") }}</li>
+{% endfor %}
+</ul></td>
+</tr>
+{% endfor %}
+</tbody>
+</table>
+
+<h3 id="{{ section.scenario }}-claims">Every claim and its verdict</h3>
+{% if section.claims is none %}
+<p class="absent">There is no table of claims: <code>mecpart reproduce --profile {{ profile }} --only headline</code>
+makes it.</p>
+{% else %}
+<p>A claim is <em>reproduced</em> if the whole interval lies where the claim says, <em>not reproduced</em> if the whole
+interval lies elsewhere, and <em>undecided</em> if it straddles the border, if the quantity is undefined, or with fewer
+than {{ fewest_seeds }} seeds. The last column is the smallest difference that this number of seeds could have
+detected.</p>
+<p class="filter" role="group" aria-label="Show claims by verdict">
+<button type="button" data-show="" aria-pressed="true" disabled>all <b>{{ section.counts.values() | sum }}</b></button>
+{% for verdict, count in section.counts.items() %}
+<button type="button" data-show="{{ verdict }}" class="{{ verdict | replace(" ", "-") }}" aria-pressed="false" \
+disabled>{{ verdict }} <b>{{ count }}</b></button>
+{% endfor %}
+</p>
+<table class="data claims">
+<thead><tr><th>Claim</th><th>Where</th><th>Verdict</th><th>Published</th><th>Measured (interval)</th>
+<th>Detectable</th></tr></thead>
+{% for name, rows in section.claims %}
+{% set page = section.by_name.get(name) %}
+<tbody>
+<tr class="group"><th colspan="6" scope="rowgroup">{{ label(name) }}{% if page %}: {{ page.title }}{% endif %}</th></tr>
+{% for row in rows %}
+<tr data-verdict="{{ row.verdict }}">
+<td data-label="Claim">{% if page %}<a href="{{ page.path | urlencode }}">{{ row.claim }}</a>{% else %}{{ row.claim }}\
+{% endif %}{% if row.test %}<small>{{ row.test }}</small>{% endif %}\
+{% if row.reason %}<small>{{ row.reason }}</small>{% endif %}</td>
+<td data-label="Where">{{ row.where }}</td>
+<td data-label="Verdict"><span class="verdict {{ row.verdict | replace(" ", "-") }}">{{ row.verdict }}</span></td>
+<td data-label="Published" class="number">{{ row.published }}</td>
+<td data-label="Measured" class="number">{{ value(row.measured, row.interval) }}</td>
+<td data-label="Detectable" class="number">{{ row.detectable }}</td>
+</tr>
+{% endfor %}
+</tbody>
+{% endfor %}
+</table>
+<p class="files">All claims: {{ downloads(section.written.claims, "") }}</p>
+{% endif %}
+</section>
+{% endfor %}
+</main>
+{% endblock %}
+"""
+
+_NOTEBOOK = """\
+{% extends "page" %}
+{% from "macros" import downloads, facts %}
+{% block title %}{{ label(page.name) }}: {{ page.title }} ({{ profile }}, {{ page.scenario }}){% endblock %}
+{% block body %}
+<nav aria-label="Pages">
+<a class="home" href="../index.html">Overview</a>
+{% for other in pages %}
+<a href="../{{ other.path | urlencode }}"{% if other.name == page.name %} aria-current="page"{% endif %}>\
+{{ label(other.name) }}</a>
+{% endfor %}
+<button type="button" class="fold" hidden>Hide code</button>
+</nav>
+<p class="kicker">Scenario <code>{{ page.scenario }}</code>, {{ profile }} profile, {{ page.taken }}</p>
+<main class="notebook">
+{{ content | safe }}
+</main>
+<footer>
+{% if page.tables or page.figures %}
+<h2>Files</h2>
+<ul class="artifacts">
+{% for artifact in page.tables + page.figures %}
+<li>{{ artifact.name }} {{ downloads(artifact, "../") }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+<h2>Where this comes from</h2>
+{{ facts(provenance) }}
+<p class="turn">
+{% if before %}<a rel="prev" href="../{{ before.path | urlencode }}">Before: {{ label(before.name) }}</a>{% endif %}
+
+{% if after %}<a rel="next" href="../{{ after.path | urlencode }}">Next: {{ label(after.name) }}</a>{% endif %}
+
+</p>
+</footer>
+{% endblock %}
+"""
+
+_CELLS = """\
+{% extends "classic/base.html.j2" %}
+{% block input_group %}
+{% set tags = cell.metadata.get("tags", []) %}
+<details class="code" open><summary>{{ "Parameters, as they are by default" if "parameters" in tags else
+"Parameters of this run" if "injected-parameters" in tags else "Code" }}</summary>
+{{ super() }}
+</details>
+{% endblock %}
+"""
+
+_SCRIPT = """
+for (const button of document.querySelectorAll("[data-show]")) {
+  const section = button.closest("section");
+  button.disabled = false;
+  button.addEventListener("click", () => {
+    for (const other of section.querySelectorAll("[data-show]")) other.ariaPressed = String(other === button);
+    for (const group of section.querySelectorAll(".claims tbody")) {
+      const rows = [...group.querySelectorAll("[data-verdict]")];
+      for (const row of rows) row.hidden = button.dataset.show && row.dataset.verdict !== button.dataset.show;
+      group.hidden = rows.every((row) => row.hidden);
+    }
+  });
+}
+for (const button of document.querySelectorAll("button.fold")) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const codes = [...document.querySelectorAll("details.code")];
+    const open = !codes.some((code) => code.open);
+    for (const code of codes) code.open = open;
+    button.textContent = open ? "Hide code" : "Show code";
+  });
+}
+"""
+
+_STYLE = """
+:root { --ink: #1d2329; --soft: #5b6670; --line: #dde2e6; --wash: #f5f7f8; --link: #00558b; }
+* { box-sizing: border-box; }
+html { color-scheme: light; -webkit-text-size-adjust: 100%; }
+body { max-width: 68rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; color: var(--ink); background: #fff;
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif; }
+a { color: var(--link); text-underline-offset: .15em; text-decoration-thickness: from-font; }
+h1, h2, h3, h4 { line-height: 1.25; text-wrap: balance; }
+h1 { font-size: 1.75rem; margin: .2rem 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.4rem 0 .6rem; }
+h3 { font-size: 1.1rem; margin: 2.2rem 0 .5rem; }
+h2.scenario { margin-top: 3rem; padding-bottom: .3rem; border-bottom: 2px solid var(--ink); }
+code, pre { font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  font-size: .86em; }
+math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "TeX Gyre Termes Math",
+  "DejaVu Math TeX Gyre", math; font-size: 1.05em; }
+math[display=block] { margin: 1rem 0; overflow-x: auto; overflow-y: hidden; padding: .3rem 0; }
+math mtable mtd { padding: .5ex .6em .5ex .15em; text-align: left; }
+img { max-width: 100%; height: auto; }
+small { display: block; color: var(--soft); font-size: .85em; line-height: 1.4; }
+.kicker { margin: 0; color: var(--soft); font-size: .9rem; }
+.lead, section > p, .notebook p, .notebook li { max-width: 50rem; }
+.absent { color: var(--soft); }
+.notice { margin: 1rem 0; padding: .6rem 1rem; border-left: 4px solid #d39a00; background: #fff8e1; max-width: 50rem; }
+.notice ul { margin: .3rem 0 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
+.facts { margin: 1rem 0; font-size: .85rem; }
+.facts div { display: grid; grid-template-columns: 9rem 1fr; gap: .5rem; }
+.facts dt { color: var(--soft); }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
+.downloads a { margin-left: .35em; padding: 0 .4em; border: 1px solid var(--line); border-radius: .3em;
+  color: var(--link); font-size: .75rem; text-decoration: none; white-space: nowrap; }
+.downloads a:hover { border-color: var(--link); }
+.files { font-size: .9rem; }
+
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; }
+thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; line-height: 1.3; }
+tbody tr { border-bottom: 1px solid var(--line); }
+.data { width: 100%; }
+.data thead { position: sticky; top: 0; background: #fff; box-shadow: 0 1.5px var(--ink); }
+.data tbody th { font-weight: 600; white-space: nowrap; }
+.number, .interval { white-space: nowrap; }
+.interval { color: var(--soft); }
+.claims { font-size: .8125rem; line-height: 1.4; }
+.claims a { color: inherit; text-decoration-color: #a9b4bd; }
+.claims .group th { padding-top: 1.1rem; background: #fff; color: var(--soft); }
+.claims td:first-child { min-width: 17rem; }
+.notebooks ul, .artifacts { margin: 0; padding: 0; list-style: none; }
+.notebooks li { white-space: nowrap; font-size: .8125rem; }
+.tally { max-width: none; line-height: 2; }
+.verdict, .filter button { border: 1px solid transparent; border-radius: 1em; white-space: nowrap; }
+.verdict { display: inline-block; padding: 0 .6em; font-weight: 600; }
+.reproduced { background: #d3efe1; color: #00543c; }
+.not-reproduced { background: #fbdccb; color: #7d2c00; }
+.undecided { background: #e8ebee; color: #3c464f; }
+.not-run { background: #fff; color: var(--soft); border: 1px dashed #a9b4bd !important; }
+.filter { display: flex; flex-wrap: wrap; gap: .5rem; }
+.filter button { padding: .25em .8em; font: inherit; font-size: .875rem; cursor: pointer; }
+.filter button:disabled { cursor: default; }
+.filter button[data-show=""] { background: #fff; color: var(--ink); border-color: #a9b4bd; }
+.filter button:enabled[aria-pressed=true] { outline: 2px solid var(--ink); outline-offset: 1px; }
+[hidden] { display: none !important; }
+
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+.gallery figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: .4rem; display: flex;
+  flex-direction: column; }
+.gallery figure > a { flex: 1; display: flex; align-items: center; }
+.gallery img { width: 100%; max-height: 13rem; object-fit: contain; }
+figcaption { margin-top: .5rem; font-size: .875rem; }
+
+nav { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .2rem .35rem; align-items: center;
+  margin: -1.5rem -1.25rem 1.5rem; padding: .5rem 1.25rem; border-bottom: 1px solid var(--line); background: #fff;
+  font-size: .875rem; }
+nav a, nav button { padding: .2em .6em; border-radius: .3em; text-decoration: none; }
+nav a:hover { background: var(--wash); }
+nav a[aria-current] { background: var(--ink); color: #fff; }
+nav .home { font-weight: 600; }
+nav .fold { margin-left: auto; border: 1px solid var(--line); background: #fff; color: var(--soft); font: inherit;
+  cursor: pointer; }
+.notebook :is(h1, h2, h3, h4) { scroll-margin-top: 4rem; }
+.anchor-link { margin-left: .3em; color: var(--line); font-weight: 400; text-decoration: none; }
+.anchor-link:hover { color: var(--link); }
+.cell { margin: .9rem 0; }
+.code summary { width: fit-content; color: var(--soft); font-size: .75rem; cursor: pointer; }
+.highlight { background: var(--wash); border-radius: .3rem; }
+.notebook pre { margin: 0; padding: .6rem .8rem; overflow-x: auto; line-height: 1.45; }
+.output_area { margin: .6rem 0; }
+.output_text pre { padding: .2rem 0; }
+.output_stderr pre { padding-left: .8rem; border-left: 3px solid var(--line); color: var(--soft);
+  white-space: pre-wrap; }
+.output_html { overflow-x: auto; }
+.output_html h4 { margin: 1.2rem 0 .3rem; }
+.output_html :is(table, th, td) { border-inline: 0; }
+.output_html table { border-block: 0; font-size: .8125rem; }
+.output_html :is(th, td) { border-block: 0; }
+.output_html thead th { border-bottom: 1.5px solid var(--ink); }
+.notebook code.tex { background: var(--wash); }
+footer { margin-top: 3rem; border-top: 1px solid var(--line); }
+footer h2 { font-size: 1rem; margin-top: 1.5rem; }
+.artifacts { columns: 20rem; font-size: .875rem; }
+.turn { display: flex; justify-content: space-between; margin-top: 2rem; }
+
+@media screen and (max-width: 50rem) {
+  .facts div { grid-template-columns: 1fr; gap: 0; margin-bottom: .4rem; }
+  .data thead { display: none; }
+  .data, .data tbody, .data tr, .data td, .data th { display: block; width: 100%; }
+  .data tr { padding: .5rem 0; }
+  .data td, .data tbody th[data-label] { position: relative; padding: .1rem 0 .1rem 8.5rem; white-space: normal; }
+  .data td::before, .data tbody th[data-label]::before { content: attr(data-label); position: absolute; left: 0;
+    color: var(--soft); font-weight: 400; }
+  .claims td:first-child { padding-left: 0; min-width: 0; font-weight: 600; }
+  .claims td:first-child::before { content: none; }
+  .claims small { font-weight: 400; }
+  .data .group th { padding-left: 0; white-space: normal; }
+  .notebooks li { white-space: normal; }
+  .output_html table { width: max-content; max-width: 56rem; }
+}
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  nav, .filter, .downloads, .turn, .anchor-link, summary { display: none !important; }
+  .data thead { position: static; }
+  tr, figure, .output_png { break-inside: avoid; }
+  h1, h2, h3, h4, .group { break-after: avoid; }
+  .notebook pre { white-space: pre-wrap; }
+  .output_html table { font-size: 7pt; }
+  .output_html :is(th, td) { padding: 1pt 3pt; }
+  a { color: inherit; }
+}
+"""
