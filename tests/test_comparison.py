@@ -506,6 +506,12 @@ class TestClaims:
         assert (row["measured"], row["verdict"]) == (pytest.approx(75), "reproduced")  # (-4 - -1) / -4
         assert set(table["verdict"]) == {"reproduced", "not run"}
 
+    def test_settings_of_several_methods_are_named_by_both(self):
+        frame = pd.DataFrame({"method": ["A3C", "Proposed"], "setting": ["slow", "slow"], "x": [1, 1]})
+        assert list(comparison.by_setting(frame)["method"]) == ["A3C, slow", "Proposed, slow"]
+        assert list(comparison.by_setting(frame[:1])["method"]) == ["slow"]
+        assert comparison.by_setting(frame.drop(columns="setting")).equals(frame.drop(columns="setting"))
+
     def test_the_same_is_within_one_percent(self):
         for gap, said in ((0.9, "reproduced"), (1.1, "not reproduced")):
             measured = comparison.estimate(np.full(6, gap) + np.linspace(-0.05, 0.05, 6))

@@ -50,13 +50,15 @@ def require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """Results or published values with the name of the setting as method, in a figure that compares settings of one.
+    """Results or published values with the name of the setting as method, in a figure that has a column `setting`.
 
-    Such figures (7a to 7c and 13) have a column `setting` that is filled; any other frame is returned as it is.
+    Where the settings are of several methods, a curve is named by both. A frame without settings is returned as it is.
     """
     if "setting" not in frame or not frame["setting"].fillna("").ne("").any():
         return frame
-    return frame.assign(method=frame["setting"])
+    if frame["method"].nunique() == 1:
+        return frame.assign(method=frame["setting"])
+    return frame.assign(method=frame["method"] + ", " + frame["setting"])
 
 
 def as_curves(results: pd.DataFrame, metric: str) -> Curves:
