@@ -289,7 +289,7 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
                     linestyle="",
                 )
         shares.set_yticks(range(len(names)), names)
-        shares.set(title="Final cost", xlabel=f"share of {reference}'s", ylim=(-0.6, len(names) - 0.4))
+        shares.set(title="Final cost", xlabel=f"share of that of\n{reference}", ylim=(-0.6, len(names) - 0.4))
         open_circle = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}
         _legend(figure, drawn, [Line2D([], [], **open_circle, label="published final cost")])
     return figure

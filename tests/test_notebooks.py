@@ -39,8 +39,9 @@ def test_first_code_cell_holds_the_parameters(path):
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """One compilation cache for both ways of running, so that the second does not compile again."""
+    """One compilation cache for both ways of running, so that the second does not compile again; and quick to fill."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
         yield
