@@ -1,47 +1,95 @@
-"""What is measured; run by `__main__.py`. Functions that run in the processes return when they started and ended."""
+"""How things are measured; `__main__.py` says which.
+
+A function that runs in the processes returns when it started and when it ended, so that handing work over counts
+nowhere.
+"""
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 import mecpart
-from mecpart.agents import make_train
-from mecpart.runs import Setting
+from mecpart.ledger import LEDGER
+from mecpart.processes import pools
+from mecpart.runs import Program, Run, Setting, perform
 
-SEEDS, EPISODES, REPEATS = 10, 80, 5
-_kept = {}
+REPEATS = 5
+_compiled = {}
 
 
-def train(method: str, seeds: list[int], episodes: int) -> tuple[float, float]:
-    """Start and end of one training of `method` on all `seeds` at once, after it is compiled."""
-    if (method, episodes) not in _kept:
-        scenarios = _stack([Setting().build("as_printed", seed, Setting().num_servers) for seed in seeds])
-        compiled = jax.jit(over_lanes(make_train(method, episodes=episodes)))
-        _kept[method, episodes] = compiled.lower(jnp.stack([_key(seed) for seed in seeds]), scenarios).compile()
-        _kept["scenarios"] = scenarios
+class Processes:
+    """`count` single-threaded processes, each pinned to a core, that work at the same time; a context.
+
+    - `compile_seconds`: of each program that was trained, how much longer its first call took than its second.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.executors = pools(count)
+        self.compile_seconds: dict[Program, float] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        for executor in self.executors:
+            executor.shutdown(kill_workers=True)
+
+    def __len__(self) -> int:
+        return len(self.executors)
+
+    def seconds(self, function: Callable, *arguments) -> float:
+        """Median seconds in which every process does the same, after one call to warm up."""
+        shares = [arguments] * len(self)
+        return statistics.median([self._once(function, shares) for _ in range(REPEATS + 1)][1:])
+
+    def training_seconds(self, shares: Sequence[Sequence[Run]], repeats: int = REPEATS) -> float:
+        """Median seconds in which each process performs its share of runs, after compilation."""
+        for run in {run.program: run for share in shares for run in share}.values():
+            if run.program not in self.compile_seconds:
+                first, second = (self._once(train, [([run],)] * len(self)) for _ in range(2))
+                self.compile_seconds[run.program] = first - second
+        return statistics.median(self._once(train, [(share,) for share in shares]) for _ in range(repeats))
+
+    def _once(self, function: Callable, shares: Sequence[tuple]) -> float:
+        """Seconds from the first start to the last end of `function(*share)`, one share for each process."""
+        busy = [executor.submit(function, *share) for executor, share in zip(self.executors, shares, strict=False)]
+        spans = [future.result() for future in busy]
+        return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def train(runs: Sequence[Run]) -> tuple[float, float]:
+    """Start and end of performing `runs`, as the experiments do it: one call for each program."""
+    by_program = {}
+    for run in runs:
+        by_program.setdefault(run.program, []).append(run)
     start = time.time()
-    jax.block_until_ready(_kept[method, episodes](jnp.stack([_key(seed) for seed in seeds]), _kept["scenarios"]))
+    for alike in by_program.values():
+        perform(alike)
     return start, time.time()
 
 
-def training_rate(pool, processes: int, method: str, episodes: int) -> float:
-    """Environment steps per second, all processes together."""
-    share = SEEDS // processes
-    lists = [list(range(p * share, (p + 1) * share)) for p in range(processes)]
-    rates = []
-    for repeat in range(REPEATS + 1):
-        spans = [f.result() for f in [pool.submit(train, method, seeds, episodes) for seeds in lists]]
-        elapsed = max(end for _, end in spans) - min(start for start, _ in spans)
-        if repeat > 0:
-            rates.append(share * processes * episodes * 600 / elapsed)
-    return statistics.median(rates)
+def runs_of(method: str, episodes: int, seeds: int, settings: Sequence[Setting] = (Setting(),)) -> list[Run]:
+    """A run of every setting and seed."""
+    return [Run(method, "as_printed", setting, seed, episodes) for setting in settings for seed in range(seeds)]
+
+
+def env_steps(runs: Sequence[Run]) -> int:
+    """Slots that `runs` train on."""
+    return sum(run.episodes for run in runs) * LEDGER.default("num_slots")
+
+
+def dealt(runs: Sequence[Run], processes: int) -> list[list[Run]]:
+    """`runs` in shares of about the same cost: dealt out one by one, the largest first."""
+    sizes = sorted(runs, key=lambda run: (run.setting.num_blocks, run.setting.padded_servers), reverse=True)
+    return [sizes[at::processes] for at in range(processes)]
 
 
 def default_slots(count: int = 1):
     """The default scenario, and `count` slots of it."""
-    scenario = Setting().build("as_printed", 0, Setting().num_servers)
+    scenario = Setting().build("as_printed", 0)
     return scenario, mecpart.sample_slots(jax.random.key(0), scenario, count)
 
 
@@ -69,26 +117,16 @@ def optimum(count: int) -> tuple[float, float]:
     return _span("optimum", jax.vmap(lambda slot: mecpart.optimal_plan(scenario, slot)), slots)
 
 
+def matrix_products(size: int, count: int) -> tuple[float, float]:
+    """Start and end of `count` products of two square float32 matrices."""
+    matrix = jnp.ones((size, size))
+    return _span("matrix", lambda a: jax.lax.fori_loop(0, count, lambda _, b: (a @ b) / size, a), matrix)
+
+
 def _span(name: str, function, *arguments) -> tuple[float, float]:
-    if name not in _kept:
-        _kept[name] = jax.jit(function).lower(*arguments).compile()
+    if name not in _compiled:
+        _compiled[name] = jax.jit(function).lower(*arguments).compile()
     jax.block_until_ready(arguments)
     start = time.time()
-    jax.block_until_ready(_kept[name](*arguments))
+    jax.block_until_ready(_compiled[name](*arguments))
     return start, time.time()
-
-
-def rate(pool, processes: int, function, *arguments, count: int) -> float:
-    """Slots per second, all processes together, `count` in each call."""
-    rates = []
-    for repeat in range(REPEATS + 1):
-        spans = [f.result() for f in [pool.submit(function, *arguments) for _ in range(processes)]]
-        if repeat > 0:
-            rates.append(processes * count / (max(end for _, end in spans) - min(start for start, _ in spans)))
-    return statistics.median(rates)
-
-
-def matrix_rate(size: int = 1024) -> tuple[float, float]:
-    """Start and end of ten products of two square float32 matrices."""
-    matrix = jnp.ones((size, size))
-    return _span("matrix", lambda a: jax.lax.fori_loop(0, 10, lambda _, b: (a @ b) / size, a), matrix)
