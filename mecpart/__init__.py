@@ -14,7 +14,7 @@ from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.optimum import OptimalPlan, lower_bound, optimal_plan
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
-from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot, sample_slots
+from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
 from mecpart.workload import Workload, workload
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "agents",
     "as_printed",
     "evaluate_plan",
+    "loaded",
     "lower_bound",
     "make_network",
     "optimal_plan",

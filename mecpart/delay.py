@@ -1,4 +1,4 @@
-"""The delay, energy and reward of a plan: Eqs. 3-9 and 13-14 of the paper."""
+"""The delay, energy and reward of a plan (Eqs. 3-9 and 13-14 of the paper), and the queues it leaves behind."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,8 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 
         e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
 
-    and its delay is L_m = e_m - e_{m-1}. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
+    and its delay is L_m = e_m - e_{m-1}. In `loaded` the last block also waits for its result to be back at the device;
+    that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
     transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
     **Arguments:**
@@ -66,7 +67,7 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
     block = jnp.arange(scenario.num_blocks)
     source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
     transmission = transmission_delay(scenario, slot, block, source, plan)
-    computation = computation_delay(scenario, block, plan)
+    computation = computation_delay(scenario, slot, block, plan)
     queue = queue_delay(scenario, slot, plan)
 
     def run_block(finished, block_delays):
@@ -76,6 +77,8 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
         return arrived + waiting + computation, waiting
 
     _, waiting = jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))
+    if scenario.loaded:
+        transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
     block_delay = transmission + waiting + computation
 
     local = plan == 0
@@ -90,25 +93,40 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
         total_delay=local_delay + edge_delay,
         edge_delay=edge_delay,
         local_delay=local_delay,
-        energy=plan_energy(scenario, plan, transmission),
+        energy=plan_energy(scenario, slot, plan, transmission),
         reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
     )
 
 
 def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
-    """Time to move the input of `block` from node `source` to node `destination`, s (Eq. 5, and Eq. 9's reading).
+    """Time to move the input of `block` from node `source` to node `destination`, s; integer arrays that broadcast.
 
-    Integer arrays that broadcast; the rules of `as_printed`: a local block is charged nothing.
+    Eq. 5: device and server by the device's links, two servers by wire, nothing on the same node. As Eq. 9 reads, a
+    local block is charged nothing either; in `loaded` it is, wherever the block before ran.
     """
-    uplink = scenario.network.num_devices * slot.device_rate[block, jnp.maximum(destination - 1, 0)]
-    rate = jnp.where(source == 0, uplink, scenario.network.wired_rate)
-    free = (source == destination) | (destination == 0)
-    return jnp.where(free, 0, _divide(scenario.data[block], rate))
+    server, device_link = destination, source == 0
+    free = source == destination
+    if scenario.loaded:
+        server, device_link = jnp.maximum(source, destination), device_link | (destination == 0)
+    else:
+        free |= destination == 0
+    link = scenario.network.num_devices * slot.device_rate[block, jnp.maximum(server - 1, 0)]
+    rate = jnp.where(device_link, link, scenario.network.wired_rate)
+    return jnp.where(free, 0, _divide(scenario.data_in(slot)[block], rate))
 
 
-def computation_delay(scenario: Scenario, block, node) -> Float[Array, "*shape"]:
+def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """Time to bring the result from `node`, where the last block ran, to the device, s: free but in `loaded`."""
+    if not scenario.loaded:
+        return jnp.zeros(jnp.shape(node))
+    link = scenario.network.num_devices * slot.device_rate[-1, jnp.maximum(node - 1, 0)]
+    result = scenario.tasks_in(slot) * scenario.workload.output_bytes
+    return jnp.where(node == 0, 0, _divide(result, link))
+
+
+def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
     """Time to compute `block` on `node`, s (Eqs. 3 and 6); integer arrays that broadcast."""
-    return _divide(scenario.work[block], scenario.network.speed[node])
+    return _divide(scenario.work_in(slot)[block], scenario.network.speed[node])
 
 
 def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
@@ -123,11 +141,27 @@ def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "
     return block_delay + scenario.penalty * late
 
 
-def plan_energy(scenario: Scenario, plan, transmission) -> Float[Array, ""]:
+def plan_energy(scenario: Scenario, slot: Slot, plan, transmission) -> Float[Array, ""]:
     """Energy of the devices, J: kappa (f^l)^2 work_m for each local block, p for each second of transmission."""
     network = scenario.network
-    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work
+    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work_in(slot)
     return jnp.sum(jnp.where(plan == 0, computing, 0) + network.transmit_power * transmission)
+
+
+def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
+    """The work that `plan` gives to each node, cycles."""
+    given = plan[:, None] == jnp.arange(scenario.num_nodes)
+    return jnp.sum(jnp.where(given, scenario.work_in(slot)[:, None], 0), axis=0)
+
+
+def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
+    """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
+
+    Only in `loaded` is anything left over.
+    """
+    if not scenario.loaded:
+        return jnp.zeros_like(backlog)
+    return jnp.maximum(backlog + given - scenario.network.speed * scenario.slot_seconds, 0)
 
 
 def _divide(amount, rate):

@@ -5,13 +5,14 @@ agents are trained and evaluated here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mecpart.delay import PlanCost, evaluate_plan, plan_cost
+from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
 from mecpart.scenario import Scenario, Slot, sample_slot
 
 
@@ -28,7 +29,7 @@ class EnvState:
 class PartitionEnv:
     """Place every block of each slot's tasks on a node; the parameters of the environment are a `Scenario`.
 
-    - Observation (Eq. 11): float32 [M * (N + 2) + 1], see `observe`.
+    - Observation (Eq. 11): float32 [M * (N + 2) + 1], in `loaded` N + 1 more, see `observe`.
     - Action: a plan, int32 [M], nodes 0..N.
     - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds; never zero while there is work.
     - Termination: never. After `scenario.num_slots` slots the episode is *truncated*, so its value is to be
@@ -52,9 +53,9 @@ class PartitionEnv:
         """
         final_observation, ended, reward, terminated, info = self.step_env(key, state, plan, scenario)
         truncated = ended.time >= scenario.num_slots
-        # Slots are drawn afresh anyway, so a new episode differs from the old one in energy and time alone.
+        # Slots are drawn afresh anyway, so a new episode differs from the old one in queues, energy and time alone.
         state = EnvState(
-            slot=Slot(ended.slot.device_rate, jnp.where(truncated, 0, ended.slot.backlog)),
+            slot=replace(ended.slot, backlog=jnp.where(truncated, 0, ended.slot.backlog)),
             remaining_energy=jnp.where(truncated, scenario.energy_budget, ended.remaining_energy),
             time=jnp.where(truncated, 0, ended.time),
         )
@@ -66,7 +67,9 @@ class PartitionEnv:
     ) -> tuple[Float[Array, " features"], EnvState, Float[Array, ""], Bool[Array, ""], dict]:
         """The dynamics alone, without starting a new episode: (observation, state, reward, terminated, info)."""
         cost = evaluate_plan(scenario, state.slot, plan)
-        state = EnvState(sample_slot(key, scenario), state.remaining_energy - cost.energy, state.time + 1)
+        given = work_given(scenario, state.slot, jnp.asarray(plan))
+        slot = replace(sample_slot(key, scenario), backlog=backlog_after(scenario, state.slot.backlog, given))
+        state = EnvState(slot, state.remaining_energy - cost.energy, state.time + 1)
         info = {field.name: getattr(cost, field.name) for field in fields(PlanCost)}
         return observe(scenario, state), state, cost.reward, jnp.bool_(False), info
 
@@ -85,7 +88,8 @@ class PartitionEnv:
 
     def observation_size(self, scenario: Scenario) -> int:
         """Length of an observation."""
-        return scenario.num_blocks * (scenario.num_nodes + 1) + 1
+        queues = scenario.num_nodes if scenario.loaded else 0
+        return scenario.num_blocks * (scenario.num_nodes + 1) + 1 + queues
 
 
 def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
@@ -93,22 +97,41 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
 
     | entries | meaning | scale |
     |---|---|---|
-    | M | c_m, work of each block | what the IoT tier computes in a slot |
+    | M | c_m, work of each block in this slot | what the IoT tier computes in a slot |
     | M | d_m, parameter bytes of each block | those of the whole network |
     | M N | R_m^n, rate to each server (0: no such server) | top of the device rate range |
     | 1 | E^r, remaining energy | the energy budget |
+    | N + 1 | in `loaded`: time x until each node has worked off its queue | x slots become log(1 + 10 x) / log 11 |
+
+    The logarithm keeps a queue that grows without limit readable beside one that begins to form; one slot stays 1.
     """
     network, parameter_bytes = scenario.network, scenario.workload.parameter_bytes
     tier_cycles = network.speed[0] * scenario.slot_seconds
     rate = jnp.where(network.available[1:], state.slot.device_rate, 0)
-    return jnp.concatenate(
-        [
-            scenario.work / tier_cycles,
-            parameter_bytes / jnp.maximum(jnp.sum(parameter_bytes), 1),
-            (rate / network.device_rate_range[1]).ravel(),
-            (state.remaining_energy / jnp.maximum(scenario.energy_budget, 1e-30))[None],
-        ]
-    )
+    entries = [
+        scenario.work_in(state.slot) / tier_cycles,
+        parameter_bytes / jnp.maximum(jnp.sum(parameter_bytes), 1),
+        (rate / network.device_rate_range[1]).ravel(),
+        (state.remaining_energy / jnp.maximum(scenario.energy_budget, 1e-30))[None],
+    ]
+    if scenario.loaded:
+        slot_cycles = jnp.where(network.available, network.speed * scenario.slot_seconds, 1)
+        entries.append(jnp.log1p(10 * state.slot.backlog / slot_cycles) / np.log(11))
+    return jnp.concatenate(entries)
+
+
+def read_observation(scenario: Scenario, observation: Float[Array, " features"]) -> Slot:
+    """The slot that an agent in `scenario` sees in `observation`: what `observe` scaled, in its own units again."""
+    blocks, servers, nodes = scenario.num_blocks, scenario.num_nodes - 1, scenario.num_nodes
+    work, rate = observation[:blocks], observation[2 * blocks : (2 + servers) * blocks]
+    backlog, tasks = jnp.zeros(nodes), None
+    if scenario.loaded:
+        slots = jnp.expm1(observation[-nodes:] * np.log(11)) / 10
+        backlog = slots * scenario.network.speed * scenario.slot_seconds
+    if scenario.arrivals == "poisson":
+        seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
+        tasks = scenario.release_rate * seen / jnp.sum(scenario.work)
+    return Slot(rate.reshape(blocks, servers) * scenario.network.device_rate_range[1], backlog, tasks)
 
 
 def observe_all(scenario: Scenario, states: EnvState) -> Float[Array, "slots features"]:
@@ -123,16 +146,11 @@ def rollout(
     choose_plans: Callable[[EnvState, Array], Int[Array, "slots blocks"]],
     noise: Array,
 ) -> tuple[EnvState, Int[Array, "slots blocks"], PlanCost]:
-    """Run a policy over T consecutive slots of one episode, all slots at the same time.
-
-    What a slot draws does not depend on the plans; only the remaining energy does. So the plans of all slots are
-    computed at once for a guess of the states, then the states for these plans, and so on until no plan changes. After
-    k rounds the first k plans are those of a run slot by slot, so the loop ends, and it ends with exactly that run; in
-    practice after three or four rounds, each of them a few large matrix products instead of many small ones.
+    """Run a policy over T consecutive slots of one episode.
 
     **Arguments:**
 
-    - `start`: the state before the first slot; its `slot` is not used.
+    - `start`: the state before the first slot; of its `slot` only the backlog counts, and only in `loaded`.
     - `slots`: what each slot and the one after them draws, every array with a leading axis [T + 1]. Slots from
       `scenario.num_slots` on are not run: they leave the state as it is.
     - `choose_plans`: (states [T], noise [T, ...]) -> plans [T, M], each a function of the state and the noise of its
@@ -140,6 +158,18 @@ def rollout(
     - `noise`: random numbers for each slot, [T, ...].
 
     **Returns:** the states before each slot and after the last [T + 1], the plans [T, M], and their costs [T].
+    """
+    run = _run_slot_by_slot if scenario.loaded else _run_at_once
+    return run(scenario, start, slots, choose_plans, noise)
+
+
+def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans, noise):
+    """`rollout` without queues, all slots at the same time.
+
+    What a slot draws does not depend on the plans; only the remaining energy does. So the plans of all slots are
+    computed at once for a guess of the states, then the states for these plans, and so on until no plan changes. After
+    k rounds the first k plans are those of a run slot by slot, so the loop ends, and it ends with exactly that run; in
+    practice after three or four rounds, each of them a few large matrix products instead of many small ones.
     """
     count = slots.device_rate.shape[0] - 1
     run_slots = jax.tree.map(lambda leaf: leaf[:-1], slots)
@@ -163,3 +193,25 @@ def rollout(
     _, plans, _ = jax.lax.while_loop(lambda loop: loop[2], refine, guess)
     cost = costs_of(plans)
     return states_under(cost.energy), plans, cost
+
+
+def _run_slot_by_slot(scenario: Scenario, start: EnvState, slots: Slot, choose_plans, noise):
+    """`rollout` with queues, which tie each slot to all before it: guesses as above would take many rounds."""
+
+    def step(state, inputs):
+        drawn, noise = inputs
+        state = replace(state, slot=replace(drawn, backlog=state.slot.backlog))
+        one = jax.tree.map(lambda leaf: leaf[None], (state, noise))
+        plan = choose_plans(*one)[0]
+        cost = plan_cost(scenario, state.slot, plan)
+        backlog = backlog_after(scenario, state.slot.backlog, work_given(scenario, state.slot, plan))
+        after = EnvState(replace(state.slot, backlog=backlog), state.remaining_energy - cost.energy, state.time + 1)
+        active = state.time < scenario.num_slots
+        after = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, state)
+        return after, (state, plan, cost)
+
+    run_slots = jax.tree.map(lambda leaf: leaf[:-1], slots)
+    end, (states, plans, cost) = jax.lax.scan(step, start, (run_slots, noise))
+    last = jax.tree.map(lambda leaf: leaf[-1], slots)
+    end = replace(end, slot=replace(last, backlog=end.slot.backlog))
+    return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), states, end), plans, cost

@@ -21,7 +21,7 @@ from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.ledger import LEDGER
 from mecpart.processes import default_processes, spread
-from mecpart.runs import METHODS, Costs, Run, Setting, keep, kept, perform
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
 
@@ -67,11 +67,16 @@ PROFILES = {
 }
 
 
-def _check_methods(methods: tuple[str, ...]) -> None:
+def _check_methods(methods: tuple[str, ...], known: Sequence[str] = METHODS) -> None:
     if not methods:
-        raise ValueError(f"methods must be at least one of {', '.join(map(repr, METHODS))}; got ()")
+        raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got ()")
     for method in methods:
-        check_choice("methods", method, METHODS)
+        check_choice("methods", method, known)
+
+
+def _best(scenario: str) -> str:
+    """What the gap is measured from: the optimum where it is known, else the bound."""
+    return "Optimal" if "Optimal" in methods_in(scenario) else BOUND
 
 
 @dataclass(frozen=True)
@@ -183,12 +188,13 @@ def run_experiment(
 
     Seed s of every method and every x sees the same networks and channels. Learners are evaluated with their greedy
     plans on one fresh episode. A delay is the sum over an episode's slots in s, an energy in J; `env_steps` are
-    the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum.
+    the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum. In `loaded` the certified
+    lower bound (`episode_bound`) takes the place of the optimum, which is not known there.
 
     **Arguments:**
 
     - `name`: a key of `EXPERIMENTS`; `profile`: of `PROFILES`; `scenario`: of `SCENARIOS`.
-    - `seeds`, `episodes`, `methods`: instead of the profile's, or the experiment's.
+    - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has.
     - `processes`: single-threaded processes to use; by default MECPART_PROCESSES or else one for each core.
     - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default MECPART_RUNS or
       else none. A setting that several figures share is then trained once, and a stopped call goes on where it was.
@@ -204,15 +210,17 @@ def run_experiment(
     experiment = EXPERIMENTS[name]
     seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
-    methods = experiment.methods if methods is None else tuple(methods)
-    _check_methods(methods)
+    if methods is None:
+        methods = [method for method in experiment.methods if method in methods_in(scenario)]
+    methods = tuple(methods)
+    _check_methods(methods, methods_in(scenario))
     _check_cases(experiment, scenario, methods, episodes)
     processes = check_count("processes", default_processes() if processes is None else processes)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
     points = {}  # of every run: the name of its series and x
     for series, x, setting, agent in experiment.cases():
-        for method in dict.fromkeys((*methods, "Optimal")):  # the optimum is always needed, for the gap
+        for method in dict.fromkeys((*methods, _best(scenario))):  # always needed, for the gap
             changes = agent if method in AGENTS else ()
             for seed in range(seeds):
                 run = Run(method, scenario, setting, seed, episodes, changes, experiment.convergence)
@@ -297,7 +305,7 @@ def _rows(run: Run, costs: Costs, experiment: Experiment, x) -> list[dict]:
 def _table(rows: list[dict], experiment: Experiment, scenario: str, methods: Sequence[str]) -> pd.DataFrame:
     results = pd.DataFrame(rows).assign(figure=experiment.name, scenario=scenario, x_name=experiment.x_name)
     point = ["setting", "seed", "x"]
-    optimum = results[results.method == "Optimal"].set_index(point).total_delay_s
+    optimum = results[results.method == _best(scenario)].set_index(point).total_delay_s
     results["optimal_total_delay_s"] = optimum.reindex(pd.MultiIndex.from_frame(results[point])).to_numpy()
     results["gap_percent"] = 100 * (results.total_delay_s / results.optimal_total_delay_s - 1)
     results = results[results.method.isin(methods)]

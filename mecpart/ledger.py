@@ -127,6 +127,7 @@ LEDGER = Ledger(
         "chosen",
         "mean utilisation about 0.5 at the defaults and 0.9 at 110 tasks/slot, yet too much for one server",
     ),
+    Constant("arrivals", "", "constant", "", "chosen", "as the paper has a rate only; poisson is the alternative"),
     Constant("deadline", "tau_m", 5.0, "s", "chosen", "stated range 1 to 7 s per block; value chosen"),
     Constant("penalty", "beta", 1.0, "1", "chosen", "one second beyond a deadline counts twice"),
     Constant("energy_budget", "E^max", None, "J", "chosen", "None: the energy of an episode computed on the devices"),
@@ -136,6 +137,11 @@ LEDGER = Ledger(
     Constant("max_gradient_norm", "", 0.5, "1", "chosen", "usual for A2C/A3C"),
     Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
     Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
+    Constant(
+        "drift_patience", "V", 10.0, "s", "chosen", "Drift-plus-penalty: best of 3, 10, 20 and 50 s on 5 networks"
+    ),
+    Constant("look_ahead_slots", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by less than 1 %"),
+    Constant("price_spread", "", 0.3, "1", "chosen", "Learned prices: first standard deviation; not tuned"),
     Constant("replay_batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),
     Constant("target_period", "", 100, "updates", "chosen", "updates between two copies to the target network"),

@@ -1,11 +1,14 @@
-"""Exact optimal plans and certified bounds.
+"""Exact optimal plans, and certified bounds on what any policy can reach in an episode.
 
 Without queues the delay of block m depends only on the nodes of blocks m - 1 and m. A plan is then a path through M
 stages of N + 1 nodes, and the best plan a shortest path: found exactly by dynamic programming (Viterbi 1967) in
 O(M (N + 1)^2). Slots do not couple, so this is the optimum of the paper's problem (10), which the paper calls NP-hard.
+
+In `loaded` the queues couple the slots. The same recursion gives the plan that is best for one slot, which is myopic;
+and with a price on the time of each node, a bound on all policies (`priced_bound`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -13,7 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mecpart.delay import computation_delay, penalised_delay, plan_cost, queue_delay, transmission_delay
+from mecpart.delay import (
+    computation_delay,
+    penalised_delay,
+    plan_cost,
+    queue_delay,
+    return_delay,
+    transmission_delay,
+)
 from mecpart.scenario import Scenario, Slot, check_slot
 from mecpart.validation import check_choice, is_concrete
 
@@ -67,11 +77,147 @@ def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     """A certified lower bound on the total delay of any plan in this slot, s: the optimum with empty queues.
 
     Without backlog the bound is attained. Summed over the slots of an episode it bounds every policy, since work left
-    over from earlier slots never makes a block finish sooner.
+    over from earlier slots never makes a block finish sooner; `episode_bound` is tighter.
     """
     check_slot(scenario, slot)
-    empty = Slot(device_rate=slot.device_rate, backlog=jnp.zeros_like(slot.backlog))
+    empty = replace(slot, backlog=jnp.zeros_like(slot.backlog))
     return _optimal_plan(scenario, empty, "delay").total_delay
+
+
+def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
+    """A plan of small total delay plus price, where a second of computing on node n costs `price[n]` seconds more.
+
+    With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
+    least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
+    exact again where all prices are equal to zero.
+
+    **Arguments:** `price`: [N + 1], not negative, dimensionless.
+    """
+    queue = queue_delay(scenario, slot, jnp.arange(scenario.num_nodes))
+    _, plan = _priced_path(scenario, slot, price, queue)
+    return plan
+
+
+def _priced_path(scenario: Scenario, slot: Slot, price, queue) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
+    """(delay plus price, plan) of the path that `priced_plan` describes, given the time that each node is busy."""
+    nodes = jnp.arange(scenario.num_nodes)
+    back = return_delay(scenario, slot, nodes)
+
+    def extend(reached, block):
+        finished, paid = reached
+        transmission = transmission_delay(scenario, slot, block, nodes[:, None], nodes[None, :])
+        computation = computation_delay(scenario, slot, block, nodes)
+        finished = jnp.maximum(finished[:, None] + transmission, queue) + computation
+        finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
+        paid = paid[:, None] + price * jnp.where(scenario.network.available, computation, 0)
+        best = jnp.argmin(finished + paid, axis=0)
+        return (finished[best, nodes], paid[best, nodes]), best
+
+    start = jnp.where(nodes == 0, 0.0, jnp.inf), jnp.zeros(scenario.num_nodes)
+    (finished, paid), came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
+    last = jnp.argmin(finished + paid)
+    _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
+    return (finished + paid)[last], plan.astype(jnp.int32)
+
+
+def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"] | None = None) -> Float[Array, ""]:
+    """A certified lower bound on the total delay that any policy can have in an episode from empty queues, s.
+
+    In `as_printed` the optimum itself: slots do not couple. In `loaded` the largest of three bounds: the sum of
+    `lower_bound`, `priced_bound`, and `pooled_bound`. It holds for policies that know all draws in advance, and up to
+    the rounding of float32 (about one part in a million).
+
+    **Arguments:**
+
+    - `slots`: what the slots of the episode draw, every array with a leading axis [T]; their backlog does not count.
+    - `price`: of `priced_bound`; by default `bound_prices`, which take a hundred times as long as the rest.
+    """
+    alone = jnp.sum(jax.vmap(lambda slot: lower_bound(scenario, slot))(slots))
+    if not scenario.loaded:
+        return alone
+    priced = priced_bound(scenario, slots, bound_prices(scenario, slots) if price is None else price)
+    return jnp.maximum(jnp.maximum(alone, priced), pooled_bound(scenario, slots))
+
+
+def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]) -> Float[Array, ""]:
+    """A lower bound on the total delay of an episode of `loaded`, whatever the prices: the Lagrangian of capacity.
+
+    Let V_t(price) be the least delay plus price of slot t with empty queues, x_n the seconds of work at node n, and
+    d the length of a slot. Charge the potential P(x) = sum_n price_n min(x_n, X_n) and telescope it from slot to slot:
+
+        sum_t delay_t >= sum_t [delay_t + P(x_{t+1}) - P(x_t)] - sum_n price_n X_n
+
+    A plan that leaves no used node above X_n raises P by at least the price of its work minus sum_n price_n d, so the
+    bracket is at least V_t - d sum_n price_n. A plan that leaves a node above X_n waits at least X_n + d seconds for
+    it, while P falls by at most d sum over the other nodes' prices; X_n = max(0, max_t V_t - (1 + price_n) d) makes
+    that at least as much. Hence
+
+        sum_t delay_t >= sum_t V_t(price) - T d sum_n price_n - sum_n price_n X_n
+
+    The first two terms are the Lagrangian of "no node gets more work than it can do in T slots", the third what may be
+    left undone in the end, which does not grow with T.
+
+    **Arguments:** `slots` as in `episode_bound`; `price`: [N + 1], not negative.
+    """
+    price = jnp.where(scenario.network.available, price, 0)
+    no_queue = jnp.zeros(scenario.num_nodes)
+    value = jax.vmap(lambda slot: _priced_path(scenario, slot, price, no_queue)[0])(slots)
+    length = scenario.slot_seconds
+    left_over = jnp.maximum(jnp.max(value) - (1 + price) * length, 0)
+    return jnp.sum(value - length * jnp.sum(price)) - jnp.sum(price * left_over)
+
+
+def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Array, " nodes"]:
+    """Prices under which `priced_bound` is large: its maximum over prices, which is concave but for the last term.
+
+    Subgradient ascent from zero by steps of falling length; the best prices on the way are returned.
+    """
+    bound_and_slope = jax.value_and_grad(lambda price: priced_bound(scenario, slots, price))
+
+    def step(search, length):
+        price, slope, best_price, best = search
+        bound, new = bound_and_slope(price)
+        slope = 0.8 * slope + 0.2 * new / (scenario.num_slots * scenario.slot_seconds)
+        best_price, best = jnp.where(bound > best, price, best_price), jnp.maximum(bound, best)
+        price = jnp.maximum(price + length * slope / jnp.maximum(jnp.linalg.norm(slope), 1e-9), 0)
+        return (price, slope, best_price, best), None
+
+    zero = jnp.zeros(scenario.num_nodes)
+    (_, _, best_price, _), _ = jax.lax.scan(step, (zero, zero, zero, -jnp.inf), jnp.geomspace(0.5, 1e-3, steps))
+    return best_price
+
+
+def pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
+    """A lower bound on the total delay of an episode of `loaded`: all nodes pooled into one, s.
+
+    The tasks of a slot are not done before their work is. Were every node to work on whatever has arrived, the work
+    done by any time would be at most that of one node as fast as all together; and there, serving what has least work
+    left first makes the sum of all completion times the least possible (Schrage 1968). Tight only where the network
+    is overloaded, which is where the other bounds are not.
+
+    **Arguments:** `slots` as in `episode_bound`.
+    """
+    work = jnp.sum(jax.vmap(scenario.work_in)(slots), axis=1)
+    slot_cycles = scenario.slot_seconds * jnp.sum(scenario.network.speed)
+    number = jnp.arange(work.shape[0])
+
+    def serve(left, until):
+        """Serve `until` cycles: what is left, and the sum over tasks that are done of the cycles served until then."""
+        order = jnp.argsort(left)
+        served = jnp.cumsum(left[order])
+        done = (served <= until) & (left[order] > 0)
+        after = jnp.clip(served - until, 0, left[order])
+        return left.at[order].set(after), jnp.sum(jnp.where(done, served, 0))
+
+    def pass_slot(left, slot):
+        number, work = slot
+        left, cycles = serve(left.at[number].set(work), slot_cycles)
+        # Delays are added up, not times of day: in each slot that tasks are not done they wait one slot more.
+        return left, cycles + slot_cycles * jnp.sum((left > 0) & (jnp.arange(left.shape[0]) <= number))
+
+    left, cycles = jax.lax.scan(pass_slot, jnp.zeros(work.shape[0]), (number, work))
+    _, last_cycles = serve(left, jnp.inf)
+    return (jnp.sum(cycles) + last_cycles) * scenario.slot_seconds / slot_cycles
 
 
 @partial(jax.jit, static_argnames="objective")
@@ -80,11 +226,14 @@ def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan
     source, destination = nodes[:, None], nodes[None, :]
     deadline = jnp.broadcast_to(scenario.deadline, (scenario.num_blocks,))
     queue = queue_delay(scenario, slot, nodes)
+    back = return_delay(scenario, slot, nodes)  # part of the delay of the last block
 
     def extend(best, inputs):
         block, deadline = inputs
         transmission = transmission_delay(scenario, slot, block, source, destination)
-        computation = computation_delay(scenario, block, nodes)
+        computation = computation_delay(scenario, slot, block, nodes)
+        if scenario.loaded:
+            computation += jnp.where(block == scenario.num_blocks - 1, back, 0)
         if objective == "delay":
             reached = jnp.maximum(best[:, None] + transmission, queue) + computation
         else:

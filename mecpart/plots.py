@@ -43,16 +43,20 @@ STYLES: dict[str, Style] = {
     "Proposed": Style(_VERMILION, "o", "-", 3.0),
     "A3C": Style(_BLUE, "s", "--", 2.8),
     "Distributed DQN": Style(_GREEN, "^", "-.", 2.6),
+    "Learned prices": Style(_YELLOW, "*", (0, (8, 1)), 3.1),
     "Greedy": Style(_ORANGE, "D", (0, (5, 1))),
     "APDI": Style(_SKY, "v", (0, (3, 1, 1, 1, 1, 1))),
     "RPDI": Style(_PURPLE, "X", ":"),
     "Optimal": Style(_BLACK, "", (0, (4, 2)), 3.2),
+    "Myopic": Style(_BLACK, "", (0, (4, 2)), 3.2),
+    "Look-ahead": Style("0.2", "", "-", 1.5),
+    "Drift-plus-penalty": Style("0.3", "", (0, (3, 1, 1, 1)), 1.5),
     "Single cut": Style("0.35", "", (0, (1, 1)), 1.5),
     "One ES": Style("0.5", "", (0, (6, 2, 1, 2)), 1.5),
     "Local only": Style("0.65", "", (0, (2, 2)), 1.5),
 }
 REFERENCE_LINES = tuple(method for method, style in STYLES.items() if not style.marker)
-_OWN_MARKERS = ("P", "*", "h", "<", ">", "p")
+_OWN_MARKERS = ("P", "h", "<", ">", "p", "d")
 _SETTINGS = (
     Style(_VERMILION, "o", "-", 3.0), Style(_BLUE, "s", "--", 2.8), Style(_GREEN, "^", "-.", 2.6),
     Style(_PURPLE, "D", ":", 2.4),
@@ -386,7 +390,7 @@ def _headline_legend(figure: Figure, ours: pd.DataFrame) -> None:
     ]
     handles.append(dot("stated in the abstract", color=_BLACK, linestyle=(0, (4, 2)), linewidth=1))
     if ours["attainable_percent"].notna().any():
-        handles.append(dot("the exact optimum", marker="|", color=_BLACK, markersize=7))
+        handles.append(dot("the exact optimum or bound", marker="|", color=_BLACK, markersize=7))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 

@@ -8,10 +8,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mecpart.delay import plan_cost
-from mecpart.optimum import optimal_plan
+from mecpart.delay import backlog_after, plan_cost, queue_delay, work_given
+from mecpart.ledger import LEDGER
+from mecpart.optimum import optimal_plan, priced_plan
 from mecpart.scenario import Scenario, Slot
 
 Plan = Int[Array, " blocks"]
@@ -39,13 +40,13 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
 
     Ties go to the lower node. `include_device` as in `apdi`.
     """
-    speed = scenario.network.speed
+    speed, work = scenario.network.speed, scenario.work_in(slot)
     candidate = scenario.network.available.at[0].set(include_device)
     given, plan = slot.backlog, []
     for m in range(scenario.num_blocks):
         load = jnp.where(candidate, given / jnp.where(candidate, speed, 1), jnp.inf)
         plan.append(jnp.argmin(load).astype(jnp.int32))
-        given = given.at[plan[-1]].add(scenario.work[m])
+        given = given.at[plan[-1]].add(work[m])
     return jnp.stack(plan)
 
 
@@ -69,8 +70,58 @@ def single_cut(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) 
 
 
 def optimal(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
-    """The exact optimum of the slot's total delay."""
+    """The exact optimum of the slot's total delay; in `loaded`, where it is called Myopic, blind to later slots."""
     return optimal_plan(scenario, slot).plan
+
+
+def drift_plus_penalty(
+    scenario: Scenario,
+    slot: Slot,
+    key: PRNGKeyArray | None = None,
+    *,
+    patience: float = LEDGER.default("drift_patience"),
+) -> Plan:
+    """Least delay plus queue-weighted work: a second of computing at a node costs (its queue / `patience`) more.
+
+    The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
+    `as_printed` it is the optimum.
+    """
+    return priced_plan(scenario, slot, _queues(scenario, slot) / patience)
+
+
+def look_ahead(
+    scenario: Scenario,
+    slot: Slot,
+    key: PRNGKeyArray | None = None,
+    *,
+    horizon: int = LEDGER.default("look_ahead_slots"),
+) -> Plan:
+    """Of some plans the one with the least delay over this slot and the next `horizon`: a rollout (Bertsekas 2013).
+
+    The candidates are the best plan of this slot, the best without each node in turn, and queue-weighted ones. After
+    each of them the myopic plan is followed, at the mean rates and the mean number of tasks.
+    """
+    nodes = jnp.arange(scenario.num_nodes)
+    queues = _queues(scenario, slot)
+    weighted = jnp.stack([queues / patience for patience in (3.0, 10.0, 30.0, 100.0)])
+    without = jnp.where(nodes[:, None] == nodes, 1e3, 0.0)
+    prices = jnp.concatenate([jnp.zeros((1, scenario.num_nodes)), weighted, without])
+    plans = jax.vmap(partial(priced_plan, scenario, slot))(prices)
+    mean_rate = jnp.full_like(slot.device_rate, jnp.mean(scenario.network.device_rate_range))
+
+    def after(slot, plan):
+        return backlog_after(scenario, slot.backlog, work_given(scenario, slot, plan))
+
+    def delay_from_here(plan):
+        def follow(backlog, _):
+            later = Slot(mean_rate, backlog)
+            best = optimal_plan(scenario, later)
+            return after(later, best.plan), best.total_delay
+
+        _, later = jax.lax.scan(follow, after(slot, plan), length=horizon)
+        return plan_cost(scenario, slot, plan).total_delay + jnp.sum(later)
+
+    return plans[jnp.argmin(jax.vmap(delay_from_here)(plans))]
 
 
 #: The policies without learning, by the names used in results.
@@ -82,7 +133,23 @@ POLICIES = {
     "One ES": one_server,
     "Single cut": single_cut,
     "Optimal": optimal,
+    "Myopic": optimal,
+    "Look-ahead": look_ahead,
+    "Drift-plus-penalty": drift_plus_penalty,
 }
+
+#: The policies that mean something in one scenario only: elsewhere they are the optimum, or not optimal.
+ONLY_IN = {
+    "Optimal": "as_printed",
+    "Myopic": "loaded",
+    "Look-ahead": "loaded",
+    "Drift-plus-penalty": "loaded",
+}
+
+
+def _queues(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
+    """Seconds until each node has worked off its backlog; 0 for a server that does not exist."""
+    return jnp.where(scenario.network.available, queue_delay(scenario, slot, jnp.arange(scenario.num_nodes)), 0)
 
 
 def _candidates(scenario: Scenario, include_device: bool) -> tuple[Int[Array, " nodes"], Int[Array, ""]]:

@@ -256,7 +256,7 @@ def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> 
         site / "index.html",
         templates.get_template("index").render(
             shared,
-            sections=[_shown_section(section) for section in sections],
+            sections=[_shown_section(section, sections) for section in sections],
             provenance=_provenance([page.record for section in sections for page in section.pages]),
             size=PROFILES[profile],
             fewest_seeds=FEWEST_SEEDS,
@@ -289,10 +289,15 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _shown_section(section: _Section) -> dict[str, Any]:
-    """What the template of the first page needs to know of a section."""
+def _shown_section(section: _Section, sections: list[_Section]) -> dict[str, Any]:
+    """What the template of the first page needs to know of a section, with the verdicts of all the others."""
     pages = {page.name: page for page in section.pages}
-    claims = None if section.claims is None else list(_shown_claims(section.claims))
+    others = {
+        other.scenario: {(row.claim, row.where): row.verdict for row in other.claims.itertuples()}
+        for other in sections
+        if other is not section and other.claims is not None
+    }
+    claims = None if section.claims is None else list(_shown_claims(section.claims, others))
     written = {table.name: table for page in section.pages for table in page.tables}
     return {
         "scenario": section.scenario,
@@ -300,13 +305,14 @@ def _shown_section(section: _Section) -> dict[str, Any]:
         "by_name": pages,
         "missing": section.missing,
         "counts": {verdict: sum(row["verdict"] == verdict for row in claims or ()) for verdict in VERDICTS},
+        "others": list(others),
         "claims": None if claims is None else _by_notebook(claims),
         "headline": None if section.headline is None else list(_shown_headline(section.headline)),
         "written": written,
     }
 
 
-def _shown_claims(claims: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _shown_claims(claims: pd.DataFrame, others: dict[str, dict[tuple[str, str], str]]) -> Iterator[dict[str, Any]]:
     for row in claims.to_dict("records"):
         yield {
             "claim": _text(row["claim"]),
@@ -317,6 +323,7 @@ def _shown_claims(claims: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "interval": _interval(row["low"], row["high"]),
             "detectable": _number(row.get("smallest_detectable")),
             "verdict": _text(row["verdict"]),
+            "elsewhere": {scenario: _text(said.get((row["claim"], row["where"]))) for scenario, said in others.items()},
             "reason": _text(row.get("reason")),
             "notebook": _text(row["notebook"]),
         }
@@ -671,12 +678,16 @@ disabled>{{ verdict }} <b>{{ count }}</b></button>
 {% endfor %}
 </p>
 <table class="data claims">
-<thead><tr><th>Claim</th><th>Where</th><th>Verdict</th><th>Published</th><th>Measured (interval)</th>
-<th>Detectable</th></tr></thead>
+<thead><tr><th>Claim</th><th>Where</th><th>Verdict</th>
+{% for other in section.others %}
+<th>In <code>{{ other }}</code></th>
+{% endfor %}
+<th>Published</th><th>Measured (interval)</th><th>Detectable</th></tr></thead>
 {% for name, rows in section.claims %}
 {% set page = section.by_name.get(name) %}
 <tbody>
-<tr class="group"><th colspan="6" scope="rowgroup">{{ label(name) }}{% if page %}: {{ page.title }}{% endif %}</th></tr>
+<tr class="group"><th colspan="{{ 6 + section.others | length }}" scope="rowgroup">\
+{{ label(name) }}{% if page %}: {{ page.title }}{% endif %}</th></tr>
 {% for row in rows %}
 <tr data-verdict="{{ row.verdict }}">
 <td data-label="Claim">{% if page %}<a href="{{ page.path | urlencode }}">{{ row.claim }}</a>{% else %}{{ row.claim }}\
@@ -684,6 +695,10 @@ disabled>{{ verdict }} <b>{{ count }}</b></button>
 {% if row.reason %}<small>{{ row.reason }}</small>{% endif %}</td>
 <td data-label="Where">{{ row.where }}</td>
 <td data-label="Verdict"><span class="verdict {{ row.verdict | replace(" ", "-") }}">{{ row.verdict }}</span></td>
+{% for other, said in row.elsewhere.items() %}
+<td data-label="In {{ other }}">{% if said %}<span class="verdict {{ said | replace(" ", "-") }}">{{ said }}</span>\
+{% endif %}</td>
+{% endfor %}
 <td data-label="Published" class="number">{{ row.published }}</td>
 <td data-label="Measured" class="number">{{ value(row.measured, row.interval) }}</td>
 <td data-label="Detectable" class="number">{{ row.detectable }}</td>

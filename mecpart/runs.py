@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache, partial
+from inspect import signature
 from pathlib import Path
 
 import jax
@@ -17,16 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from mecpart.agents import AGENTS, agent_config, make_train
-from mecpart.agents.learning import EpisodeCost, channel_key, evaluate_policy, run_episode
+from mecpart.agents.learning import EpisodeCost, channel_key, episode_slots, evaluate_policy, run_episode
 from mecpart.ledger import LEDGER
 from mecpart.network import sample_network
-from mecpart.policies import POLICIES
+from mecpart.optimum import bound_prices, episode_bound
+from mecpart.policies import ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice, check_count, check_number
 from mecpart.workload import workload
 
 #: All methods, in the order of the paper and then the reference lines.
 METHODS = (*AGENTS, *POLICIES)
+
+#: Not a method: as a `Run`, the certified lower bound on the total delay of the same episodes.
+BOUND = "Bound"
 
 #: Points of a learning curve, at most; each averages over a window of episodes.
 WINDOWS = 150
@@ -43,11 +48,22 @@ _SOURCES = (
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
 
+_OF_NETWORK = {
+    "server_speed_range",
+    "num_devices",
+    "device_frequency",
+    "wired_rate",
+    "transmit_power",
+    "energy_coefficient",
+}
+
+
 @dataclass(frozen=True)
 class Setting:
     """What an experiment can sweep or fix; the defaults are the ledger's.
 
-    `link_capacity`, in Mbit/s, replaces the range of device rates by one value (Fig. 13).
+    - `link_capacity`: in Mbit/s, replaces the range of device rates by one value (Fig. 13).
+    - `constants`: any other argument of `sample_network` or of the scenario, as (name, value) pairs.
     """
 
     network: str = LEDGER.default("network")
@@ -57,6 +73,7 @@ class Setting:
     deadline: float = LEDGER.default("deadline")
     device_rate_range: tuple[float, float] = LEDGER.default("device_rate_range")
     link_capacity: float | None = None
+    constants: tuple[tuple[str, object], ...] = ()
 
     @property
     def padded_servers(self) -> int:
@@ -73,10 +90,22 @@ class Setting:
         if self.link_capacity is not None:
             check_number("link_capacity", self.link_capacity, exclusive=True)
             rates = (self.link_capacity * 1e6 / 8,) * 2
+        build, constants = SCENARIOS[scenario], dict(self.constants)
+        of_scenario = {name for name, way in signature(build).parameters.items() if way.kind == way.KEYWORD_ONLY}
+        for name in constants:
+            check_choice("constants", name, sorted(_OF_NETWORK | of_scenario))
+        of_network = {name: constants.pop(name) for name in _OF_NETWORK & set(constants)}
         key = jax.random.fold_in(jax.random.key(seed), 0)
-        network = sample_network(key, self.num_servers, pad_to=self.padded_servers, device_rate_range=rates)
+        network = sample_network(
+            key, self.num_servers, pad_to=self.padded_servers, device_rate_range=rates, **of_network
+        )
         tasks = workload(self.network, self.num_blocks)
-        return SCENARIOS[scenario](tasks, network, self.release_rate, self.deadline)
+        return build(tasks, network, self.release_rate, self.deadline, **constants)
+
+
+def methods_in(scenario: str) -> tuple[str, ...]:
+    """The methods that there are in a scenario, in the order of `METHODS`."""
+    return tuple(method for method in METHODS if ONLY_IN.get(method, scenario) == scenario)
 
 
 @dataclass(frozen=True)
@@ -101,8 +130,8 @@ class Run:
     convergence: bool = False
 
     def __post_init__(self):
-        check_choice("method", self.method, METHODS)
         check_choice("scenario", self.scenario, SCENARIOS)
+        check_choice("method", self.method, (*methods_in(self.scenario), BOUND))
         check_count("episodes", self.episodes)
         if self.learns:
             agent_config(self.method, episodes=self.episodes, **dict(self.agent))
@@ -118,7 +147,7 @@ class Run:
     @property
     def program(self) -> "Program":
         """What is compiled for this run, and for all others of the same shape."""
-        learner = self.method if self.learns else None
+        learner = self.method if self.learns or self.method == BOUND else None
         size = self.setting.num_blocks, self.setting.padded_servers
         return Program(learner, self.agent, self.episodes, self.convergence, self.scenario, *size)
 
@@ -153,6 +182,7 @@ class Program:
     """What makes two runs share one compiled function: all that is static in it.
 
     The methods that do not learn share one for each size (`learner` is None): they would each take seconds to compile.
+    That of the bound has `BOUND` in the learner's place.
     """
 
     learner: str | None
@@ -166,7 +196,7 @@ class Program:
     @property
     def effort(self) -> float:
         """Roughly how long a run takes, for an order of work in which nothing long comes last."""
-        if self.learner is None:
+        if self.learner in (None, BOUND):
             return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
         sequential = getattr(AGENTS[self.learner], "heads", "") == "sequential"
         return self.episodes * self.num_blocks * (3 if sequential else 1)
@@ -175,16 +205,19 @@ class Program:
 @cache
 def _compiled(program: Program) -> Callable:
     """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
+    policies = [POLICIES[method] for method in methods_in(program.scenario) if method in POLICIES]
 
     def run(key, scenario, number):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
+        if program.learner == BOUND:
+            return _bounds(program, scenario, channel_key(train_key), evaluation_key)
         if program.learner is not None:
             train = make_train(program.learner, episodes=program.episodes, **dict(program.agent))
             result = train(train_key, scenario)
             return result.episode_cost, evaluate_policy(evaluation_key, scenario, result.policy)
 
         def choose_plan(state, noise):
-            choices = [partial(policy, scenario) for policy in POLICIES.values()]
+            choices = [partial(policy, scenario) for policy in policies]
             return jax.lax.switch(number, choices, state.slot, noise)
 
         def episode(draws, count):
@@ -199,6 +232,24 @@ def _compiled(program: Program) -> Callable:
     return jax.jit(run if jax.default_backend() == "cpu" else jax.vmap(run))
 
 
+def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
+    """The same for the bound: of training episodes under the prices that are best for the first of them."""
+
+    def slots_of(key, episode):
+        return jax.tree.map(lambda leaf: leaf[:-1], episode_slots(key, scenario, episode))
+
+    def cost(total_delay):
+        rest = {field.name: jnp.full_like(total_delay, jnp.nan) for field in fields(EpisodeCost)}
+        return EpisodeCost(**rest | {"total_delay": total_delay})
+
+    if not program.convergence:
+        return None, cost(episode_bound(scenario, slots_of(evaluation_key, 0)))
+    prices = bound_prices(scenario, slots_of(draws, 0)) if scenario.loaded else None
+    episodes = jnp.arange(program.episodes)
+    found = jax.lax.map(lambda episode: episode_bound(scenario, slots_of(draws, episode), prices), episodes)
+    return cost(found), None
+
+
 def perform(runs: Sequence[Run]) -> list[Costs]:
     """Compute runs of one program: one after the other on a CPU, side by side in one call elsewhere.
 
@@ -210,11 +261,13 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         raise ValueError(f"runs must be of one program; got {len(programs)}")
     (program,) = programs
     compiled = _compiled(program)
+    policies = [method for method in methods_in(program.scenario) if method in POLICIES]
+    numbers = {method: number for number, method in enumerate(policies)}
     cases = [
         (
             _run_key(run.seed),
             _case(run.setting, run.scenario, run.seed),
-            np.int32(METHODS.index(run.method) - len(AGENTS)),
+            np.int32(numbers.get(run.method, 0)),
         )
         for run in runs
     ]

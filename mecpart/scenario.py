@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, check_network
 from mecpart.sampling import uniform
-from mecpart.validation import check_count, check_number, check_shape
+from mecpart.validation import check_choice, check_count, check_number, check_shape
 from mecpart.workload import Workload, check_workload
 
 
@@ -27,6 +27,7 @@ class Scenario:
     - `energy_budget`: E^max of an episode, J.
     - `num_slots`: T, slots of an episode (static).
     - `name`: the rules, a key of `SCENARIOS` (static).
+    - `arrivals`: how many tasks arrive in a slot, one of `ARRIVALS` (static).
     """
 
     workload: Workload
@@ -39,16 +40,34 @@ class Scenario:
     energy_budget: Float[Array, ""]
     num_slots: int = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
+    arrivals: str = field(default="constant", metadata={"static": True})
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the rules of `loaded` hold: work left over stays, and what returns to the devices is charged."""
+        return self.name == "loaded"
 
     @property
     def work(self) -> Float[Array, " blocks"]:
-        """c_m of all tasks of a slot, cycles."""
+        """c_m of the tasks of a mean slot, cycles."""
         return self.release_rate * self.workload.macs * self.cycles_per_mac
 
     @property
     def data(self) -> Float[Array, " blocks"]:
-        """I_m of all tasks of a slot, bytes."""
+        """I_m of the tasks of a mean slot, bytes."""
         return self.release_rate * self.workload.input_bytes
+
+    def tasks_in(self, slot: "Slot") -> Float[Array, ""]:
+        """The tasks that arrive in `slot`."""
+        return self.release_rate if slot.tasks is None else slot.tasks
+
+    def work_in(self, slot: "Slot") -> Float[Array, " blocks"]:
+        """c_m of all tasks of `slot`, cycles."""
+        return self.tasks_in(slot) * self.workload.macs * self.cycles_per_mac
+
+    def data_in(self, slot: "Slot") -> Float[Array, " blocks"]:
+        """I_m of all tasks of `slot`, bytes."""
+        return self.tasks_in(slot) * self.workload.input_bytes
 
     @property
     def num_blocks(self) -> int:
@@ -68,10 +87,12 @@ class Slot:
 
     - `device_rate`: R_m^n, [M, N], bytes/s between one device and each server while block m's input is sent.
     - `backlog`: q_n, [N + 1], cycles that wait at each node when the slot begins.
+    - `tasks`: that arrive; None stands for the scenario's release rate.
     """
 
     device_rate: Float[Array, "blocks servers"]
     backlog: Float[Array, " nodes"]
+    tasks: Float[Array, ""] | None = None
 
 
 def as_printed(
@@ -96,49 +117,110 @@ def as_printed(
     **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
     `network`, before anything is compiled. Traced values are assumed to be finite and non-negative.
     """
+    return _build(
+        "as_printed",
+        "constant",
+        workload,
+        network,
+        num_slots,
+        deadline=deadline,
+        release_rate=release_rate,
+        penalty=penalty,
+        cycles_per_mac=cycles_per_mac,
+        slot_seconds=slot_seconds,
+        energy_budget=energy_budget,
+    )
+
+
+def loaded(
+    workload: Workload,
+    network: Network,
+    release_rate: float = LEDGER.default("release_rate"),
+    deadline: float = LEDGER.default("deadline"),
+    *,
+    arrivals: str = LEDGER.default("arrivals"),
+    penalty: float = LEDGER.default("penalty"),
+    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
+    slot_seconds: float = LEDGER.default("slot_seconds"),
+    energy_budget: float | None = LEDGER.default("energy_budget"),
+    num_slots: int = LEDGER.default("num_slots"),
+) -> Scenario:
+    """The same with what the paper's equations leave out: queues, and the way back to the devices.
+
+    What differs from `as_printed`:
+
+    - Work that a node cannot finish within a slot waits there, before the work of the next slots:
+      q_n(t + 1) = max(0, q_n(t) + work given to n - F_n * slot_seconds). An episode starts with empty queues.
+    - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
+    - The result returns to the device over the last block's link, and counts as transmission of the last block.
+    - `arrivals`: "constant", or "poisson" with mean `release_rate`.
+
+    A node that is given more than it can finish falls behind without limit: nothing is clipped.
+
+    **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
+    """
+    check_choice("arrivals", arrivals, ARRIVALS)
+    return _build(
+        "loaded",
+        arrivals,
+        workload,
+        network,
+        num_slots,
+        deadline=deadline,
+        release_rate=release_rate,
+        penalty=penalty,
+        cycles_per_mac=cycles_per_mac,
+        slot_seconds=slot_seconds,
+        energy_budget=energy_budget,
+    )
+
+
+def _build(
+    name: str,
+    arrivals: str,
+    workload: Workload,
+    network: Network,
+    num_slots: int,
+    *,
+    deadline,
+    energy_budget,
+    **scalars,
+) -> Scenario:
     check_workload(workload)
     check_network(network)
-    scalars = {
-        "release_rate": release_rate,
-        "penalty": penalty,
-        "cycles_per_mac": cycles_per_mac,
-        "slot_seconds": slot_seconds,
-        "energy_budget": 0.0 if energy_budget is None else energy_budget,
-    }
-    for name, value in scalars.items():
-        check_shape(name, value, ())
-    check_number("release_rate", release_rate)
+    for constant, value in scalars.items():
+        check_shape(constant, value, ())
+        check_number(constant, value, exclusive=constant == "slot_seconds")
     check_number("deadline", deadline)
     check_shape("deadline", deadline, (), (workload.num_blocks,))
-    check_number("penalty", penalty)
-    check_number("cycles_per_mac", cycles_per_mac)
-    check_number("slot_seconds", slot_seconds, exclusive=True)
     num_slots = check_count("num_slots", num_slots)
     if energy_budget is None:
-        cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
+        cycles = scalars["release_rate"] * jnp.sum(workload.macs) * scalars["cycles_per_mac"]
         energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
     else:
+        check_shape("energy_budget", energy_budget, ())
         check_number("energy_budget", energy_budget)
     return Scenario(
         workload=workload,
         network=network,
-        release_rate=jnp.float32(release_rate),
         deadline=jnp.asarray(deadline, jnp.float32),
-        penalty=jnp.float32(penalty),
-        cycles_per_mac=jnp.float32(cycles_per_mac),
-        slot_seconds=jnp.float32(slot_seconds),
         energy_budget=jnp.float32(energy_budget),
         num_slots=num_slots,
-        name="as_printed",
+        name=name,
+        arrivals=arrivals,
+        **{constant: jnp.float32(value) for constant, value in scalars.items()},
     )
 
 
+#: How many tasks arrive in a slot: always the release rate, or a Poisson number with that mean.
+ARRIVALS = ("constant", "poisson")
+
 #: The scenarios there are, by name.
-SCENARIOS: dict[str, Callable[..., Scenario]] = {"as_printed": as_printed}
+SCENARIOS: dict[str, Callable[..., Scenario]] = {"as_printed": as_printed, "loaded": loaded}
 
 
 def sample_slot(key: PRNGKeyArray, scenario: Scenario) -> Slot:
-    """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog.
+    """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog; tasks if they are Poisson.
 
     **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in cycles.
     """
@@ -156,7 +238,10 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
     low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
     drawn = uniform(key, (servers, count, blocks))  # servers first: see above
     rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
-    return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)))
+    tasks = None
+    if scenario.arrivals == "poisson":
+        tasks = jax.random.poisson(jax.random.fold_in(key, 1), scenario.release_rate, (count,)).astype(jnp.float32)
+    return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)), tasks=tasks)
 
 
 def check_slot(scenario: Scenario, slot: Slot) -> None:
@@ -165,3 +250,6 @@ def check_slot(scenario: Scenario, slot: Slot) -> None:
     check_shape("slot.backlog", slot.backlog, (scenario.num_nodes,))
     check_number("slot.device_rate", slot.device_rate)
     check_number("slot.backlog", slot.backlog)
+    if slot.tasks is not None:
+        check_shape("slot.tasks", slot.tasks, ())
+        check_number("slot.tasks", slot.tasks)

@@ -54,6 +54,12 @@ def by_driver(tmp_path_factory, compiled):
 
 
 @pytest.fixture(scope="module")
+def with_queues(tmp_path_factory, compiled):
+    """The same in `loaded`, one figure for all: what differs there is below the notebooks."""
+    return reproduce("smoke", "loaded", ["fig12"], output=tmp_path_factory.mktemp("loaded"))
+
+
+@pytest.fixture(scope="module")
 def by_hand(tmp_path_factory, compiled, by_driver):
     """Each notebook by plain papermill; all but fig6 take the learners' runs that the driver kept, to save time."""
     kept = str(by_driver[1] / "build" / "cache" / "runs")
@@ -78,6 +84,10 @@ def test_every_notebook_runs_through_the_driver(by_driver):
         executed = output / "build" / "notebooks" / "smoke" / "as_printed" / path.name
         cells = nbformat.read(executed, as_version=4).cells
         assert any(cell.get("outputs") for cell in cells), f"{path.name} shows nothing"
+
+
+def test_a_notebook_runs_in_loaded(with_queues):
+    assert with_queues.finished, str(with_queues)
 
 
 @each_notebook

@@ -406,6 +406,19 @@ def test_each_scenario_has_a_section(filled):
     assert "../as_printed/fig8.html" not in Page(index.parent / "loaded" / "fig8.html").links
 
 
+def test_claims_show_the_verdict_in_every_scenario(filled):
+    loaded = Batch(filled.output, scenario="loaded")
+    told = [claim | {"verdict": "not reproduced"} for claim in CLAIMS[:1]]
+    loaded.run("headline", title="The headline", results={"claims": told})
+    page = Page(write_report("smoke", filled.output))
+    assert page.words.count("In loaded") == page.words.count("In as_printed") == 1
+    claim, said = CLAIMS[0]["claim"], CLAIMS[0]["verdict"]
+    rows = [" ".join(row.split()) for row in page.rows if row.strip().startswith(claim)]
+    assert len(rows) == 2
+    assert f" {said} not reproduced " in rows[0]
+    assert f" not reproduced {said} " in rows[1]
+
+
 def test_same_batch_gives_the_same_site(filled):
     def contents():
         place = write_report("smoke", filled.output).parent

@@ -1,4 +1,4 @@
-"""The learning methods: multi-task A3C (the paper's), A3C, and Distributed DQN.
+"""The learning methods: multi-task A3C (the paper's), A3C, Distributed DQN, and Learned prices (this project's).
 
 `make_train` turns a name or a configuration into one pure function that trains.
 """
@@ -6,19 +6,23 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from mecpart.agents import actor_critic, q_learning
+from mecpart.agents import actor_critic, price_search, q_learning
 from mecpart.agents.actor_critic import ActorCriticConfig
 from mecpart.agents.learning import EpisodeCost, Policy, TrainResult
+from mecpart.agents.price_search import PricePolicy, PriceSearchConfig
 from mecpart.agents.q_learning import QLearningConfig
 from mecpart.validation import check_choice
 
-AgentConfig = ActorCriticConfig | QLearningConfig
+AgentConfig = ActorCriticConfig | QLearningConfig | PriceSearchConfig
+
+_MODULES = {ActorCriticConfig: actor_critic, QLearningConfig: q_learning, PriceSearchConfig: price_search}
 
 #: The learning methods by the names used in results.
 AGENTS: dict[str, AgentConfig] = {
     "Proposed": ActorCriticConfig(),
     "A3C": ActorCriticConfig(name="A3C", heads="sequential", sharing="none"),
     "Distributed DQN": QLearningConfig(),
+    "Learned prices": PriceSearchConfig(),
 }
 
 
@@ -40,7 +44,7 @@ def agent_config(agent: str | AgentConfig, **changes) -> AgentConfig:
 def make_train(agent: str | AgentConfig, **changes) -> Callable:
     """A pure function `train(key, scenario) -> TrainResult` for a method or configuration.
 
-    **Arguments:** `agent`: "Proposed", "A3C", "Distributed DQN" or an `AgentConfig`; `changes`: settings to change.
+    **Arguments:** `agent`: a key of `AGENTS` or an `AgentConfig`; `changes`: settings to change.
 
     The function can be compiled with `jax.jit` and vectorised with `jax.vmap` over keys and scenarios. It is
     deterministic given the key. All methods given one key learn from the same channels.
@@ -48,8 +52,7 @@ def make_train(agent: str | AgentConfig, **changes) -> Callable:
     **Raises:** `ValueError` as `agent_config`, before anything is compiled.
     """
     config = agent_config(agent, **changes)
-    module = actor_critic if isinstance(config, ActorCriticConfig) else q_learning
-    return module.make_train(config)
+    return _MODULES[type(config)].make_train(config)
 
 
 __all__ = [
@@ -58,6 +61,8 @@ __all__ = [
     "AgentConfig",
     "EpisodeCost",
     "Policy",
+    "PricePolicy",
+    "PriceSearchConfig",
     "QLearningConfig",
     "TrainResult",
     "agent_config",

@@ -17,7 +17,7 @@ from mecpart.agents.learning import (
     TrainResult,
     check_learner,
     episode_rounds,
-    reward_scale,
+    learning_reward,
     sum_costs,
     training_keys,
 )
@@ -140,7 +140,6 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
         network = config.network(scenario)
         available = scenario.network.available
         channel_key, action_key, first_key = training_keys(key)
-        scale = reward_scale(scenario)
         rounds = -(-scenario.num_slots // config.t_max)
 
         start, _ = episode_rounds(channel_key, scenario, 0, config.t_max)
@@ -168,7 +167,8 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             observations = observe_all(scenario, states)
             active = states.time[:-1] < scenario.num_slots
             end = jax.tree.map(lambda leaf: leaf[-1], states)
-            return end, Rollout(observations, plans, cost.reward * scale, active), sum_costs(scenario, cost, active)
+            reward = learning_reward(scenario, cost.reward)
+            return end, Rollout(observations, plans, reward, active), sum_costs(scenario, cost, active)
 
         def apply(carry, gradient):
             parameters, optimiser_state = carry

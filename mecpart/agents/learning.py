@@ -148,6 +148,19 @@ def evaluate_policy(key, scenario: Scenario, policy: Policy, episode: Int[Array,
     return run_episode(key, scenario, episode, choose_plans, noise)
 
 
-def reward_scale(scenario: Scenario) -> Float[Array, ""]:
-    """1 / (seconds that the tasks of a slot take on the devices): makes rewards of order one for the learners."""
-    return scenario.network.speed[0] / jnp.sum(scenario.work)
+def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float[Array, "*slots"]:
+    """The reward as the learners see it: of order one, in units of the time that a slot's tasks take on the devices.
+
+    In `loaded` a reward below -`REWARD_KNEE` such units goes on by its logarithm (with the same slope at the knee).
+    The order of plans stays, but an overloaded slot, which can take a thousand times as long, no longer drowns all
+    others, and the values that the critic has to learn stay finite and small.
+    """
+    reward = reward * scenario.network.speed[0] / jnp.sum(scenario.work)
+    if not scenario.loaded:
+        return reward
+    beyond = jnp.maximum(-reward / REWARD_KNEE, 1)
+    return jnp.maximum(reward, -REWARD_KNEE) - REWARD_KNEE * jnp.log(beyond)
+
+
+#: Where rewards of `loaded` begin to count by their logarithm; a good slot is above -2 at the defaults.
+REWARD_KNEE = 2.0

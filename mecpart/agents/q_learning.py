@@ -14,7 +14,7 @@ from mecpart.agents.learning import (
     TrainResult,
     check_learner,
     episode_rounds,
-    reward_scale,
+    learning_reward,
     sum_costs,
     training_keys,
 )
@@ -125,7 +125,6 @@ def make_train(config: QLearningConfig) -> Callable[[Array, Scenario], TrainResu
         available = scenario.network.available
         nodes_in_order = jnp.argsort(~available, stable=True)
         channel_key, action_key, first_key = training_keys(key)
-        scale = reward_scale(scenario)
         per_round = config.workers * config.t_max
         rounds = -(-scenario.num_slots // config.t_max)
         capacity = -(-config.replay_size // per_round)  # rounds that the memory holds
@@ -148,7 +147,8 @@ def make_train(config: QLearningConfig) -> Callable[[Array, Scenario], TrainResu
             states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
             observations = observe_all(scenario, states)
             active = states.time[:-1] < scenario.num_slots
-            seen = Transition(observations[:-1], plans, cost.reward * scale, observations[1:], active)
+            reward = learning_reward(scenario, cost.reward)
+            seen = Transition(observations[:-1], plans, reward, observations[1:], active)
             return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
 
         def learn(memory, filled):

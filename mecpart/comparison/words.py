@@ -57,7 +57,7 @@ def _headline_sentence(metric: str, rows: pd.DataFrame, figures: list[pd.DataFra
         f"Here the mean of ratios is {_percent(ratios)}, the ratio of means {_percent(means)}."
     )
     if not math.isnan(ratios["attainable_percent"]):
-        text += f" The exact optimum would have had {ratios['attainable_percent']:.2f} %"
+        text += f" The exact optimum or bound would have had {ratios['attainable_percent']:.2f} %"
         if ratios["attainable_percent"] < ratios["abstract_percent"]:
             text += ", so no method could have reached the stated value against baselines as good as these"
         text += "."
@@ -96,7 +96,7 @@ def _reasons(group: pd.DataFrame) -> Iterator[str]:
         yield text + ", the most that any method could still gain on it."
     if "local_delay_s" in group:
         local, paper_local = as_curves(group, "local_delay_s"), as_curves(published(figure), "local_delay_s")
-        named = [method for method in (PROPOSED, *LEARNED, "Optimal") if method in local.methods]
+        named = [method for method in (PROPOSED, *LEARNED, "Optimal", "Myopic") if method in local.methods]
         shares = [
             f"{method} {100 * local.of(method).sum() / total.of(method).sum():.1f} %"
             + (

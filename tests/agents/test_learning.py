@@ -10,7 +10,7 @@ from mecpart.agents.learning import (
     episode_rounds,
     episode_slots,
     evaluate_policy,
-    reward_scale,
+    learning_reward,
     run_episode,
     sum_costs,
     training_keys,
@@ -98,7 +98,7 @@ class TestCosts:
             other = mecpart.as_printed(scenario.workload, scenario.network, release_rate, deadline=1e3, num_slots=10)
             slot = mecpart.sample_slot(jax.random.key(0), other)
             reward = mecpart.evaluate_plan(other, slot, np.zeros(3, int)).reward
-            np.testing.assert_allclose(float(reward * reward_scale(other)), -1, rtol=1e-5)
+            np.testing.assert_allclose(float(learning_reward(other, reward)), -1, rtol=1e-5)
 
 
 @pytest.fixture(scope="module", params=["branches", "sequential", "joint"])
