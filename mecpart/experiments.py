@@ -19,6 +19,7 @@ import pandas as pd
 
 from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
+from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
 from mecpart.processes import default_processes, spread
 from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
@@ -135,6 +136,34 @@ _RATE = Experiment(
     "fig10", "Delay against the release rate", "release_rate", "tasks per slot", tuple(map(float, range(30, 111, 10)))
 )
 
+# One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
+_ABLATION = {
+    **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
+    "synchronous": {"asynchronous": False},
+    "replay": {"replay_rollouts": 40},
+    **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-5, 1e-4, 1e-2, 1e-1)},
+}
+
+#: The ledger's constants that are neither stated nor settings of a learner, and two other values for each.
+WORLDS = {
+    "server_speed_range": ((2e9, 6e9), (6e9, 18e9)),
+    "device_frequency": (0.4e9, 1.6e9),
+    "num_devices": (5, 20),
+    "cycles_per_mac": (2.0, 8.0),
+    "wired_rate": (12.5e6, 1.25e9),
+    "transmit_power": (1.0, 1.5),
+    "slot_seconds": (4.0, 8.0),
+    "penalty": (0.1, 10.0),
+    "energy_budget": (1e3, 1e7),
+}
+_WORLDS = {"ledger": {}} | {
+    f"{name}={value[0]:g}..{value[1]:g}" if isinstance(value, tuple) else f"{name}={value:g}": {
+        "constants": ((name, value),)
+    }
+    for name, values in WORLDS.items()
+    for value in values
+}
+
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
@@ -169,6 +198,11 @@ EXPERIMENTS = {
                 f"dnn={name}": {"network": name.lower()} for name in ("NiN", "AlexNet", "VGG16", "ResNet32")
             },
         ),
+        # Four blocks, so that the joint head, one output for each of (N + 1)^M plans, can be among them.
+        Experiment("ablation", "What each part of the method is worth", **_LEARNING_CURVE,
+                   fixed=Setting(num_blocks=4), series=_ABLATION),
+        Experiment("sensitivity", "Every chosen constant varied", "num_servers", "edge servers N",
+                   xs=(LEDGER.default("num_servers"),), series=_WORLDS),
     )
 }  # fmt: skip
 

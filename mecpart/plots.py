@@ -394,6 +394,35 @@ def _headline_legend(figure: Figure, ours: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
+def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float | None = 0.0) -> Figure:
+    """One estimate in a row, from top to bottom in the order of `table`: a dot with its interval, without one a bar.
+
+    **Arguments:**
+
+    - `table`: columns `label` (what each row is called), `value`, `low` and `high`; intervals may be NaN.
+    - `axis`: what the values are, with the unit in brackets.
+    - `expected`: where to draw a line, e.g. at no difference; None for none.
+    """
+    rows = list(table.itertuples())
+    with plt.style.context(STYLE):
+        figure, axes = _panels(1, 1, 0.8 + 0.19 * len(rows))
+        panel = axes[0, 0]
+        if expected is not None:
+            panel.axvline(expected, color="0.3", linewidth=0.8)
+        for at, row in enumerate(rows):
+            if math.isfinite(row.low):
+                panel.plot([row.low, row.high], [at, at], color=_VERMILION, linewidth=2.2, alpha=0.5)
+                panel.plot(row.value, at, color=_VERMILION, marker="o", linestyle="")
+            else:
+                panel.barh(at, row.value - (expected or 0), left=expected or 0, color=_VERMILION, height=0.6)
+        panel.set_yticks(range(len(rows)), list(table[label]))
+        panel.set_ylim(len(rows) - 0.4, -0.6)
+        panel.set_xlabel(axis)
+        if table["value"].abs().max() > LOG_ABOVE * max(table["value"].abs().median(), 1.0):
+            panel.set_xscale("symlog", linthresh=10.0)
+    return figure
+
+
 def save_figure(figure: Figure, stem: str | Path) -> tuple[Path, ...]:
     """Write `figure` as SVG, PDF and PNG; the same figure gives the same bytes, for no date is written.
 

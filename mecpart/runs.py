@@ -47,15 +47,10 @@ _SOURCES = (
 )  # fmt: skip
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
-
-_OF_NETWORK = {
-    "server_speed_range",
-    "num_devices",
-    "device_frequency",
-    "wired_rate",
-    "transmit_power",
-    "energy_coefficient",
-}
+# What `Setting.constants` may name of `sample_network`; of a scenario it may name every keyword.
+_OF_NETWORK = frozenset(
+    ("server_speed_range", "num_devices", "device_frequency", "wired_rate", "transmit_power", "energy_coefficient")
+)
 
 
 @dataclass(frozen=True)

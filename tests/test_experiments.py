@@ -11,9 +11,10 @@ import pytest
 from mecpart.comparison import published
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.policies import POLICIES
-from mecpart.runs import METHODS, Run, Setting
+from mecpart.runs import METHODS, Run, Setting, methods_in
 
-FIXED = tuple(POLICIES)
+FIXED = tuple(method for method in methods_in("as_printed") if method in POLICIES)
+QUEUED = tuple(method for method in methods_in("loaded") if method in POLICIES)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,15 @@ def swept():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(EXPERIMENTS, "mine", mine)
         yield run_experiment("mine", "smoke", seeds=2, methods=FIXED, processes=1)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The same with queues, at a load that a careless plan cannot carry."""
+    setting = Setting(num_blocks=4, release_rate=80.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", Experiment("mine", "", "num_servers", "servers", xs=(2, 4), fixed=setting))
+        yield run_experiment("mine", "smoke", "loaded", seeds=2, methods=QUEUED, processes=1)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +57,17 @@ class TestResults:
         np.testing.assert_allclose(swept[swept.method == "Optimal"].gap_percent, 0, atol=1e-3)
         expected = 100 * (swept.total_delay_s - swept.optimal_total_delay_s) / swept.optimal_total_delay_s
         np.testing.assert_allclose(swept.gap_percent, expected, atol=1e-3)
+
+    def test_in_loaded_the_gap_is_to_a_bound_on_all(self, loaded):
+        assert set(loaded.method) == set(QUEUED)
+        assert not loaded.isna().any(axis=None)
+        assert (loaded.groupby(["seed", "x"]).optimal_total_delay_s.nunique() == 1).all()
+        assert (loaded.gap_percent > 0).all()
+        assert loaded.groupby("method").gap_percent.mean()["Myopic"] < 20
+        local = loaded[loaded.method == "Local only"]
+        # 12.549 s of work arrive in each slot of 5 s: nothing is clipped, every slot waits 7.549 s longer.
+        work = 80 * 313_725_952 * 4 / 8e9
+        np.testing.assert_allclose(local.total_delay_s, 600 * work + (work - 5) * 600 * 599 / 2, rtol=1e-5)
 
     def test_what_runs_nothing_on_a_server_has_no_edge_delay(self, swept):
         local = swept[swept.method == "Local only"]
@@ -233,14 +254,15 @@ class TestBadInput:
             ({"name": "fig99"}, ["name", "fig99", *EXPERIMENTS]),
             ({"profile": "slow"}, ["profile", "slow", *PROFILES]),
             ({"scenario": "rainy"}, ["scenario", "rainy", "as_printed"]),
-            ({"methods": ("SAC",)}, ["methods", "SAC", *METHODS]),
+            ({"methods": ("SAC",)}, ["methods", "SAC", *methods_in("as_printed")]),
+            ({"methods": ("Optimal",), "scenario": "loaded"}, ["methods", "Optimal", *methods_in("loaded")]),
             ({"seeds": 0}, ["seeds", "0", "at least 1"]),
             ({"episodes": 2.5}, ["episodes", "2.5", "whole number"]),
             ({"episodes": 9}, ["episodes", "9", "multiple of workers"]),
             ({"processes": -1}, ["processes", "-1", "at least 1"]),
             ({"seeds": True}, ["seeds", "True", "whole number"]),
-            ({"methods": "RPDI"}, ["methods", "'R'", *METHODS]),
-            ({"methods": ()}, ["methods", "()", *METHODS]),
+            ({"methods": "RPDI"}, ["methods", "'R'", *methods_in("as_printed")]),
+            ({"methods": ()}, ["methods", "()", *methods_in("as_printed")]),
         ],
     )
     def test_named(self, arguments, named):

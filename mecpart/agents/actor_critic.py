@@ -26,7 +26,7 @@ from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
 from mecpart.sampling import uniform
 from mecpart.scenario import Scenario
-from mecpart.validation import check_choice, check_number
+from mecpart.validation import check_choice, check_count, check_number
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class ActorCriticConfig:
     - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
     - `episodes`: of training, over all workers together.
     - `t_max`: slots of a rollout, the k of the k-step return (Eq. 16).
+    - `replay_rollouts`: if not 0, gradients are taken on one rollout drawn from the last so many of the worker's own,
+      as Algorithm 1 of the paper has it, rather than on the one just made.
     """
 
     name: str = "Proposed"
@@ -48,6 +50,7 @@ class ActorCriticConfig:
     workers: int = LEDGER.default("workers")
     asynchronous: bool = True
     t_max: int = LEDGER.default("t_max")
+    replay_rollouts: int = 0
     discount: float = LEDGER.default("discount")
     learning_rate: float = LEDGER.default("learning_rate")
     critic_learning_rate: float = LEDGER.default("critic_learning_rate")
@@ -60,6 +63,7 @@ class ActorCriticConfig:
         check_choice("heads", self.heads, HEADS)
         check_choice("sharing", self.sharing, SHARING)
         check_learner(self)
+        check_count("replay_rollouts", self.replay_rollouts, minimum=0)
         for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
             check_number(name, getattr(self, name))
 
@@ -170,6 +174,17 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             reward = learning_reward(scenario, cost.reward)
             return end, Rollout(observations, plans, reward, active), sum_costs(scenario, cost, active)
 
+        def empty_memory(start):
+            if not config.replay_rollouts:
+                return None
+            features, size = observe(scenario, start).shape[0], (config.replay_rollouts, config.workers)
+            return Rollout(
+                observation=jnp.zeros((*size, config.t_max + 1, features)),
+                plan=jnp.zeros((*size, config.t_max, scenario.num_blocks), jnp.int32),
+                reward=jnp.zeros((*size, config.t_max)),
+                active=jnp.zeros((*size, config.t_max), bool),
+            )
+
         def apply(carry, gradient):
             parameters, optimiser_state = carry
             update, optimiser_state = optimiser.update(gradient, optimiser_state)
@@ -177,10 +192,12 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             return (parameters, optimiser_state), parameters
 
         def one_round(carry, inputs):
-            parameters, optimiser_state, copies, states = carry
-            slots, noise = inputs
+            parameters, optimiser_state, copies, memory, states = carry
+            slots, noise, drawn, number = inputs
             stale = jax.vmap(unravel)(copies)
             states, batches, costs = jax.vmap(collect)(stale, states, slots, noise)
+            if config.replay_rollouts:
+                memory, batches = _replay(config.replay_rollouts, memory, batches, drawn, number)
             gradients = jax.vmap(gradient)(stale, batches)
             learner = parameters, optimiser_state
             if config.asynchronous:
@@ -188,7 +205,7 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             else:
                 (parameters, optimiser_state), _ = apply(learner, clipped(jnp.mean(gradients, axis=0)))
                 copies = jnp.broadcast_to(parameters, copies.shape)
-            return (parameters, optimiser_state, copies, states), costs
+            return (parameters, optimiser_state, copies, memory, states), costs
 
         def one_batch_of_episodes(carry, first_episode):
             episodes = first_episode + jnp.arange(config.workers)
@@ -197,18 +214,28 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
                 episodes
             )
             noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, network.num_decisions)))(keys)
-            by_round = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (slots, noise))
+            drawn = jax.vmap(lambda key: uniform(jax.random.fold_in(key, 1), (rounds,)))(keys)
+            by_round = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (slots, noise, drawn))
+            by_round = (*by_round, first_episode // config.workers * rounds + jnp.arange(rounds))
             (*carry, _), costs = jax.lax.scan(one_round, (*carry, states), by_round)
             return tuple(carry), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
 
         copies = jnp.broadcast_to(parameters, (config.workers, parameters.size))
-        carry = (parameters, optimiser.init(parameters), copies)
+        carry = (parameters, optimiser.init(parameters), copies, empty_memory(start))
         batches = jnp.arange(0, config.episodes, config.workers)
-        (parameters, _, _), costs = jax.lax.scan(one_batch_of_episodes, carry, batches)
+        (parameters, *_), costs = jax.lax.scan(one_batch_of_episodes, carry, batches)
         policy = Policy(unravel(parameters), available, network)
         return TrainResult(policy, jax.tree.map(jnp.ravel, costs))
 
     return train
+
+
+def _replay(capacity: int, memory: Rollout, batches: Rollout, drawn, number) -> tuple[Rollout, Rollout]:
+    """Store the rollouts of round `number`; the memory [capacity, workers, ...], and one of it for each worker."""
+    memory = jax.tree.map(lambda held, new: held.at[number % capacity].set(new), memory, batches)
+    filled = jnp.minimum(number + 1, capacity)
+    chosen = jnp.minimum((drawn * filled).astype(jnp.int32), filled - 1)
+    return memory, jax.tree.map(lambda held: held[chosen, jnp.arange(len(chosen))], memory)
 
 
 def _step_sizes(config: ActorCriticConfig, parameters):

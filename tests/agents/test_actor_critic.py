@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 import mecpart
 from mecpart.agents import ActorCriticConfig, agent_config, make_train
-from mecpart.agents.actor_critic import Rollout, actor_critic_loss, k_step_returns
+from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns
 from mecpart.agents.learning import channel_key, episode_slots, learning_reward, training_keys
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork
 from mecpart.environment import observe
@@ -371,6 +371,31 @@ def test_lanes_of_one_call_equal_runs_of_their_own(train, scenario):
         np.testing.assert_allclose(rewards[lane], alone.episode_reward, rtol=1e-5)
         for together, leaf in zip(parameters, jax.tree.leaves(alone.policy.parameters), strict=True):
             np.testing.assert_allclose(together[lane], leaf.ravel(), rtol=1e-3, atol=1e-4)
+
+
+class TestReplay:
+    def test_a_memory_of_one_rollout_is_no_memory(self, trained, scenario):
+        def after(rollouts):
+            config = agent_config("Proposed", **TINY, replay_rollouts=rollouts)
+            return flat(jax.jit(make_train(config))(jax.random.key(0), scenario).policy.parameters)
+
+        on_policy = flat(trained.policy.parameters)
+        np.testing.assert_allclose(after(1), on_policy, rtol=1e-5, atol=1e-6)
+        assert not np.allclose(after(3), on_policy, rtol=1e-3)
+
+    def test_by_hand(self):
+        """Three places, two workers: each draws from its own rollouts, of those that are there."""
+
+        def batch(number):
+            return jnp.array([10.0 * number, 10.0 * number + 1])
+
+        memory, seen = jnp.full((3, 2), -1.0), []
+        for number, drawn in enumerate([(0.9, 0.0), (0.0, 0.99), (0.5, 0.3), (0.99, 0.4)]):
+            memory, taken = _replay(3, memory, batch(number), jnp.array(drawn), number)
+            seen.append(taken.tolist())
+        # In the end the fourth rollout has taken the place of the first: 30, 10, 20.
+        assert seen == [[0, 1], [0, 11], [10, 1], [20, 11]]
+        np.testing.assert_array_equal(memory, [[30, 31], [10, 11], [20, 21]])
 
 
 class TestJointHead:
