@@ -11,7 +11,7 @@ from mecpart.environment import EnvState, PartitionEnv, rollout
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
-from mecpart.optimum import OptimalPlan, lower_bound, optimal_plan
+from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
@@ -39,11 +39,13 @@ __all__ = [
     "Workload",
     "agents",
     "as_printed",
+    "episode_bound",
     "evaluate_plan",
     "loaded",
     "lower_bound",
     "make_network",
     "optimal_plan",
+    "priced_plan",
     "published",
     "rollout",
     "run_experiment",

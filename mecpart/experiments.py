@@ -141,7 +141,7 @@ _ABLATION = {
     **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
     "synchronous": {"asynchronous": False},
     "replay": {"replay_rollouts": 40},
-    **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-5, 1e-4, 1e-2, 1e-1)},
+    **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
 }
 
 #: The ledger's constants that are neither stated nor settings of a learner, and two other values for each.

@@ -84,6 +84,7 @@ def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     return _optimal_plan(scenario, empty, "delay").total_delay
 
 
+@jax.jit
 def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
     """A plan of small total delay plus price, where a second of computing on node n costs `price[n]` seconds more.
 

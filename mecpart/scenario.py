@@ -153,7 +153,8 @@ def loaded(
       q_n(t + 1) = max(0, q_n(t) + work given to n - F_n * slot_seconds). An episode starts with empty queues.
     - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
     - The result returns to the device over the last block's link, and counts as transmission of the last block.
-    - `arrivals`: "constant", or "poisson" with mean `release_rate`.
+    - `arrivals`: "constant", or "poisson" with mean `release_rate`. A slot that draws no task at all still counts the
+      wait for its nodes.
 
     A node that is given more than it can finish falls behind without limit: nothing is clipped.
 

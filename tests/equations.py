@@ -1,10 +1,11 @@
 """The model once more, in plain NumPy and float64: what the tests hold mecpart against.
 
-Written from the definition of the model (Eqs. 2-9, 13, 14, and the recursion of completion times), and sharing no code
-with mecpart; only the names of the quantities are the same.
+Written from the definition of the model (Eqs. 2-9, 13, 14, the recursion of completion times, and what `loaded` adds to
+them), and sharing no code with mecpart; only the names of the quantities are the same.
 """
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,11 +17,13 @@ def all_plans(blocks: int, nodes: int) -> np.ndarray:
 
 
 def cost_of(scenario, slot, plans) -> SimpleNamespace:
-    """The cost of any number of plans [..., M] in one slot, with the fields of `PlanCost` and `finished` (e_m)."""
-    workload, network = scenario.workload, scenario.network
-    tasks, devices, frequency = (
-        float(x) for x in (scenario.release_rate, network.num_devices, network.device_frequency)
-    )
+    """The cost of any number of plans [..., M] in one slot, with the fields of `PlanCost` and `finished` (e_m).
+
+    The slot's backlog is one for all plans, [N + 1], or one for each, [..., N + 1].
+    """
+    workload, network, loaded = scenario.workload, scenario.network, scenario.name == "loaded"
+    tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
+    devices, frequency = float(network.num_devices), float(network.device_frequency)
     speed = np.asarray(network.speed, np.float64)
     work = tasks * np.asarray(workload.macs, np.float64) * float(scenario.cycles_per_mac)
     data = tasks * np.asarray(workload.input_bytes, np.float64)
@@ -31,6 +34,7 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
     deadline = np.broadcast_to(np.asarray(scenario.deadline, np.float64), len(work))
 
     plans = np.asarray(plans)
+    queue = np.broadcast_to(queue, (*plans.shape[:-1], len(speed)))
     finished = np.zeros(plans.shape[:-1])
     energy = np.zeros(plans.shape[:-1])
     blocks = []
@@ -38,19 +42,26 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
         node = plans[..., m]
         previous = plans[..., m - 1] if m > 0 else np.zeros_like(node)  # the image starts at the device
         with np.errstate(divide="ignore", invalid="ignore"):
-            from_device = data[m] / (devices * device_rate[m, np.maximum(node, 1) - 1])
+            server = np.where(node == 0, previous, node)
+            by_device = data[m] / (devices * device_rate[m, np.maximum(server, 1) - 1])
             between_servers = data[m] / float(network.wired_rate)
-            transmission = np.where(previous == 0, from_device, between_servers)
-            transmission = np.where((node == previous) | (node == 0), 0.0, transmission)
+            transmission = np.where((previous == 0) | (node == 0), by_device, between_servers)
+            free = (node == previous) if loaded else (node == previous) | (node == 0)  # Eq. 5, or Eq. 9 as it reads
+            transmission = np.where(free, 0.0, transmission)
             computation = np.where(speed[node] > 0, work[m] / speed[node], np.inf)
         arrived = finished + transmission
-        started = np.maximum(arrived, queue[node])
+        started = np.maximum(arrived, np.take_along_axis(queue, node[..., None], axis=-1)[..., 0])
         finished = started + computation
         local = node == 0
         energy = energy + np.where(local, float(network.energy_coefficient) * frequency**2 * work[m], 0.0)
-        energy = energy + float(network.transmit_power) * transmission
         with np.errstate(invalid="ignore"):
             waiting = np.where(np.isfinite(arrived), started - arrived, 0.0)
+        if loaded and m == len(work) - 1:  # the result returns by the link of the last block
+            with np.errstate(divide="ignore"):
+                back = tasks * float(workload.output_bytes) / (devices * device_rate[m, np.maximum(node, 1) - 1])
+            back = np.where(local, 0.0, back)
+            transmission, finished = transmission + back, finished + back
+        energy = energy + float(network.transmit_power) * transmission
         blocks.append((transmission, waiting, computation, np.where(local, computation, 0.0), finished))
     per_block = zip(*blocks, strict=True)
     transmission, waiting, computation, local, completion = (np.stack(part, axis=-1) for part in per_block)
@@ -71,3 +82,28 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
         reward=-(block_delay + penalty).sum(axis=-1),
         in_time=(block_delay <= deadline).all(axis=-1),
     )
+
+
+def backlog_after(scenario, slot, plans) -> np.ndarray:
+    """q_n of the next slot after any number of plans [..., M], [..., N + 1]: nothing is left over but in `loaded`."""
+    speed = np.asarray(scenario.network.speed, np.float64)
+    tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
+    work = tasks * np.asarray(scenario.workload.macs, np.float64) * float(scenario.cycles_per_mac)
+    given = ((np.asarray(plans)[..., None] == np.arange(len(speed))) * work[:, None]).sum(axis=-2)
+    left = np.maximum(np.asarray(slot.backlog, np.float64) + given - speed * float(scenario.slot_seconds), 0)
+    return left if scenario.name == "loaded" else np.zeros_like(left)
+
+
+def least_of_episode(scenario, slots) -> float:
+    """The least total delay of an episode that starts with empty queues: by trying every sequence of plans.
+
+    `slots`: one `Slot` for each slot of the episode; their backlog does not count.
+    """
+    every = all_plans(len(scenario.workload.macs), len(scenario.network.speed))
+    queues, delay = np.zeros((1, len(scenario.network.speed))), np.zeros(1)  # of every sequence of plans so far
+    for slot in slots:
+        slot = replace(slot, backlog=queues[:, None])
+        plans = np.broadcast_to(every, (len(queues), *every.shape))
+        delay = (delay[:, None] + cost_of(scenario, slot, plans).total_delay).ravel()
+        queues = backlog_after(scenario, slot, plans).reshape(-1, queues.shape[-1])
+    return delay.min()

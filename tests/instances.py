@@ -32,17 +32,23 @@ QUANTITIES = {
     "device_rate": ("MN", 0.125, 4),
     "backlog": ("N+1", 0, 32),
 }
+# What only `loaded` makes use of; `tasks` only where they are asked for.
+OF_LOADED = {"output_bytes": ("", 0.125, 4), "slot_seconds": ("", 0.25, 4)}
+TASKS = {"tasks": ("", 0.25, 8)}
 
 
-def round_problem(**changes) -> tuple[Scenario, Slot]:
+def round_problem(name: str = "as_printed", **changes) -> tuple[Scenario, Slot]:
     """Three blocks, the IoT tier and two servers, in powers of two, so that hand arithmetic is exact in float32.
 
     work is 4 tasks * 2 cycles * (2, 4, 8) = (16, 32, 64) cycles; data is 4 tasks * (8, 4, 2) = (32, 16, 8) bytes; the
     nodes compute 2 devices * 4 Hz = 8, 16 and 32 cycles/s; from the 2 devices to the servers it is 2 and 4 bytes/s
     for block 1, 4 and 8 for block 2, 8 and 16 for block 3; 16 bytes/s between servers; a local cycle takes
-    1/4 * 4^2 = 4 J, a second of transmission 3 J. `changes` replaces fields of the scenario.
+    1/4 * 4^2 = 4 J, a second of transmission 3 J. A slot takes 1 s. In `loaded` the result is 4 tasks * 1 = 4 bytes.
+    `changes` replaces fields of the scenario.
     """
     scenario, slot = assemble(
+        name=name,
+        output_bytes=name == "loaded",
         macs=[2, 4, 8],
         input_bytes=[8, 4, 2],
         parameter_bytes=[1, 2, 5],
@@ -63,36 +69,53 @@ def round_problem(**changes) -> tuple[Scenario, Slot]:
 
 
 def random_instances(
-    seed: int, count: int, *, blocks: int, servers: int, backlog: bool = False, round_values: bool = False
+    seed: int,
+    count: int,
+    *,
+    blocks: int,
+    servers: int,
+    backlog: bool = False,
+    round_values: bool = False,
+    name: str = "as_printed",
+    tasks: bool = False,
 ) -> tuple[Scenario, Slot]:
     """`count` random instances, every array with a leading axis [count].
 
     One server in eight does not exist (speed 0), one link in sixteen is down (rate 0). With `round_values` everything
-    is a power of two: equal nodes, ties and block delays equal to their deadline are then common, and exact.
+    is a power of two: equal nodes, ties and block delays equal to their deadline are then common, and exact. `tasks`:
+    whether each slot has a number of tasks of its own.
     """
     rng = np.random.default_rng(seed)
+
+    def draw(quantities):
+        for quantity, (dimensions, low, high) in quantities.items():
+            shape = (count, *shape_of(dimensions, blocks, servers))
+            values[quantity] = rng.uniform(low, high, shape)
+            if round_values:
+                values[quantity] = 2.0 ** rng.integers(-1, 3, shape)
+
     values = {}
-    for name, (dimensions, low, high) in QUANTITIES.items():
-        shape = (count, *shape_of(dimensions, blocks, servers))
-        values[name] = rng.uniform(low, high, shape)
-        if round_values:
-            values[name] = 2.0 ** rng.integers(-1, 3, shape)
+    draw(QUANTITIES)
     values["speed"] *= rng.random(values["speed"].shape) > 1 / 8
     values["device_rate"] *= rng.random(values["device_rate"].shape) > 1 / 16
     values["penalty"] *= rng.random(count) > 1 / 4
     values["backlog"] *= (rng.random(values["backlog"].shape) > 1 / 3) & backlog
-    return assemble(**values)
+    draw((OF_LOADED if name == "loaded" else {}) | (TASKS if tasks else {}))
+    return assemble(**values, name=name)
 
 
 @st.composite
-def instances(draw, blocks: int = 4, servers: int = 3, backlog: bool = True) -> tuple[Scenario, Slot]:
+def instances(
+    draw, blocks: int = 4, servers: int = 3, backlog: bool = True, name: str = "as_printed", tasks: bool = False
+) -> tuple[Scenario, Slot]:
     """One instance on a grid of eighths, where zeros and ties are common."""
     values = {}
-    for name, (dimensions, low, high) in QUANTITIES.items():
-        eighths = hnp.arrays(np.int32, shape_of(dimensions, blocks, servers), elements=st.integers(low * 8, high * 8))
-        values[name] = draw(eighths) / 8
+    quantities = QUANTITIES | (OF_LOADED if name == "loaded" else {}) | (TASKS if tasks else {})
+    for quantity, (dimensions, low, high) in quantities.items():
+        grid = st.integers(int(low * 8), int(high * 8))
+        values[quantity] = draw(hnp.arrays(np.int32, shape_of(dimensions, blocks, servers), elements=grid)) / 8
     values["backlog"] = values["backlog"] * backlog
-    return assemble(**values)
+    return assemble(**values, name=name)
 
 
 def plans(blocks: int = 4, servers: int = 3):
@@ -105,14 +128,16 @@ def instance(batch, i: int):
     return jax.tree.map(lambda leaf: leaf[i], batch)
 
 
-def assemble(*, speed, device_rate, backlog, **values) -> tuple[Scenario, Slot]:
-    """Scenario and slot from plain numbers; `speed` is that of the servers."""
+def assemble(
+    *, speed, device_rate, backlog, name="as_printed", output_bytes=0.0, slot_seconds=1.0, tasks=None, **values
+) -> tuple[Scenario, Slot]:
+    """Scenario and slot from plain numbers; `speed` is that of the servers, and `name` that of the rules."""
     given = {name: np.asarray(value, np.float32) for name, value in values.items()}
     blocks = given["macs"].shape[-1]
     tier = given["num_devices"] * given["device_frequency"]
     workload = Workload(
         **{name: given.pop(name) for name in ("macs", "input_bytes", "parameter_bytes")},
-        output_bytes=np.zeros_like(tier),
+        output_bytes=(output_bytes + 0 * tier).astype(np.float32),
         block_names=tuple(f"b{m}" for m in range(1, blocks + 1)),
         name="test",
     )
@@ -125,13 +150,15 @@ def assemble(*, speed, device_rate, backlog, **values) -> tuple[Scenario, Slot]:
     scenario = Scenario(
         workload=workload,
         network=network,
-        slot_seconds=np.ones_like(tier),
+        slot_seconds=(slot_seconds + 0 * tier).astype(np.float32),
         energy_budget=np.full_like(tier, 1000),
         num_slots=10,
-        name="as_printed",
+        name=name,
+        arrivals="constant" if tasks is None else "poisson",
         **given,
     )
-    return scenario, Slot(np.asarray(device_rate, np.float32), np.asarray(backlog, np.float32))
+    tasks = None if tasks is None else np.asarray(tasks, np.float32)
+    return scenario, Slot(np.asarray(device_rate, np.float32), np.asarray(backlog, np.float32), tasks)
 
 
 def padded(scenario: Scenario, slot: Slot, extra: int) -> tuple[Scenario, Slot]:
@@ -141,9 +168,10 @@ def padded(scenario: Scenario, slot: Slot, extra: int) -> tuple[Scenario, Slot]:
     links = np.ones((scenario.num_blocks, extra), np.float32)
     return (
         replace(scenario, network=replace(network, speed=speed)),
-        Slot(
-            np.concatenate([slot.device_rate, links], axis=1),
-            np.concatenate([slot.backlog, np.zeros(extra, np.float32)]),
+        replace(
+            slot,
+            device_rate=np.concatenate([slot.device_rate, links], axis=1),
+            backlog=np.concatenate([slot.backlog, np.zeros(extra, np.float32)]),
         ),
     )
 
@@ -154,7 +182,7 @@ def permuted(scenario: Scenario, slot: Slot, order) -> tuple[Scenario, Slot]:
     nodes = np.concatenate([[0], order])
     return (
         replace(scenario, network=replace(scenario.network, speed=scenario.network.speed[nodes])),
-        Slot(slot.device_rate[:, order - 1], slot.backlog[nodes]),
+        replace(slot, device_rate=slot.device_rate[:, order - 1], backlog=slot.backlog[nodes]),
     )
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
 from jax.experimental import checkify
 
-from mecpart.delay import PlanCost, evaluate_plan, plan_cost
+from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
 
 few = settings(derandomize=True, deadline=None, max_examples=50)
+by_any_rules = instances() | instances(name="loaded")
 PER_BLOCK = ("block_delay", "transmission_delay", "waiting_delay", "computation_delay")
 SCALARS = ("total_delay", "edge_delay", "local_delay", "energy", "reward")
 DELAYS = (*PER_BLOCK, "total_delay", "edge_delay", "local_delay")
@@ -35,8 +36,8 @@ def assert_same_cost(found, expected, *, names=(*PER_BLOCK, *SCALARS), rtol=2e-5
 class TestByHand:
     """Numbers of `round_problem`: work 16, 32, 64 cycles; data 32, 16, 8 bytes; speeds 8, 16, 32 cycles/s."""
 
-    def cost(self, *nodes, backlog=(0, 0, 0), **changes):
-        scenario, slot = round_problem(**changes)
+    def cost(self, *nodes, backlog=(0, 0, 0), name="as_printed", **changes):
+        scenario, slot = round_problem(name, **changes)
         return evaluate_plan(scenario, replace(slot, backlog=np.array(backlog, np.float32)), node_plan(*nodes))
 
     def check(self, cost, *, transmission, computation, energy, local, waiting=(0, 0, 0)):
@@ -117,14 +118,151 @@ class TestByHand:
         assert self.cost(1, 1, 1, deadline=20, backlog=(0, 20 * 16, 0)).reward == -(27 + 0.5 * 1)
 
 
+class TestLoadedByHand:
+    """The same in `loaded`: the result of 4 bytes takes 4 / (2 * 4) s from server 1, 4 / (2 * 8) s from server 2."""
+
+    check = TestByHand.check
+
+    def cost(self, *nodes, **changes):
+        return TestByHand().cost(*nodes, name="loaded", **changes)
+
+    def test_on_the_devices_nothing_is_added(self):
+        seconds = [16 / 8, 32 / 8, 64 / 8]
+        self.check(self.cost(0, 0, 0), transmission=[0, 0, 0], computation=seconds, energy=4 * 112, local=14)
+
+    def test_the_result_returns(self):
+        self.check(self.cost(1, 1, 1), transmission=[16, 0, 0.5], computation=[1, 2, 4], energy=3 * 16.5, local=0)
+        self.check(
+            self.cost(0, 0, 2),
+            transmission=[0, 0, 0.5 + 0.25],
+            computation=[2, 4, 2],
+            energy=4 * 48 + 3 * 0.75,
+            local=6,
+        )
+
+    def test_a_local_block_after_an_edge_block_pays(self):  # by the link of the server that it comes from
+        self.check(
+            self.cost(1, 0, 2),
+            transmission=[32 / (2 * 1), 16 / (2 * 2), 8 / (2 * 8) + 0.25],
+            computation=[16 / 16, 32 / 8, 64 / 32],
+            energy=4 * 32 + 3 * 20.75,
+            local=4,
+        )
+        self.check(
+            self.cost(2, 2, 0),  # and then there is nothing to bring back
+            transmission=[32 / (2 * 2), 0, 8 / (2 * 8)],
+            computation=[16 / 32, 32 / 32, 64 / 8],
+            energy=4 * 64 + 3 * 8.5,
+            local=8,
+        )
+
+    def test_between_servers_still_by_wire(self):
+        self.check(self.cost(1, 2, 1), transmission=[16, 1, 0.5 + 0.5], computation=[1, 1, 4], energy=3 * 18, local=0)
+
+    def test_waiting(self):
+        # Block 1 arrives at 8 s and runs from 10 to 10.5 on server 2; block 2 is back at 10.5 + 16 / (2 * 4) = 12.5 s
+        # and runs from 20 to 24; block 3 is on server 1 at 24 + 8 / (2 * 4) = 25 s and runs from 40 to 44.
+        self.check(
+            self.cost(2, 0, 1, backlog=(20 * 8, 40 * 16, 10 * 32)),
+            transmission=[8, 2, 1 + 0.5],
+            waiting=[2, 7.5, 15],
+            computation=[0.5, 4, 4],
+            energy=4 * 32 + 3 * 11.5,
+            local=4,
+        )
+
+    def test_the_deadline_of_the_last_block_is_that_of_the_result(self):  # the blocks take 17, 2 and 4.5 s
+        assert self.cost(1, 1, 1, deadline=[17, 2, 4.5]).reward == -23.5
+        assert self.cost(1, 1, 1, deadline=[17, 2, 4]).reward == -(23.5 + 0.5 * 0.5)
+
+    def test_tasks_of_the_slot(self):
+        """Half of the tasks: half of all times and energies, but for the queue."""
+        scenario, slot = round_problem("loaded")
+        slot = replace(slot, tasks=np.float32(2), backlog=np.array([0, 0, 5 * 32], np.float32))
+        self.check(
+            evaluate_plan(scenario, slot, node_plan(1, 0, 2)),
+            transmission=[8, 2, 0.375],
+            computation=[0.5, 2, 1],
+            energy=2 * 32 + 3 * 10.375,
+            local=2,
+        )
+        cost = evaluate_plan(scenario, slot, node_plan(2, 2, 2))  # from 5 s, not from 4
+        np.testing.assert_array_equal(cost.waiting_delay, [1, 0, 0])
+
+    def test_a_link_that_is_down(self):
+        """Counts on the way back too: of block 2 to return from server 1, of block 3 to bring the result from it."""
+        scenario, slot = round_problem("loaded")
+        down = replace(slot, device_rate=slot.device_rate * np.float32([[1, 1], [0, 1], [1, 1]]))
+        assert evaluate_plan(scenario, down, node_plan(1, 0, 0)).total_delay == np.inf
+        assert evaluate_plan(scenario, down, node_plan(1, 1, 1)).total_delay == 23.5
+        down = replace(slot, device_rate=slot.device_rate * np.float32([[1, 1], [1, 1], [0, 1]]))
+        cost = evaluate_plan(scenario, down, node_plan(1, 1, 1))
+        assert (cost.total_delay, cost.edge_delay, cost.local_delay, cost.reward) == (np.inf, np.inf, 0, -np.inf)
+        assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(cost))
+
+
+class TestQueues:
+    """Of `round_problem`: nodes that do 8, 16 and 32 cycles in a slot, and blocks of 16, 32 and 64 cycles."""
+
+    def test_work_given(self):
+        scenario, slot = round_problem("loaded")
+        for nodes, cycles in [((0, 2, 2), (16, 0, 96)), ((1, 1, 1), (0, 112, 0)), ((2, 0, 1), (32, 64, 16))]:
+            np.testing.assert_array_equal(work_given(scenario, slot, node_plan(*nodes)), cycles)
+        twice = work_given(scenario, replace(slot, tasks=np.float32(8)), node_plan(2, 0, 1))
+        np.testing.assert_array_equal(twice, [64, 128, 32])
+
+    def test_what_is_left_over(self):
+        scenario, slot = round_problem("loaded")
+        for backlog, work, left in [
+            ((0, 0, 0), (16, 0, 96), (8, 0, 64)),
+            ((0, 40, 10), (16, 0, 96), (8, 24, 74)),
+            ((8, 16, 32), (0, 0, 0), (0, 0, 0)),  # to the cycle
+            ((7, 0, 30), (2, 15, 3), (1, 0, 1)),  # the old work and the new share a slot
+        ]:
+            np.testing.assert_array_equal(backlog_after(scenario, np.float32(backlog), np.float32(work)), left)
+        longer = replace(scenario, slot_seconds=np.float32(2))
+        np.testing.assert_array_equal(backlog_after(longer, slot.backlog, np.float32([16, 33, 96])), [0, 1, 32])
+
+    def test_an_overload_is_never_clipped(self):
+        scenario, slot = jax.tree.map(jnp.asarray, round_problem("loaded"))
+        work = work_given(scenario, slot, jnp.array([0, 2, 2]))
+        last, _ = jax.lax.scan(lambda left, _: (backlog_after(scenario, left, work), None), slot.backlog, length=4096)
+        np.testing.assert_array_equal(last, [4096 * 8, 0, 4096 * 64])
+        cost = evaluate_plan(scenario, replace(slot, backlog=last), node_plan(0, 2, 2))
+        np.testing.assert_array_equal(np.cumsum(cost.block_delay), [4096 + 2, 4096 * 2 + 1, 4096 * 2 + 3.25])
+
+    def test_nothing_is_left_over_in_as_printed(self):
+        scenario, _ = round_problem()
+        left = backlog_after(scenario, np.ones(3, np.float32), np.full(3, 1e6, np.float32))
+        np.testing.assert_array_equal(left, [0, 0, 0])
+
+    def test_against_the_equations(self):
+        problems = random_instances(5, 100, blocks=3, servers=2, backlog=True, name="loaded", tasks=True)
+        every = equations.all_plans(3, 3)
+
+        def after(scenario, slot, plan):
+            return backlog_after(scenario, slot.backlog, work_given(scenario, slot, plan))
+
+        found = jax.jit(jax.vmap(jax.vmap(after, (None, None, 0)), (0, 0, None)))(*problems, every)
+        expected = np.stack([equations.backlog_after(*instance(problems, i), every) for i in range(100)])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+        assert 0.2 < (expected == 0).mean() < 0.8
+
+
 class TestAgainstTheEquations:
     @few
     @given(instances(), plans())
     def test_any_plan(self, problem, plan):
         assert_same_cost(evaluate_plan(*problem, plan), equations.cost_of(*problem, plan))
 
-    def test_all_plans_of_random_instances(self):
-        scenarios, slots = random_instances(0, 100, blocks=3, servers=2, backlog=True)
+    @few
+    @given(instances(name="loaded", tasks=True), plans())
+    def test_any_plan_in_loaded(self, problem, plan):
+        assert_same_cost(evaluate_plan(*problem, plan), equations.cost_of(*problem, plan))
+
+    @pytest.mark.parametrize(("name", "tasks"), [("as_printed", False), ("loaded", False), ("loaded", True)])
+    def test_all_plans_of_random_instances(self, name, tasks):
+        scenarios, slots = random_instances(0, 100, blocks=3, servers=2, backlog=True, name=name, tasks=tasks)
         every = equations.all_plans(3, 3)
         found = jax.jit(jax.vmap(jax.vmap(plan_cost, (None, None, 0)), (0, 0, None)))(scenarios, slots, every)
         found = jax.tree.map(np.asarray, found)
@@ -140,7 +278,7 @@ class TestAgainstTheEquations:
 
 class TestProperties:
     @few
-    @given(instances(), plans())
+    @given(by_any_rules, plans())
     def test_total_is_local_and_edge(self, problem, plan):
         scenario, slot = problem
         cost = evaluate_plan(scenario, slot, plan)
@@ -170,7 +308,7 @@ class TestProperties:
         assert (np.asarray(cost.waiting_delay) == 0).all()
 
     @few
-    @given(instances(), plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
+    @given(by_any_rules, plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
     def test_tasks_queues_and_deadlines_together_scale_all_times(self, problem, plan, factor):
         scenario, slot = problem
         factor = np.float32(factor)
@@ -179,7 +317,7 @@ class TestProperties:
         assert_same_cost(greater, evaluate_plan(scenario, slot, plan), factor=factor)
 
     @few
-    @given(instances(), plans())
+    @given(by_any_rules, plans())
     def test_everything_twice_as_fast_takes_half_as_long(self, problem, plan):
         scenario, slot = problem
         network = scenario.network
@@ -188,7 +326,7 @@ class TestProperties:
         assert_same_cost(fast, evaluate_plan(scenario, slot, plan), names=DELAYS, factor=0.5)
 
     @few
-    @given(instances(), plans())
+    @given(by_any_rules, plans())
     def test_a_queue_never_helps(self, problem, plan):
         scenario, slot = problem
         empty = replace(slot, backlog=np.zeros_like(slot.backlog))
@@ -197,14 +335,14 @@ class TestProperties:
         assert with_queue.energy == without.energy
 
     @few
-    @given(instances(), plans(), st.permutations([1, 2, 3]))
+    @given(by_any_rules, plans(), st.permutations([1, 2, 3]))
     def test_renumbering_the_servers_changes_nothing(self, problem, plan, order):
         renumbered = np.concatenate([[0], np.argsort(order) + 1]).astype(np.int32)[plan]
         cost = evaluate_plan(*permuted(*problem, order), renumbered)
         assert_same_cost(cost, evaluate_plan(*problem, plan), rtol=1e-6)
 
     @few
-    @given(instances(), plans(), st.permutations([1, 2, 3]))
+    @given(by_any_rules, plans(), st.permutations([1, 2, 3]))
     def test_exchanging_equal_servers_changes_nothing(self, problem, plan, order):
         scenario, slot = problem
         speed, rate, backlog = scenario.network.speed, slot.device_rate, slot.backlog
@@ -214,7 +352,7 @@ class TestProperties:
         assert_same_cost(evaluate_plan(equal, slot, exchanged), evaluate_plan(equal, slot, plan), rtol=1e-6)
 
     @few
-    @given(instances(), plans())
+    @given(by_any_rules, plans())
     def test_servers_that_do_not_exist_change_nothing(self, problem, plan):
         assert_same_cost(evaluate_plan(*padded(*problem, 2), plan), evaluate_plan(*problem, plan), rtol=1e-6)
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from instances import instance, padded, round_problem
+from instances import instance, padded, random_instances, round_problem
 
 from mecpart.delay import PlanCost, evaluate_plan
-from mecpart.environment import EnvState, PartitionEnv, observe, rollout
+from mecpart.environment import EnvState, PartitionEnv, observe, read_observation, rollout
 from mecpart.network import sample_network
 from mecpart.policies import POLICIES
-from mecpart.scenario import Slot, as_printed, sample_slot, sample_slots
+from mecpart.scenario import Slot, as_printed, loaded, sample_slot, sample_slots
 from mecpart.workload import workload
 
 ENV = PartitionEnv()
@@ -24,9 +24,9 @@ LOCAL = np.zeros(3, np.int32)  # 4 J/cycle * (16 + 32 + 64) = 448 J in each slot
 ON_SERVERS = np.array([1, 2, 1], np.int32)
 
 
-def short_episode(num_slots=3, **changes):
+def short_episode(num_slots=3, name="as_printed", **changes):
     """`round_problem` with few slots to an episode."""
-    scenario, _ = round_problem(**changes)
+    scenario, _ = round_problem(name, **changes)
     return replace(jax.tree.map(jnp.asarray, scenario), num_slots=num_slots)
 
 
@@ -58,6 +58,27 @@ class TestObserve:
         assert (found[3:6] == 0).all()
         assert found[-1] == 0
 
+    def test_the_queues_come_last(self):
+        """x slots of work become log(1 + 10 x) / log 11; these are 1, 2 and 30 slots of 2 s."""
+        scenario, slot = round_problem("loaded", slot_seconds=2)
+        slot = replace(slot, backlog=np.float32([16, 2 * 32, 30 * 64]))
+        found = self.observation(scenario, slot)
+        without = self.observation(*round_problem(slot_seconds=2))
+        np.testing.assert_array_equal(found[:-3], without)
+        np.testing.assert_allclose(found[-3:], [1, np.log(21) / np.log(11), np.log(301) / np.log(11)], rtol=1e-6)
+        assert found.shape == (ENV.observation_size(scenario),) == (16,)
+        np.testing.assert_array_equal(self.observation(*round_problem("loaded"))[-3:], [0, 0, 0])
+
+    def test_the_queue_of_a_server_that_does_not_exist_is_zero(self):
+        scenario, slot = padded(*round_problem("loaded"), 1)
+        found = self.observation(scenario, replace(slot, backlog=np.float32([8, 0, 32, 0])))
+        np.testing.assert_allclose(found[-4:], [1, 0, 1, 0], rtol=1e-6)
+
+    def test_the_work_is_that_of_the_tasks_of_the_slot(self):
+        scenario, slot = round_problem("loaded")
+        found = self.observation(scenario, replace(slot, tasks=np.float32(2)))
+        np.testing.assert_array_equal(found[:3], [8 / 8, 16 / 8, 32 / 8])
+
     def test_of_order_one_at_the_defaults(self):
         scenario = as_printed(workload("vgg16"), sample_network(KEY))
         found, _ = RESET(KEY, scenario)
@@ -67,6 +88,30 @@ class TestObserve:
         assert [part.max() > 0.1 for part in parts] == [True] * 4
         assert parts[1].sum() == pytest.approx(1)
         assert (parts[2] >= 0.4 * (1 - 1e-6)).all()  # 0.8 of 2 MB/s
+
+
+class TestReadObservation:
+    @pytest.mark.parametrize(("name", "tasks"), [("as_printed", False), ("loaded", False), ("loaded", True)])
+    def test_is_the_slot_that_was_observed(self, name, tasks):
+        problems = random_instances(2, 50, blocks=4, servers=3, backlog=name == "loaded", name=name, tasks=tasks)
+        problems[1].backlog[problems[0].network.speed == 0] = 0  # there is no queue where there is no server
+
+        def seen(scenario, slot):
+            return read_observation(scenario, observe(scenario, EnvState(slot, jnp.float32(7), jnp.int32(0))))
+
+        found = jax.jit(jax.vmap(seen))(*problems)
+        there = problems[0].network.available[:, None, 1:]
+        np.testing.assert_allclose(found.device_rate, np.where(there, problems[1].device_rate, 0), rtol=1e-6)
+        np.testing.assert_allclose(found.backlog, problems[1].backlog, rtol=2e-5)
+        assert (found.tasks is None) == (not tasks)
+        if tasks:
+            np.testing.assert_allclose(found.tasks, problems[1].tasks, rtol=1e-6)
+
+    def test_of_an_episode_at_the_defaults(self):
+        scenario = loaded(workload("vgg16"), sample_network(KEY), arrivals="poisson")
+        slot = replace(sample_slot(KEY, scenario), backlog=jnp.array([0, 1e8, 5e9, 3e10, 1e13]))
+        found = read_observation(scenario, observe(scenario, EnvState(slot, scenario.energy_budget, jnp.int32(0))))
+        chex.assert_trees_all_close(found, slot, rtol=2e-5)
 
 
 class TestReset:
@@ -84,6 +129,63 @@ class TestReset:
         scenario = short_episode()
         assert (ENV.name, ENV.plan_shape(scenario), ENV.num_actions(scenario)) == ("PartitionEnv", (3,), 3)
         assert ENV.observation_size(scenario) == 13
+
+
+class TestQueues:
+    """Nodes that do 8, 16 and 32 cycles in a slot; blocks of 16, 32 and 64 cycles."""
+
+    SPLIT = np.array([0, 2, 2], np.int32)  # leaves 8, 0 and 64 cycles more than before
+
+    def test_through_the_steps_of_two_episodes(self):
+        scenario = short_episode(3, "loaded")
+        _, state = RESET(KEY, scenario)
+        seen = []
+        for t, plan in enumerate([self.SPLIT, LOCAL, self.SPLIT, self.SPLIT]):
+            before = state
+            observation, state, reward, _, truncated, info = STEP(jax.random.key(t), before, plan, scenario)
+            cost = evaluate_plan(scenario, before.slot, plan)
+            assert (reward, info["total_delay"]) == (cost.reward, cost.total_delay)
+            np.testing.assert_allclose(observation, observe(scenario, state), rtol=1e-6)
+            seen.append([*state.slot.backlog, bool(truncated)])
+            queues = info["final_observation"][-3:]
+            if truncated:
+                np.testing.assert_array_equal(observation[-3:], [0, 0, 0])
+                slots = np.array([120 / 8, 0, 96 / 32])
+                np.testing.assert_allclose(queues, np.log1p(10 * slots) / np.log(11), rtol=1e-6)
+                np.testing.assert_array_equal(info["final_observation"][:12], observation[:12])
+            else:
+                np.testing.assert_array_equal(queues, observation[-3:])
+            if t == 1:  # the devices finish the old work first
+                np.testing.assert_array_equal(info["waiting_delay"], [8 / 8, 0, 0])
+        assert seen == [[8, 0, 64, False], [112, 0, 32, False], [0, 0, 0, True], [8, 0, 64, False]]
+
+    def test_the_dynamics_alone_go_on(self):
+        scenario = short_episode(1, "loaded")
+        _, state = RESET(KEY, scenario)
+        for t in range(1, 4):
+            _, state, _, terminated, info = STEP_ENV(KEY, state, self.SPLIT, scenario)
+            np.testing.assert_array_equal(state.slot.backlog, [8 * t, 0, 64 * t])
+            assert not terminated
+            assert info["waiting_delay"][0] == t - 1
+
+    def test_an_episode_starts_without(self):
+        scenario = short_episode(3, "loaded")
+        observation, state = RESET(KEY, scenario)
+        np.testing.assert_array_equal(state.slot.backlog, [0, 0, 0])
+        np.testing.assert_array_equal(observation[-3:], [0, 0, 0])
+        assert observation.shape == (16,)
+
+    def test_of_poisson_arrivals(self):
+        """What a slot leaves behind depends on its own tasks, and the next slot draws others."""
+        scenario = replace(short_episode(100, "loaded"), arrivals="poisson")
+        _, state = RESET(KEY, scenario)
+        tasks, backlog = [], np.zeros(3)
+        for t in range(8):
+            tasks.append(float(state.slot.tasks))
+            backlog = np.maximum(backlog + 2 * tasks[-1] * np.array([2, 0, 12]) - [8, 16, 32], 0)
+            _, state, *_ = STEP(jax.random.key(t), state, self.SPLIT, scenario)
+            np.testing.assert_array_equal(state.slot.backlog, backlog)
+        assert len(set(tasks)) > 3
 
 
 class TestStep:
@@ -305,3 +407,85 @@ class TestRollout:
         np.testing.assert_array_equal(plans, np.zeros((5, 3)))
         np.testing.assert_array_equal(states.remaining_energy, 1000 - 448 * np.arange(6))
         np.testing.assert_array_equal(cost.reward, [-14] * 5)
+
+
+@jax.vmap
+def wary_of_queues(state, noise):
+    """A plan that any cycle more or less in a queue turns into another one."""
+    cycles = jnp.int32(state.slot.backlog)
+    return (cycles[0] // jnp.array([1, 8, 3]) + cycles[1] // 5 + cycles[2] // 16 + noise + state.time) % 3
+
+
+def wary_by_hand(backlog, time, noise):
+    cycles = [int(q) for q in backlog]
+    return [(cycles[0] // k + cycles[1] // 5 + cycles[2] // 16 + int(noise) + time) % 3 for k in (1, 8, 3)]
+
+
+class TestRolloutWithQueues:
+    """With rates and work in powers of two, queues are exact, so plans can be compared one by one."""
+
+    LENGTH = TestRollout.LENGTH
+
+    def draws(self, seed, tasks=False):
+        slots, noise = TestRollout().draws(seed)
+        many = 2.0 ** np.random.default_rng(seed).integers(-1, 3, self.LENGTH + 1)
+        return replace(slots, tasks=jnp.asarray(many, jnp.float32)) if tasks else slots, noise
+
+    def start(self, slots, time=0, backlog=(0, 0, 0)):
+        first = replace(instance(slots, 0), backlog=jnp.float32(backlog))
+        return EnvState(first, jnp.float32(5000), jnp.int32(time))
+
+    def scenario(self, num_slots, tasks=False):
+        return replace(short_episode(num_slots, "loaded"), arrivals="poisson" if tasks else "constant")
+
+    @pytest.mark.parametrize(("time", "tasks"), [(0, False), (0, True), (8, False), (13, True), (20, False)])
+    def test_is_a_run_slot_by_slot(self, time, tasks):
+        """Against `step_env` and the equations; slots from the twentieth on leave the state as it is."""
+        scenario, (slots, noise) = self.scenario(20, tasks), self.draws(time, tasks)
+        start = self.start(slots, time, backlog=(3, 70, 16))
+        states, plans, cost = ROLLOUT(scenario, start, slots, wary_of_queues, noise)
+        state, backlog, used = start, np.array([3.0, 70, 16]), []
+        for t in range(self.LENGTH):
+            np.testing.assert_array_equal(states.slot.backlog[t], backlog)
+            np.testing.assert_array_equal(states.slot.device_rate[t], slots.device_rate[t])
+            assert (states.time[t], states.remaining_energy[t]) == (state.time, state.remaining_energy)
+            assert not tasks or states.slot.tasks[t] == slots.tasks[t]
+            if state.time >= 20:
+                continue
+            plan = np.array(wary_by_hand(backlog, int(state.time), noise[t]), np.int32)
+            np.testing.assert_array_equal(plans[t], plan)
+            slot = replace(instance(slots, t), backlog=state.slot.backlog)
+            expected = equations.cost_of(scenario, slot, plan)
+            backlog = equations.backlog_after(scenario, slot, plan)
+            _, state, _, _, info = STEP_ENV(KEY, replace(state, slot=slot), plan, scenario)
+            np.testing.assert_array_equal(state.slot.backlog, backlog)
+            for field in fields(PlanCost):
+                np.testing.assert_allclose(getattr(cost, field.name)[t], info[field.name], rtol=1e-6)
+                np.testing.assert_allclose(info[field.name], getattr(expected, field.name), rtol=1e-6)
+            used.append(plan)
+        assert (states.time[-1], states.remaining_energy[-1]) == (state.time, state.remaining_energy)
+        np.testing.assert_array_equal(states.slot.backlog[-1], backlog)
+        np.testing.assert_array_equal(states.slot.device_rate[-1], slots.device_rate[-1])
+        assert len(used) == min(self.LENGTH, 20 - time)
+        if time == 0:
+            assert len(np.unique(used, axis=0)) > 4
+            others = ROLLOUT(scenario, self.start(slots), slots, wary_of_queues, noise)[1]
+            assert (np.asarray(others) != plans).any(axis=1).sum() > 3, "the policy depends on the queues"
+
+    def test_only_the_backlog_of_the_first_slot_counts(self):
+        scenario, (slots, noise) = self.scenario(20), self.draws(0)
+        full = replace(slots, backlog=slots.backlog + 1000)
+        found = ROLLOUT(scenario, self.start(slots), full, wary_of_queues, noise)
+        chex.assert_trees_all_equal(found, ROLLOUT(scenario, self.start(slots), slots, wary_of_queues, noise))
+
+    def test_under_vmap(self):
+        scenario, (slots, noise) = self.scenario(20), self.draws(0)
+        backlogs = np.float32([[0, 0, 0], [50, 3, 200], [7, 900, 1]])
+        starts = jax.vmap(lambda backlog: replace(self.start(slots), slot=replace(instance(slots, 0), backlog=backlog)))
+        run = partial(rollout, scenario, slots=slots, choose_plans=wary_of_queues, noise=noise)
+        together = jax.jit(jax.vmap(run))(starts(backlogs))[1]
+        one_by_one = [
+            ROLLOUT(scenario, self.start(slots, backlog=backlog), slots, wary_of_queues, noise)[1]
+            for backlog in backlogs
+        ]
+        np.testing.assert_array_equal(together, one_by_one)

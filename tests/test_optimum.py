@@ -1,3 +1,4 @@
+import heapq
 from dataclasses import replace
 from functools import cache, partial
 
@@ -12,36 +13,57 @@ from hypothesis import strategies as st
 from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
 
 from mecpart.delay import evaluate_plan, plan_cost
-from mecpart.optimum import OBJECTIVES, lower_bound, optimal_plan
+from mecpart.optimum import (
+    OBJECTIVES,
+    bound_prices,
+    episode_bound,
+    lower_bound,
+    optimal_plan,
+    pooled_bound,
+    priced_bound,
+    priced_plan,
+)
+from mecpart.runs import Setting
+from mecpart.scenario import sample_slots
 
 few = settings(derandomize=True, deadline=None, max_examples=40)
 COUNT = 100
-# Blocks, servers, round values (with many ties and blocks that take exactly as long as they may), backlog.
-FAMILIES = [(4, 2, False, True), (3, 4, True, True), (4, 2, False, False), (3, 4, True, False)]
+# Blocks, servers, round values (with many ties and blocks that take exactly as long as they may), backlog, rules.
+FAMILIES = [
+    (4, 2, False, True, "as_printed"),
+    (3, 4, True, True, "as_printed"),
+    (4, 2, False, False, "as_printed"),
+    (3, 4, True, False, "as_printed"),
+    (4, 2, False, True, "loaded"),
+    (3, 4, True, True, "loaded"),
+    (4, 2, False, False, "loaded"),
+    (3, 4, True, False, "loaded"),
+]
 SOLVE = {objective: jax.jit(jax.vmap(partial(optimal_plan, objective=objective))) for objective in OBJECTIVES}
 EVALUATE_ALL = jax.jit(jax.vmap(jax.vmap(plan_cost, (None, None, 0)), (0, 0, None)))
-QUEUELESS = [family for family in FAMILIES if not family[-1]]
+QUEUELESS = [family for family in FAMILIES if not family[3]]
+LOADED = [family for family in FAMILIES if family[4] == "loaded"]
 
 
 def named(family):
-    blocks, servers, round_values, backlog = family
-    return f"M{blocks}-N{servers}{'-round' * round_values}{'-backlog' * backlog}"
+    blocks, servers, round_values, backlog, name = family
+    return f"M{blocks}-N{servers}{'-round' * round_values}{'-backlog' * backlog}-{name}"
 
 
 @cache
-def solved(objective, blocks, servers, round_values, backlog):
+def solved(objective, blocks, servers, round_values, backlog, name):
     """A family of random instances, and the optimum of each; loose deadlines, so that some instances can keep them."""
     problems = random_instances(
-        blocks, COUNT, blocks=blocks, servers=servers, round_values=round_values, backlog=backlog
+        blocks, COUNT, blocks=blocks, servers=servers, round_values=round_values, backlog=backlog, name=name
     )
     problems = (replace(problems[0], deadline=4 * problems[0].deadline), problems[1])
     return problems, jax.tree.map(np.asarray, SOLVE[objective](*problems))
 
 
 @cache
-def costs_of_all_plans(blocks, servers, round_values, backlog):
+def costs_of_all_plans(blocks, servers, round_values, backlog, name):
     """The cost of every plan in each instance of a family, by the equations in NumPy."""
-    problems, _ = solved("delay", blocks, servers, round_values, backlog)
+    problems, _ = solved("delay", blocks, servers, round_values, backlog, name)
     every = equations.all_plans(blocks, servers + 1)
     return every, [equations.cost_of(*instance(problems, i), every) for i in range(COUNT)]
 
@@ -130,6 +152,22 @@ class TestByHand:
         best = optimal_plan(replace(scenario, network=replace(scenario.network, speed=quick)), slot)
         np.testing.assert_array_equal(best.plan, [0, 0, 0])
         assert best.total_delay == (16 + 32 + 64) / 512
+
+    def test_back_on_the_devices_in_loaded(self):
+        # The result adds 0.25 s to the best plan. Only one that takes more than 6.5 s on its way is worth the way of
+        # block 3 back (0.5 s) and its 8 s here instead of 2 s.
+        best = optimal_plan(*round_problem("loaded"))
+        np.testing.assert_array_equal(best.plan, [0, 2, 2])
+        assert (best.total_delay, best.value) == (7.25, 7.25)
+        scenario, slot = round_problem("loaded")
+        heavy = replace(scenario, workload=replace(scenario.workload, output_bytes=np.float32(25)))
+        best = optimal_plan(heavy, slot)
+        np.testing.assert_array_equal(best.plan, [0, 2, 2])
+        assert best.total_delay == 7 + 100 / 16
+        heavier = replace(scenario, workload=replace(scenario.workload, output_bytes=np.float32(27)))
+        best = optimal_plan(heavier, slot)
+        np.testing.assert_array_equal(best.plan, [0, 2, 0])
+        assert best.total_delay == 2 + 3 + 0.5 + 8
 
     def test_deadline_to_the_second(self):
         # The best plan's blocks take 2, 3, 2 s: allowed to the second, and not a moment less.
@@ -228,6 +266,193 @@ class TestProperties:
         empty = replace(slots, backlog=np.zeros_like(slots.backlog))
         least = SOLVE["delay"](scenarios, empty).total_delay
         np.testing.assert_array_equal(bound, least)
+
+
+class TestPricedPlan:
+    """A second of computing on node n costs `price[n]` s more."""
+
+    PLAN = staticmethod(jax.jit(jax.vmap(priced_plan)))
+
+    def prices(self, family):
+        """Some of them zero, and some so high that a node is not used."""
+        rng = np.random.default_rng(3)
+        price = rng.exponential(1, (COUNT, family[1] + 1)) * rng.choice([0, 1, 10], (COUNT, family[1] + 1))
+        return price.astype(np.float32)
+
+    @pytest.mark.parametrize("family", QUEUELESS, ids=named)
+    def test_exact_with_empty_queues(self, family):
+        problems, best = solved("delay", *family)
+        every, costs = costs_of_all_plans(*family)
+        prices = self.prices(family)
+        plans, changed = np.asarray(self.PLAN(*problems, prices)), 0
+        for plan, cost, price, myopic in zip(plans, costs, prices, best.plan, strict=True):
+            with np.errstate(invalid="ignore"):
+                value = cost.total_delay + (price[every] * cost.computation_delay).sum(axis=1)
+            value = np.where(np.isfinite(cost.total_delay), value, np.inf)  # not 0 * infinity
+            found, without = (
+                value[np.ravel_multi_index(tuple(p), (family[1] + 1,) * family[0])] for p in (plan, myopic)
+            )
+            np.testing.assert_allclose(found, value.min(), rtol=1e-5)
+            changed += without > value.min() * 1.01
+        assert changed > 20, "the prices make a difference"
+
+    @pytest.mark.parametrize("family", FAMILIES, ids=named)
+    def test_without_prices_the_optimum_whatever_the_queues(self, family):
+        problems, best = solved("delay", *family)
+        plans = self.PLAN(*problems, np.zeros((COUNT, family[1] + 1), np.float32))
+        found = jax.jit(jax.vmap(plan_cost))(*problems, plans).total_delay
+        np.testing.assert_allclose(found, best.total_delay, rtol=1e-6)
+
+    @pytest.mark.parametrize("family", [family for family in LOADED if family[3]], ids=named)
+    def test_a_plan_that_can_be_run_whatever_the_queues_and_prices(self, family):
+        problems, best = solved("delay", *family)
+        plans = self.PLAN(*problems, self.prices(family))
+        found = np.asarray(jax.jit(jax.vmap(plan_cost))(*problems, plans).total_delay)
+        assert np.isfinite(found).all()
+        assert (found > best.total_delay * 1.01).sum() > 10, "the prices make a difference"
+
+    def test_by_hand(self):
+        # (0, 2, 2) takes 7.25 s and computes for 3 s on server 2; (0, 0, 1) takes 2 + 4 + 1 + 4 + 0.5 = 11.5 s and
+        # computes for 6 s here and 4 s on server 1; (0, 1, 1) takes 2 + 6 + 4 + 0.5 = 12.5 s, 2 s of them here.
+        for price, plan in [
+            ((0, 0, 0), (0, 2, 2)),
+            ((0, 0, 1.25), (0, 2, 2)),  # 11 s; (0, 0, 2) would be 8.75 + 2 * 1.25 s
+            ((0, 0, 1.75), (0, 0, 1)),
+            ((0.75, 0, 4), (0, 1, 1)),  # 14 s; (0, 0, 1) would be 11.5 + 4.5 s
+        ]:
+            found = jax.jit(priced_plan)(*round_problem("loaded"), np.float32(price))
+            np.testing.assert_array_equal(found, plan)
+
+
+def random_episodes(seed, count, length, *, name="loaded", servers=2, round_values=False):
+    """`count` episodes of two blocks on devices and servers, slots of [count, length]; some far beyond capacity."""
+    scenario, _ = random_instances(seed, count, blocks=2, servers=servers, name=name, round_values=round_values)
+    drawn = random_instances(seed + 1, count * length, blocks=2, servers=servers, tasks=name == "loaded")[1]
+    scenario = replace(scenario, num_slots=length, arrivals="poisson" if name == "loaded" else "constant")
+    return scenario, jax.tree.map(lambda leaf: leaf.reshape(count, length, *leaf.shape[1:]), drawn)
+
+
+@cache
+def small_episodes(length, servers):
+    """Episodes, and the least total delay of each: of all sequences of plans."""
+    episodes = random_episodes(10 * length + servers, 120, length, servers=servers)
+    one_by_one = [instance(episodes, i) for i in range(120)]
+    least = [
+        equations.least_of_episode(scenario, [instance(slots, t) for t in range(length)])
+        for scenario, slots in one_by_one
+    ]
+    return episodes, np.array(least)
+
+
+def shortest_remaining_first(releases, works, speed):
+    """The sum of completion times less releases on one machine that always serves the job with least work left."""
+    now, total, waiting, pending = 0.0, 0.0, [], sorted(zip(releases, works, strict=True), reverse=True)
+    while waiting or pending:
+        if not waiting:
+            now = max(now, pending[-1][0])
+        while pending and pending[-1][0] <= now:
+            release, work = pending.pop()
+            heapq.heappush(waiting, (work, release))
+        work, release = heapq.heappop(waiting)
+        until = pending[-1][0] if pending else np.inf
+        if now + work / speed <= until:
+            now += work / speed
+            total += now - release
+        else:
+            heapq.heappush(waiting, (work - (until - now) * speed, release))
+            now = until
+    return total
+
+
+class TestEpisodeBounds:
+    """Against the least total delay of hundreds of small episodes, over all sequences of plans, by NumPy."""
+
+    SIZES = ((4, 1), (4, 2))  # slots, servers
+    ALONE = staticmethod(jax.jit(jax.vmap(lambda *episode: jnp.sum(jax.vmap(lower_bound, (None, 0))(*episode)))))
+    POOLED = staticmethod(jax.jit(jax.vmap(pooled_bound)))
+    PRICED = staticmethod(jax.jit(jax.vmap(jax.vmap(priced_bound, (None, None, 0)), (0, 0, None))))
+    EPISODE = staticmethod(jax.jit(jax.vmap(episode_bound)))
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_none_exceeds_the_optimum(self, size):
+        episodes, least = small_episodes(*size)
+        alone, pooled, whole = (np.asarray(bound(*episodes)) for bound in (self.ALONE, self.POOLED, self.EPISODE))
+        for bound in (alone, pooled, whole):
+            assert np.isfinite(bound).all()
+            assert (bound <= least * (1 + 1e-6)).all()
+        assert (whole >= np.maximum(alone, pooled)).all()
+        assert (least > 1.05 * alone).sum() > 60, "queues matter in many"
+        assert (least > 1.5 * alone).sum() > 10, "and much where the network is overloaded"
+        assert (pooled > 1.01 * alone).sum() > 10
+        assert (whole > 1.01 * np.maximum(alone, pooled)).sum() > 10, "each is the best of the three somewhere"
+        assert (whole > least * (1 - 1e-6)).sum() > 10, "and in some episodes it is the optimum itself"
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_priced_bound_whatever_the_prices(self, size):
+        episodes, least = small_episodes(*size)
+        rng, shape = np.random.default_rng(0), (200, size[1] + 1)
+        prices = rng.exponential(1, shape) * rng.choice([0, 0.1, 1, 10], shape)
+        prices[0] = 0
+        bounds = np.asarray(self.PRICED(*episodes, prices.astype(np.float32)))
+        assert (bounds <= least[:, None] * (1 + 1e-6)).all()
+        np.testing.assert_allclose(bounds[:, 0], self.ALONE(*episodes), rtol=1e-6)
+        assert (bounds.max(axis=1) > 1.01 * bounds[:, 0]).sum() > 30, "some prices make it better"
+        assert (bounds.min(axis=1) < 0.9 * bounds[:, 0]).sum() > 30, "and some worse"
+
+    def test_an_overload_by_hand(self):
+        """Devices alone, 14 s of work in each of ten slots of 1 s: each waits 13 s longer than the one before."""
+        scenario, slot = round_problem("loaded")
+        alone = replace(scenario, network=replace(scenario.network, speed=np.float32([8, 0, 0])))
+        slots = jax.tree.map(lambda leaf: jnp.stack([leaf] * 10), slot)
+        assert self.EPISODE(*jax.tree.map(lambda leaf: leaf[None], (alone, slots))) == 10 * 14 + 13 * 45
+        assert jax.jit(pooled_bound)(alone, slots) == 10 * 14 + 13 * 45
+        # At a price of 2, V = 14 + 2 * 14 and X = V - 3 * 1.
+        bound = jax.jit(priced_bound)(alone, slots, jnp.array([2.0, 5.0, 7.0]))
+        assert bound == 10 * (42 - 2 * 1) - 2 * 39
+
+    def test_the_pool_serves_what_has_least_work_left(self):
+        """Against a simulation of events."""
+        scenarios, slots = random_episodes(0, 60, 30)
+        tasks = slots.tasks * (np.random.default_rng(0).random(slots.tasks.shape) > 1 / 8)  # now and then none
+        found, expected, first_come = self.POOLED(scenarios, replace(slots, tasks=tasks)), [], []
+        for i in range(60):
+            scenario, length = instance(scenarios, i), float(scenarios.slot_seconds[i])
+            works = np.float64(tasks[i]) * scenario.workload.macs.sum() * scenario.cycles_per_mac
+            speed = float(scenario.network.speed.sum())
+            expected.append(shortest_remaining_first(np.arange(30) * length, works, speed))
+            done = 0.0
+            for release, work in zip(np.arange(30) * length, works, strict=True):
+                done = max(done, release) + work / speed
+                first_come.append(done - release)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        in_order = np.reshape(first_come, (60, 30)).sum(axis=1)
+        assert (expected < 0.9 * in_order).sum() > 10, "the order matters"
+
+    def test_without_queues_the_optimum_itself(self):
+        episodes = random_episodes(1, 20, 5, name="as_printed")
+        least = [
+            sum(
+                equations.cost_of(scenario, instance(slots, t), equations.all_plans(2, 3)).total_delay.min()
+                for t in range(5)
+            )
+            for scenario, slots in (instance(episodes, i) for i in range(20))
+        ]
+        np.testing.assert_allclose(self.EPISODE(*episodes), least, rtol=1e-5)
+
+    def test_at_the_defaults_prices_improve_the_bound(self):
+        scenario = replace(Setting().build("loaded", 3), num_slots=100)
+        slots = sample_slots(jax.random.key(0), scenario, 100)
+
+        @jax.jit
+        def bounds(scenario, slots):
+            price = bound_prices(scenario, slots)
+            free = priced_bound(scenario, slots, jnp.zeros_like(price))
+            return price, free, priced_bound(scenario, slots, price), episode_bound(scenario, slots, price)
+
+        price, free, priced, whole = bounds(scenario, slots)
+        assert (price >= 0).all()
+        assert priced > 1.2 * free
+        assert whole == priced
 
 
 class TestTransformations:

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from instances import assemble, instance, instances, padded, permuted, random_instances, round_problem
 from scipy import stats
 
-from mecpart.policies import POLICIES, apdi, greedy, rpdi
+from mecpart.optimum import optimal_plan
+from mecpart.policies import ONLY_IN, POLICIES, apdi, drift_plus_penalty, greedy, look_ahead, rpdi
+from mecpart.scenario import SCENARIOS
 
 KEY = jax.random.key(0)
 few = settings(derandomize=True, deadline=None, max_examples=30)
@@ -92,6 +94,12 @@ class TestGreedy:
         # Seconds: (5, 2, 3) -> 1; (5, 4, 3) -> 2; (5, 4, 4) tie -> 1; (5, 6, 4) -> 2; (5, 6, 5) tie -> 0
         instance = problem(macs=[8, 8, 8, 8, 8], speed=[4, 8], tier=2, backlog=[10, 8, 24])
         np.testing.assert_array_equal(GREEDY(*instance), [1, 2, 1, 2, 0])
+
+    def test_counts_the_tasks_of_the_slot(self):
+        # Half of a task: (5, 2, 3) -> 1; (5, 3, 3) tie -> 1; (5, 4, 3) -> 2; (5, 4, 3.5) -> 2; (5, 4, 4) tie -> 1
+        scenario, slot = problem(macs=[8, 8, 8, 8, 8], speed=[4, 8], tier=2, backlog=[10, 8, 24])
+        plan = GREEDY(replace(scenario, name="loaded"), replace(slot, tasks=np.float32(0.5)))
+        np.testing.assert_array_equal(plan, [1, 1, 2, 2, 1])
 
     def test_ties_go_to_the_lower_node(self):
         instance = problem(macs=np.ones(5), speed=[4, 4], tier=4)
@@ -180,9 +188,88 @@ class TestReferenceLines:
         np.testing.assert_array_equal(COMPILED["Optimal"](*instance, KEY), [0, 2, 2])
 
 
+class TestDriftPlusPenalty:
+    """A second of computing on a node costs its queue / patience more, in seconds."""
+
+    @pytest.mark.parametrize("name", SCENARIOS)
+    def test_with_empty_queues_the_optimum(self, name):
+        problems = random_instances(7, 60, blocks=4, servers=3, name=name)
+        plans = BATCHED["Drift-plus-penalty"](*problems, KEY)
+        for i, plan in enumerate(plans):
+            least = equations.cost_of(*instance(problems, i), equations.all_plans(4, 4)).total_delay.min()
+            found = equations.cost_of(*instance(problems, i), plan).total_delay
+            np.testing.assert_allclose(found, least, rtol=1e-5)
+
+    @pytest.mark.parametrize("blocks", [1, 2])
+    @pytest.mark.parametrize("patience", [1.0, 3.0])
+    def test_exact_for_two_blocks_whatever_the_queues(self, blocks, patience):
+        """One path leads to each node by the first block, so no dearer one is lost that ends earlier."""
+        problems = random_instances(blocks, 80, blocks=blocks, servers=3, backlog=True, name="loaded", tasks=True)
+        policy = jax.jit(jax.vmap(partial(drift_plus_penalty, patience=patience)))
+        every, differ = equations.all_plans(blocks, 4), 0
+        for i, plan in enumerate(np.asarray(policy(*problems))):
+            scenario, slot = instance(problems, i)
+            cost, index = equations.cost_of(scenario, slot, every), np.ravel_multi_index(tuple(plan), (4,) * blocks)
+            speed = np.where(scenario.network.speed > 0, scenario.network.speed, np.inf)
+            with np.errstate(invalid="ignore"):
+                price = ((slot.backlog / speed / patience)[every] * cost.computation_delay).sum(axis=1)
+            value = np.where(np.isfinite(cost.total_delay), cost.total_delay + price, np.inf)
+            np.testing.assert_allclose(value[index], value.min(), rtol=1e-5)
+            differ += cost.total_delay[index] > 1.01 * cost.total_delay.min()
+        assert differ > 3, "it is not the myopic plan"
+
+
+class TestLookAhead:
+    def test_never_behind_the_myopic_plan_over_its_horizon(self):
+        """By NumPy: the delay of this slot and of the next three, at mean rates and tasks, by the best plan of each."""
+        problems = random_instances(4, 40, blocks=2, servers=2, backlog=True, name="loaded", tasks=True)
+        plans = np.asarray(jax.jit(jax.vmap(partial(look_ahead, horizon=3)))(*problems))
+        myopic = np.asarray(BATCHED["Myopic"](*problems, KEY))
+        every, better = equations.all_plans(2, 3), 0
+
+        def delay_from_here(scenario, slot, plan):
+            delay = equations.cost_of(scenario, slot, plan).total_delay
+            for _ in range(3):
+                rate = np.full_like(slot.device_rate, scenario.network.device_rate_range.mean())
+                backlog = equations.backlog_after(scenario, slot, plan)
+                slot = replace(slot, device_rate=rate, backlog=backlog, tasks=None)
+                cost = equations.cost_of(scenario, slot, every)
+                plan = every[cost.total_delay.argmin()]
+                delay += cost.total_delay.min()
+            return delay
+
+        for i in range(40):
+            found, without = (delay_from_here(*instance(problems, i), plan[i]) for plan in (plans, myopic))
+            assert found <= without * (1 + 1e-5)
+            better += found < 0.99 * without
+        assert better > 5
+
+    def test_by_hand(self):
+        """Two equal servers without way or wait, and a slow tier: the queue of one makes it take the other."""
+        scenario, slot = problem(macs=[8, 8], speed=[4, 4], tier=1, backlog=[0, 4, 0])
+        scenario = replace(scenario, name="loaded")
+        np.testing.assert_array_equal(jax.jit(look_ahead)(scenario, slot), [2, 2])
+
+    @pytest.mark.parametrize("policy", [look_ahead, drift_plus_penalty], ids=lambda policy: policy.__name__)
+    def test_a_plan_that_can_be_run(self, policy):
+        """Also beside servers that do not exist, and with more queues than can be worked off."""
+        problems = random_instances(9, 60, blocks=4, servers=3, backlog=True, name="loaded")
+        problems = (problems[0], replace(problems[1], backlog=100 * problems[1].backlog))
+        assert (problems[0].network.speed == 0).any(axis=1).sum() > 10
+        plans = np.asarray(jax.jit(jax.vmap(policy))(*problems))
+        delay = np.array([equations.cost_of(*instance(problems, i), plan).total_delay for i, plan in enumerate(plans)])
+        assert np.isfinite(delay).all()
+        least = jax.jit(jax.vmap(optimal_plan))(*problems).total_delay
+        assert (delay > 1.01 * least).any(), "it is not the myopic plan"
+
+
 class TestEveryPolicy:
     def test_names(self):
-        assert set(POLICIES) == {"Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut", "Optimal"}
+        everywhere = {"Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut"}
+        assert set(POLICIES) == everywhere | {"Optimal", "Myopic", "Look-ahead", "Drift-plus-penalty"}
+        assert set(POLICIES) - set(ONLY_IN) == everywhere
+        assert set(ONLY_IN.values()) == set(SCENARIOS)
+        assert [name for name, scenario in ONLY_IN.items() if scenario == "as_printed"] == ["Optimal"]
 
     @pytest.mark.parametrize("name", POLICIES)
     @few

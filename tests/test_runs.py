@@ -8,7 +8,7 @@ import pytest
 
 from mecpart import runs
 from mecpart.optimum import optimal_plan
-from mecpart.runs import Run, Setting, keep, kept, perform
+from mecpart.runs import BOUND, METHODS, Run, Setting, keep, kept, methods_in, perform
 from mecpart.scenario import sample_slots
 
 SMALL = Setting(network="alexnet", num_blocks=2, num_servers=2)
@@ -69,6 +69,39 @@ class TestSetting:
         slots = sample_slots(jax.random.key(0), scenario, 3)
         np.testing.assert_array_equal(slots.device_rate, np.full((3, 6, 4), 1e6))
 
+    def test_constants(self):
+        """Those of the network and those of the scenario."""
+        constants = (("num_devices", 4), ("server_speed_range", (1e9, 1e9)), ("slot_seconds", 2.0), ("num_slots", 7))
+        setting = replace(SMALL, constants=constants)
+        for name in ("as_printed", "loaded"):
+            scenario = setting.build(name, 0)
+            assert (float(scenario.network.num_devices), float(scenario.slot_seconds), scenario.num_slots) == (4, 2, 7)
+            np.testing.assert_allclose(scenario.network.speed, [4 * 0.8e9, 1e9, 1e9, 0, 0], rtol=1e-6)
+        assert replace(SMALL, constants=(("arrivals", "poisson"),)).build("loaded", 0).arrivals == "poisson"
+
+    def test_refuses_constants_that_there_are_not(self, refused):
+        for name in ("slot_length", "release_rate", "seed", "name"):
+            with refused("constants", f"got '{name}'", "'num_devices'", "'slot_seconds'", "'arrivals'"):
+                replace(SMALL, constants=((name, 1),)).build("loaded", 0)
+        with refused("constants", "got 'arrivals'", "'slot_seconds'"):
+            replace(SMALL, constants=(("arrivals", "poisson"),)).build("as_printed", 0)
+        with refused("arrivals", "got 'often'", "'constant', 'poisson'"):
+            jax.eval_shape(lambda: replace(SMALL, constants=(("arrivals", "often"),)).build("loaded", 0))
+
+
+class TestMethods:
+    def test_in_each_scenario(self):
+        everywhere = ("Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut")
+        learned = ("Proposed", "A3C", "Distributed DQN", "Learned prices")
+        assert methods_in("as_printed") == (*learned, *everywhere, "Optimal")
+        assert methods_in("loaded") == (*learned, *everywhere, "Myopic", "Look-ahead", "Drift-plus-penalty")
+        assert set(METHODS) == {*methods_in("as_printed"), *methods_in("loaded")}
+
+    def test_refuses_a_method_of_the_other_scenario(self, refused):
+        for method, scenario in (("Optimal", "loaded"), ("Myopic", "as_printed"), ("Look-ahead", "as_printed")):
+            with refused("method", f"got '{method}'", f"'{BOUND}'"):
+                replace(FIXED, method=method, scenario=scenario)
+
 
 class TestIdentity:
     def test_of_two_descriptions_of_one_run(self):
@@ -81,6 +114,7 @@ class TestIdentity:
         [
             {"method": "A3C"}, {"seed": 2}, {"episodes": 16}, {"agent": (("workers", 4),)},
             {"setting": replace(SMALL, release_rate=61.0)}, {"setting": replace(SMALL, link_capacity=2.0)},
+            {"setting": replace(SMALL, constants=(("slot_seconds", 2.0),))}, {"scenario": "loaded"},
         ],
         ids=str,
     )  # fmt: skip
@@ -138,9 +172,56 @@ class TestPerform:
         runs._compiled.cache_clear()
         settings = [replace(SMALL, network=name) for name in ("alexnet", "nin", "resnet32", "vgg16")]
         settings += [replace(SMALL, num_servers=4, deadline=1.0, link_capacity=3.0)]
-        perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in runs.POLICIES])
+        methods = [method for method in methods_in("as_printed") if method in runs.POLICIES]
+        perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in methods])
         runs._compiled.cache_clear()
         assert len(traced) == 1
+
+
+class TestBound:
+    """A lower bound on every method of the same setting and seed, episode by episode."""
+
+    @pytest.fixture
+    def quick_compilation(self):
+        """As in the tests of the agents."""
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
+
+    @pytest.mark.usefixtures("quick_compilation")
+    def test_below_every_method(self):
+        """Half a second is too short for the tasks of a slot. A3C and Proposed, run as the DQN is, compile too long."""
+        run = Run("Greedy", "loaded", self.setting(0.5), seed=1, episodes=8)
+        methods = [method for method in methods_in("loaded") if method not in ("A3C", "Proposed")]
+        costs = {method: self.whole(replace(run, method=method)) for method in (*methods, BOUND)}
+        training, evaluation = costs.pop(BOUND)
+        assert training.shape == (8,)
+        assert evaluation.shape == ()
+        for method, (of_training, fresh) in costs.items():
+            assert (training <= of_training * (1 + 1e-6)).all(), method
+            assert evaluation <= fresh * (1 + 1e-6), method
+        # Were slots long enough for any plan, there would be no queues, and the myopic plans would attain the bound.
+        run = replace(run, setting=self.setting(1e3))
+        without = self.whole(replace(run, method=BOUND))[1]
+        np.testing.assert_allclose(self.whole(replace(run, method="Myopic"))[1], without, rtol=1e-6)
+        assert evaluation > 1.1 * without
+
+    def setting(self, slot_seconds):
+        return replace(SMALL, release_rate=200.0, constants=(("num_slots", 20), ("slot_seconds", slot_seconds)))
+
+    def whole(self, run):
+        """Total delay of the training episodes and of a fresh one."""
+        found = perform([run])[0]
+        if run.learns:
+            return found.training.total_delay, found.evaluation.total_delay
+        return perform([replace(run, convergence=True)])[0].training.total_delay, found.evaluation.total_delay
+
+    def test_knows_no_other_cost(self):
+        costs = perform([replace(FIXED, method=BOUND, scenario="loaded")])[0]
+        assert costs.training is None
+        assert np.isfinite(costs.evaluation.total_delay)
+        assert all(np.isnan(value) for name, value in asdict(costs.evaluation).items() if name != "total_delay")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from instances import round_problem
 from scipy import stats
 
 from mecpart.network import make_network
-from mecpart.scenario import SCENARIOS, Slot, as_printed, check_slot, sample_slot, sample_slots
+from mecpart.scenario import ARRIVALS, SCENARIOS, Slot, as_printed, check_slot, loaded, sample_slot, sample_slots
 from mecpart.workload import Workload
 
 KEY = jax.random.key(0)
@@ -120,6 +120,85 @@ class TestAsPrinted:
             as_printed(table(7), replace(NETWORK, speed=np.array([1.0, -1.0], np.float32)))
 
 
+class TestLoaded:
+    def test_differs_from_as_printed_in_its_rules_alone(self):
+        values = {"penalty": 2, "cycles_per_mac": 3, "slot_seconds": 4, "energy_budget": 5, "num_slots": 6}
+        for given in ({}, values, values | {"energy_budget": None}):
+            one, other = as_printed(table(), NETWORK, 7, 8, **given), loaded(table(), NETWORK, 7, 8, **given)
+            assert (one.name, one.loaded, other.name, other.loaded) == ("as_printed", False, "loaded", True)
+            assert one.arrivals == other.arrivals == "constant"
+            chex.assert_trees_all_equal(replace(other, name="as_printed"), one)
+        chex.assert_trees_all_equal(replace(loaded(table(), NETWORK), name="as_printed"), as_printed(table(), NETWORK))
+
+    def test_is_in_the_list_of_scenarios(self):
+        assert {"as_printed": as_printed, "loaded": loaded} == SCENARIOS
+
+    @pytest.mark.parametrize("arrivals", ARRIVALS)
+    def test_arrivals(self, arrivals):
+        scenario = loaded(table(), NETWORK, 10, cycles_per_mac=4, num_slots=7, arrivals=arrivals)
+        assert scenario.arrivals == arrivals
+        np.testing.assert_array_equal(scenario.work, [40, 80, 120])  # of a mean slot
+        assert scenario.energy_budget == 7 * 0.5 * 3**2 * (40 + 80 + 120)
+
+    @pytest.mark.parametrize("arrivals", ["Poisson", "uniform", "", None, 3], ids=repr)
+    def test_refuses_other_arrivals(self, refused, arrivals):
+        with refused("arrivals", f"got {arrivals!r}", "'constant', 'poisson'"):
+            loaded(table(7), NETWORK, arrivals=arrivals)
+
+    @pytest.mark.parametrize("name", ["release_rate", "deadline", "slot_seconds", "energy_budget"])
+    def test_refuses_a_bad_value(self, refused, name):
+        for value, got in BAD[:4]:
+            with refused(name, f"got {got}", "finite and a"):
+                loaded(table(7), NETWORK, **{name: value})
+        with refused("workload.macs", "got (2,)", "must have shape"):
+            loaded(replace(table(7), macs=np.ones(2)), NETWORK)
+
+    def test_work_and_data_of_a_slot_with_tasks_of_its_own(self):
+        scenario, (_, slot) = loaded(table(), NETWORK, 10, cycles_per_mac=4), round_problem()
+        assert (scenario.tasks_in(slot), scenario.tasks_in(replace(slot, tasks=np.float32(2)))) == (10, 2)
+        np.testing.assert_array_equal(scenario.work_in(slot), scenario.work)
+        np.testing.assert_array_equal(scenario.data_in(slot), scenario.data)
+        two = replace(slot, tasks=np.float32(2))
+        np.testing.assert_array_equal(scenario.work_in(two), [8, 16, 24])  # 2 tasks * 4 cycles * (1, 2, 3)
+        np.testing.assert_array_equal(scenario.data_in(two), [4, 8, 12])
+
+
+class TestPoissonArrivals:
+    SCENARIO = loaded(table(), NETWORK, 7, arrivals="poisson")
+    COUNT = 4000
+
+    def test_mean_variance_and_independence(self):
+        tasks = np.asarray(sample_slots(KEY, self.SCENARIO, self.COUNT).tasks)
+        assert (tasks.shape, tasks.dtype) == ((self.COUNT,), np.float32)
+        np.testing.assert_array_equal(tasks, np.round(tasks))
+        assert abs(tasks.mean() - 7) < 4 * np.sqrt(7 / self.COUNT)
+        assert abs(tasks.var() - 7) < 4 * np.sqrt((2 * 7**2 + 7) / self.COUNT)  # the variance of a variance
+        assert abs(np.corrcoef(tasks[1:], tasks[:-1])[0, 1]) < 4 / np.sqrt(self.COUNT)
+        others = np.asarray(sample_slots(jax.random.key(1), self.SCENARIO, self.COUNT).tasks)
+        assert abs(np.corrcoef(tasks, others)[0, 1]) < 4 / np.sqrt(self.COUNT)
+
+    def test_change_no_rate(self):
+        """Constant arrivals see the same channels, and a network with more servers the same tasks."""
+        drawn = sample_slots(KEY, self.SCENARIO, 50)
+        constant = sample_slots(KEY, replace(self.SCENARIO, arrivals="constant"), 50)
+        np.testing.assert_array_equal(drawn.device_rate, constant.device_rate)
+        assert constant.tasks is None
+        wide = replace(NETWORK, speed=np.array([6, 1, 2, 0, 0], np.float32))
+        more = sample_slots(KEY, replace(self.SCENARIO, network=wide), 50)
+        np.testing.assert_array_equal(more.tasks, drawn.tasks)
+
+    def test_one_slot(self):
+        slot = sample_slot(KEY, self.SCENARIO)
+        assert slot.tasks.shape == ()
+        check_slot(self.SCENARIO, slot)
+
+    def test_only_in_loaded(self):
+        assert as_printed(table(), NETWORK).arrivals == "constant"
+        assert sample_slots(KEY, as_printed(table(), NETWORK), 3).tasks is None
+        with pytest.raises(TypeError, match="arrivals"):
+            as_printed(table(), NETWORK, arrivals="poisson")
+
+
 class TestSampling:
     SCENARIO = as_printed(table(), NETWORK)
 
@@ -178,6 +257,15 @@ class TestCheckSlot:
         bad[-1] = value
         with refused(f"slot.{name}", f"got {value:g}", "finite and at least 0"):
             check_slot(scenario, replace(slot, **{name: bad}))
+
+    def test_refuses_bad_tasks(self, refused):
+        scenario, slot = round_problem("loaded")
+        check_slot(scenario, replace(slot, tasks=np.float32(0)))
+        for value in (-1.0, np.nan, np.inf):
+            with refused("slot.tasks", f"got {value:g}", "finite and at least 0"):
+                check_slot(scenario, replace(slot, tasks=np.float32(value)))
+        with refused("slot.tasks", "got (2,)", "()"):
+            check_slot(scenario, replace(slot, tasks=np.ones(2)))
 
     def test_under_jit_shapes_alone(self, refused):
         scenario, _ = round_problem()

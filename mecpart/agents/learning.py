@@ -155,7 +155,7 @@ def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float
     The order of plans stays, but an overloaded slot, which can take a thousand times as long, no longer drowns all
     others, and the values that the critic has to learn stay finite and small.
     """
-    reward = reward * scenario.network.speed[0] / jnp.sum(scenario.work)
+    reward = reward * (scenario.network.speed[0] / jnp.sum(scenario.work))
     if not scenario.loaded:
         return reward
     beyond = jnp.maximum(-reward / REWARD_KNEE, 1)

@@ -5,6 +5,7 @@ import pytest
 
 import mecpart
 from mecpart.agents.learning import (
+    REWARD_KNEE,
     Policy,
     channel_key,
     episode_rounds,
@@ -99,6 +100,41 @@ class TestCosts:
             slot = mecpart.sample_slot(jax.random.key(0), other)
             reward = mecpart.evaluate_plan(other, slot, np.zeros(3, int)).reward
             np.testing.assert_allclose(float(learning_reward(other, reward)), -1, rtol=1e-5)
+
+
+class TestLearningReward:
+    """In `loaded`, in units of what a slot's tasks take on the devices."""
+
+    @pytest.fixture
+    def rule(self, scenario):
+        loaded = mecpart.loaded(scenario.workload, scenario.network)
+        unit = float(jnp.sum(loaded.work) / loaded.network.speed[0])
+        return lambda units: learning_reward(loaded, unit * jnp.float32(units))
+
+    def test_as_it_is_above_the_knee(self, rule):
+        units = np.linspace(-REWARD_KNEE, 1, 50)
+        np.testing.assert_allclose(rule(units), units, rtol=1e-5, atol=1e-6)
+
+    def test_by_its_logarithm_below(self, rule):
+        for units, expected in [(-2 * np.e, -4), (-2 * np.e**3, -8), (-2 * np.exp(10), -22)]:
+            np.testing.assert_allclose(float(rule(units)), expected, rtol=1e-5)
+
+    def test_keeps_the_order_and_has_no_step_and_no_kink(self, rule):
+        units = -np.geomspace(0.1, 1e9, 400)
+        assert (np.diff(rule(units)) < 0).all()
+        left, right = rule(-REWARD_KNEE - 1e-3), rule(-REWARD_KNEE + 1e-3)
+        np.testing.assert_allclose([float(left), float(right)], [-REWARD_KNEE - 1e-3, -REWARD_KNEE + 1e-3], rtol=1e-5)
+        slope = jax.vmap(jax.grad(lambda units: rule(units)))
+        np.testing.assert_allclose(slope(jnp.array([-1.9, -2.002, -20.0])), [1, 2 / 2.002, 2 / 20], rtol=1e-4)
+
+    def test_of_huge_costs_finite_and_small(self, rule):
+        found = rule([-1e10, -1e25])
+        assert np.isfinite(found).all()
+        assert (found > -150).all()
+
+    def test_in_as_printed_never_bent(self, scenario):
+        unit = float(jnp.sum(scenario.work) / scenario.network.speed[0])
+        np.testing.assert_allclose(float(learning_reward(scenario, -1e6 * unit)), -1e6, rtol=1e-5)
 
 
 @pytest.fixture(scope="module", params=["branches", "sequential", "joint"])
