@@ -67,7 +67,7 @@ def _seconds(profile: str, output: Path, notebooks: Path | None = None) -> dict[
     """Wall-clock seconds of each notebook in a batch, one after the other."""
     told = output.with_suffix(".log")
     with told.open("w") as log, redirect_stdout(log):
-        summary = reproduce(profile, output=output, notebooks=notebooks)
+        summary = reproduce(profile, "as_printed", output=output, notebooks=notebooks)
     if not summary.finished:
         raise SystemExit(f"the batch did not finish: {told.read_text()}")
     print(f"{output.name}: {summary.seconds:.1f} s", flush=True)
