@@ -6,7 +6,7 @@ Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.
 
 from mecpart import agents
 from mecpart.comparison import published
-from mecpart.delay import PlanCost, evaluate_plan
+from mecpart.delay import PlanCost, evaluate_plan, utilisation
 from mecpart.environment import EnvState, PartitionEnv, rollout
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.ledger import LEDGER
@@ -53,5 +53,6 @@ __all__ = [
     "sample_slot",
     "sample_slots",
     "shannon_rate",
+    "utilisation",
     "workload",
 ]

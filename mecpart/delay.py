@@ -154,6 +154,15 @@ def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
     return jnp.sum(jnp.where(given, scenario.work_in(slot)[:, None], 0), axis=0)
 
 
+def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> Float[Array, " nodes"]:
+    """The work that each node is given over some slots, as a share of what it can do in them; above 1 it falls behind.
+
+    **Arguments:** `slots`, `plans`: every array with a leading axis [T]. A server that does not exist has 0.
+    """
+    given = jnp.mean(jax.vmap(lambda slot, plan: work_given(scenario, slot, plan))(slots, plans), axis=0)
+    return jnp.where(scenario.network.available, _divide(given, scenario.network.speed * scenario.slot_seconds), 0)
+
+
 def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
     """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
 from jax.experimental import checkify
 
-from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
+from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, utilisation, work_given
 
 few = settings(derandomize=True, deadline=None, max_examples=50)
 by_any_rules = instances() | instances(name="loaded")
@@ -210,6 +210,16 @@ class TestQueues:
             np.testing.assert_array_equal(work_given(scenario, slot, node_plan(*nodes)), cycles)
         twice = work_given(scenario, replace(slot, tasks=np.float32(8)), node_plan(2, 0, 1))
         np.testing.assert_array_equal(twice, [64, 128, 32])
+
+    def test_utilisation(self):
+        """A slot of 1 s: nodes of 8, 16, 32 cycles/s get (16, 0, 96), then (0, 112, 0), then nothing."""
+        scenario, slot = round_problem("loaded")
+        slots = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), replace(slot, tasks=np.float32(4)))
+        slots = replace(slots, tasks=jnp.array([4.0, 4.0, 0.0]))
+        found = utilisation(scenario, slots, jnp.array([[0, 2, 2], [1, 1, 1], [2, 0, 1]]))
+        np.testing.assert_allclose(found, [16 / 24, 112 / 48, 96 / 96], rtol=1e-6)
+        gone = replace(scenario, network=replace(scenario.network, speed=np.array([8, 16, 0], np.float32)))
+        assert utilisation(gone, slots, jnp.zeros((3, 3), int))[2] == 0
 
     def test_what_is_left_over(self):
         scenario, slot = round_problem("loaded")
