@@ -149,9 +149,9 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
         sum_t delay_t >= sum_t [delay_t + P(x_{t+1}) - P(x_t)] - sum_n price_n X_n
 
     A plan that leaves no used node above X_n raises P by at least the price of its work minus sum_n price_n d, so the
-    bracket is at least V_t - d sum_n price_n. A plan that leaves a node above X_n waits at least X_n + d seconds for
-    it, while P falls by at most d sum over the other nodes' prices; X_n = max(0, max_t V_t - (1 + price_n) d) makes
-    that at least as much. Hence
+    bracket is at least V_t - d sum_n price_n. A plan that leaves a node it uses above X_n takes at least X_n + d
+    seconds, for that is when the node is done, while P falls by at most d times the sum of the other nodes' prices;
+    X_n = max(0, max_t V_t - (1 + price_n) d) makes that at least as much. Hence
 
         sum_t delay_t >= sum_t V_t(price) - T d sum_n price_n - sum_n price_n X_n
 

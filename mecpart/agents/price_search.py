@@ -85,7 +85,7 @@ def make_train(config: PriceSearchConfig) -> Callable[[Array, Scenario], TrainRe
         count, size = config.workers, 2 * scenario.num_nodes
         utility = jnp.maximum(jnp.log(count / 2 + 1) - jnp.log(jnp.arange(1, count + 1)), 0)
         utility = utility / jnp.sum(utility) - 1 / count
-        spread_rate = (3 + jnp.log(size)) / (5 * jnp.sqrt(size))
+        spread_rate = (3 + jnp.log(size)) / (5 * jnp.sqrt(size)) / 2  # half the usual, for so few candidates
 
         def one_round(search, number):
             mean, spread = search
@@ -96,7 +96,7 @@ def make_train(config: PriceSearchConfig) -> Callable[[Array, Scenario], TrainRe
             )
             weight = utility[jnp.argsort(jnp.argsort(cost.total_delay))]
             mean = mean + spread * (weight @ draw)
-            spread = spread * jnp.exp(spread_rate / 4 * (weight @ (draw**2 - 1)))
+            spread = spread * jnp.exp(spread_rate / 2 * (weight @ (draw**2 - 1)))
             return (mean, spread), cost
 
         first = jnp.zeros(size), jnp.full(size, config.spread)
