@@ -345,8 +345,10 @@ def test_a_stopped_batch_goes_on_by_being_started_again(tmp_path, monkeypatch, s
     notebook(folder, "slow", SLOW, needs=["fast"])
     monkeypatch.setenv("MARKER", str(marker))
     monkeypatch.setenv("GO", str(tmp_path / "go"))
+    # Ctrl-C as in a terminal: what runs in the background is born deaf to it.
     program = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from mecpart import cli, reproduce
 reproduce.notebooks_folder = lambda: Path({str(folder)!r})
