@@ -1,7 +1,7 @@
 """A scenario: which tasks arrive where, and by which rules their delay is counted."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -117,18 +117,34 @@ def as_printed(
     **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
     `network`, before anything is compiled. Traced values are assumed to be finite and non-negative.
     """
-    return _build(
-        "as_printed",
-        "constant",
-        workload,
-        network,
-        num_slots,
-        deadline=deadline,
-        release_rate=release_rate,
-        penalty=penalty,
-        cycles_per_mac=cycles_per_mac,
-        slot_seconds=slot_seconds,
-        energy_budget=energy_budget,
+    check_workload(workload)
+    check_network(network)
+    scalars = {
+        "release_rate": release_rate,
+        "penalty": penalty,
+        "cycles_per_mac": cycles_per_mac,
+        "slot_seconds": slot_seconds,
+    }
+    for constant, value in scalars.items():
+        check_shape(constant, value, ())
+        check_number(constant, value, exclusive=constant == "slot_seconds")
+    check_number("deadline", deadline)
+    check_shape("deadline", deadline, (), (workload.num_blocks,))
+    num_slots = check_count("num_slots", num_slots)
+    if energy_budget is None:
+        cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
+        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
+    else:
+        check_shape("energy_budget", energy_budget, ())
+        check_number("energy_budget", energy_budget)
+    return Scenario(
+        workload=workload,
+        network=network,
+        deadline=jnp.asarray(deadline, jnp.float32),
+        energy_budget=jnp.float32(energy_budget),
+        num_slots=num_slots,
+        name="as_printed",
+        **{constant: jnp.float32(value) for constant, value in scalars.items()},
     )
 
 
@@ -161,56 +177,18 @@ def loaded(
     **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
     """
     check_choice("arrivals", arrivals, ARRIVALS)
-    return _build(
-        "loaded",
-        arrivals,
+    without_queues = as_printed(
         workload,
         network,
-        num_slots,
-        deadline=deadline,
-        release_rate=release_rate,
+        release_rate,
+        deadline,
         penalty=penalty,
         cycles_per_mac=cycles_per_mac,
         slot_seconds=slot_seconds,
         energy_budget=energy_budget,
-    )
-
-
-def _build(
-    name: str,
-    arrivals: str,
-    workload: Workload,
-    network: Network,
-    num_slots: int,
-    *,
-    deadline,
-    energy_budget,
-    **scalars,
-) -> Scenario:
-    check_workload(workload)
-    check_network(network)
-    for constant, value in scalars.items():
-        check_shape(constant, value, ())
-        check_number(constant, value, exclusive=constant == "slot_seconds")
-    check_number("deadline", deadline)
-    check_shape("deadline", deadline, (), (workload.num_blocks,))
-    num_slots = check_count("num_slots", num_slots)
-    if energy_budget is None:
-        cycles = scalars["release_rate"] * jnp.sum(workload.macs) * scalars["cycles_per_mac"]
-        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
-    else:
-        check_shape("energy_budget", energy_budget, ())
-        check_number("energy_budget", energy_budget)
-    return Scenario(
-        workload=workload,
-        network=network,
-        deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=jnp.float32(energy_budget),
         num_slots=num_slots,
-        name=name,
-        arrivals=arrivals,
-        **{constant: jnp.float32(value) for constant, value in scalars.items()},
     )
+    return replace(without_queues, name="loaded", arrivals=arrivals)
 
 
 #: How many tasks arrive in a slot: always the release rate, or a Poisson number with that mean.

@@ -96,7 +96,10 @@ class TestLearning:
         rewards = np.asarray(learned.episode_reward)
         assert rewards.shape == (SEEDS, SMALL["episodes"])
         if isinstance(learned.policy, PricePolicy):
-            pytest.skip("starts from the best plan of each slot, which is the optimum here")
+            # It begins at the optimum, with candidates that are worse: what it learns here is not to stray from it.
+            lost = np.ptp(rewards.reshape(SEEDS, -1, SMALL["workers"]), axis=2)
+            assert np.all(lost[:, -25:].mean(axis=1) < lost[:, :5].mean(axis=1))
+            return
         assert np.all(rewards[:, -100:].mean(axis=1) > rewards[:, :20].mean(axis=1))
 
     def test_the_policy_is_a_pytree_that_can_be_vectorised(self, learned, one_good_server):
