@@ -220,10 +220,10 @@ def run_experiment(
 ) -> pd.DataFrame:
     """Run an experiment and return its tidy results.
 
-    Seed s of every method and every x sees the same networks and channels. Learners are evaluated with their greedy
-    plans on one fresh episode. A delay is the sum over an episode's slots in s, an energy in J; `env_steps` are
-    the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum. In `loaded` the certified
-    lower bound (`episode_bound`) takes the place of the optimum, which is not known there.
+    Seed s of every method and every x sees the same networks and channels. Learners are evaluated on one fresh episode
+    (`mecpart.agents.learning.evaluate_policy`). A delay is the sum over an episode's slots in s, an energy in J;
+    `env_steps` are the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum. In `loaded`
+    the certified lower bound (`episode_bound`) takes the place of the optimum, which is not known there.
 
     **Arguments:**
 

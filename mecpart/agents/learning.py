@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mecpart.agents.networks import PartitionNetwork, most_likely
+from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
 from mecpart.delay import PlanCost
 from mecpart.environment import EnvState, observe_all, rollout
+from mecpart.sampling import uniform
 from mecpart.scenario import Scenario, Slot, sample_slots
 from mecpart.validation import check_count, check_fraction, check_number
 
@@ -32,6 +33,17 @@ class Policy:
         no_noise = jnp.zeros((observations.shape[0], self.network.num_decisions))
         plans = self.network.decide(self.parameters, observations, self.available, most_likely, no_noise)
         return plans.reshape(*observation.shape[:-1], self.network.num_blocks)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the policy is a distribution over plans, as an actor-critic's is; that of a Q-network is not."""
+        return self.network.critic
+
+    def sample(
+        self, observations: Float[Array, "slots features"], noise: Float[Array, "slots decisions"]
+    ) -> Int[Array, "slots blocks"]:
+        """Plans drawn from the distribution that an actor-critic has learned, by `noise` uniform in [0, 1)."""
+        return self.network.decide(self.parameters, observations, self.available, sampled, noise)
 
 
 @jax.tree_util.register_dataclass
@@ -139,11 +151,21 @@ def run_episode(key, scenario: Scenario, episode: Int[Array, ""], choose_plans, 
 
 
 def evaluate_policy(key, scenario: Scenario, policy: Policy, episode: Int[Array, ""] = 0) -> EpisodeCost:
-    """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws."""
+    """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws.
+
+    In `loaded` an actor-critic's plans are drawn, as they were in training. Where queues tie the slots together,
+    spreading the work by chance is part of what it has learned; its most likely nodes are the same ones slot after
+    slot, and can be given more than they are able to do.
+    """
+    drawn = scenario.loaded and isinstance(policy, Policy) and policy.stochastic
     noise = jnp.zeros((scenario.num_slots, 0))
+    if drawn:
+        noise_key = jax.random.fold_in(jax.random.fold_in(key, episode), 2)  # 0 and 1 draw the slots
+        noise = uniform(noise_key, (scenario.num_slots, policy.network.num_decisions))
 
     def choose_plans(states, noise):
-        return policy(observe_all(scenario, states))
+        observations = observe_all(scenario, states)
+        return policy.sample(observations, noise) if drawn else policy(observations)
 
     return run_episode(key, scenario, episode, choose_plans, noise)
 

@@ -182,3 +182,54 @@ class TestPolicy:
             energy, total = energy - slot_cost.energy, total + float(slot_cost.total_delay)
         np.testing.assert_allclose(cost.total_delay, total, rtol=1e-5)
         np.testing.assert_allclose(cost.energy, scenario.energy_budget - energy, rtol=1e-5)
+
+    def test_drawn_plans_have_the_probabilities_that_training_gives_them(self, policy):
+        count, network = 20_000, policy.network
+        observations = jnp.tile(jax.random.normal(jax.random.key(4), (16,)) / 10, (count, 1))
+        noise = jax.random.uniform(jax.random.key(2), (count, network.num_decisions))
+        plans, times = np.unique(policy.sample(observations, noise), axis=0, return_counts=True)
+        log_probabilities, choices, _ = network.assess(
+            policy.parameters, observations[: len(plans)], plans, policy.available
+        )
+        chosen = jnp.take_along_axis(log_probabilities, choices[:, None], axis=1)
+        expected = np.asarray(jnp.exp(jnp.sum(chosen, axis=(0, 1))))
+        assert (np.abs(times / count - expected) < 5 * np.sqrt(expected / count) + 1e-3).all()
+        assert 2 not in plans
+
+
+class TestEvaluationInLoaded:
+    """A network of zeros gives every node the same value and the same probability."""
+
+    @pytest.fixture
+    def loaded(self, scenario):
+        return mecpart.loaded(scenario.workload, scenario.network, 5.0, num_slots=10)
+
+    def evaluate(self, loaded, **options):
+        network = PartitionNetwork(loaded.num_blocks, loaded.num_nodes, (16,), **options)
+        features = mecpart.PartitionEnv().observation_size(loaded)
+        parameters = network.initialise(jax.random.key(0), jnp.zeros(features))
+        policy = Policy(jax.tree.map(jnp.zeros_like, parameters), loaded.network.available, network)
+        return jax.jit(jax.vmap(lambda key: evaluate_policy(key, loaded, policy).total_delay))(
+            jax.random.split(jax.random.key(1), 300)
+        )
+
+    def episodes_of(self, loaded, name):
+        def cost(key):
+            keys = jax.random.split(jax.random.fold_in(key, 9), loaded.num_slots)
+            plans = jax.vmap(lambda state, key: mecpart.POLICIES[name](loaded, state.slot, key))
+            return run_episode(key, loaded, 0, plans, keys).total_delay
+
+        return jax.jit(jax.vmap(cost))(jax.random.split(jax.random.key(1), 300))
+
+    def test_an_actor_critic_draws_its_plans(self, loaded):
+        """All nodes alike: that is random placement."""
+        found, expected = self.evaluate(loaded), self.episodes_of(loaded, "RPDI")
+        spread = float(jnp.std(expected)) / np.sqrt(300)
+        assert abs(float(jnp.mean(found) - jnp.mean(expected))) < 5 * spread
+        assert float(jnp.std(found)) > 0.5 * float(jnp.std(expected))
+
+    def test_a_value_network_takes_the_best(self, loaded):
+        """All nodes alike: that is the first, the devices."""
+        np.testing.assert_allclose(
+            self.evaluate(loaded, critic=False), self.episodes_of(loaded, "Local only"), rtol=1e-5
+        )
