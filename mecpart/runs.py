@@ -134,6 +134,12 @@ class Run:
             object.__setattr__(self, "agent", tuple(pair for pair in self.agent if getattr(own, pair[0]) != pair[1]))
             object.__setattr__(self, "convergence", False)
 
+    def __str__(self) -> str:
+        own = [(field.name, getattr(self.setting, field.name)) for field in fields(Setting)]
+        changed = [f"{name}={value}" for name, value in own if value != getattr(Setting, name)]
+        changed += [f"{name}={value}" for name, value in self.agent]
+        return f"{self.method} ({', '.join([self.scenario, f'seed {self.seed}', *changed])})"
+
     @property
     def learns(self) -> bool:
         """Whether the method learns."""
@@ -156,7 +162,7 @@ class Run:
         """A hash of all that the run's costs depend on: its description, the sources and the libraries."""
         config = asdict(agent_config(self.method, **dict(self.agent))) if self.learns else {}
         description = asdict(self) | {"agent": config, "windows": WINDOWS, "backend": jax.default_backend()}
-        text = json.dumps([description, _sources(), _versions()], sort_keys=True)
+        text = json.dumps([description, made_with()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -318,6 +324,11 @@ def kept(folder: Path, run: Run) -> Costs | None:
             return None if any(value is None for value in found.values()) else EpisodeCost(**found)
 
         return Costs(arrays["last_episode"], part("training"), part("evaluation"))
+
+
+def made_with() -> dict[str, str]:
+    """What the costs of a run depend on besides its description and the device: the sources and the libraries."""
+    return {"sources": _sources(), **_versions()}
 
 
 @cache
