@@ -5,6 +5,7 @@ ours. Dask is optional, and imported when a scheduler is asked for.
 """
 
 import importlib.util
+import logging
 import os
 import queue
 import re
@@ -112,6 +113,7 @@ def _local_cluster(environment: Mapping[str, str]):
         processes=True,
         dashboard_address=None,
         memory_limit=0,  # what compiled code takes would be held against the workers
+        silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
         scheduler_kwargs={"allowed_failures": 1},
         env={"PJRT_NPROC": "1", **environment},
     )
