@@ -23,7 +23,7 @@ from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
 from mecpart.processes import default_processes, spread
-from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform, side_by_side
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
 
@@ -317,14 +317,14 @@ def _batches(runs: list[Run]) -> list[tuple[Run, ...]]:
     """Runs of one program in pieces: all at once for an accelerator, else so that stopping loses but a little."""
     size = len(runs)
     if jax.default_backend() == "cpu":
-        size = max(1, SLOTS_PER_BATCH // runs[0].slots)
+        size = max(1, SLOTS_PER_BATCH // runs[0].slots) * jax.local_device_count()
     return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
 
 
 def _compute(batches: dict, processes: int, scheduler: str | None):
     if scheduler:
         return cluster.spread(perform, batches, scheduler, describe=_told)
-    if processes == 1 or jax.default_backend() != "cpu":
+    if processes == 1 or side_by_side():
         return ((batch, perform(batch)) for pieces in batches.values() for batch in pieces)
     return spread(perform, batches, processes)
 

@@ -21,7 +21,7 @@ from mecpart.runs import Run, Setting
 
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
 
-SECONDS = 120  # within which everything below must have happened
+SECONDS = 300  # within which everything below has happened, also on a machine that is busy with other things
 
 
 def own_process(item):
@@ -76,10 +76,11 @@ def in_background(function, *arguments, **options):
 
 @pytest.fixture(scope="module")
 def compilations(tmp_path_factory):
-    """A cache of compiled programs for all that is started here."""
+    """Variables of all that is started here: a cache of compiled programs."""
     return {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in half the time
     }
 
 
@@ -223,10 +224,10 @@ SWEEP = """
 import os, mecpart
 from mecpart import EXPERIMENTS, Experiment, Setting
 small = Setting(network="alexnet", num_servers=2)
-EXPERIMENTS["sweep"] = Experiment("sweep", "Delay against blocks", "num_blocks", "M", {xs}, small, {methods})
+EXPERIMENTS["sweep"] = Experiment("sweep", "Learners", "num_blocks", "M", (2,), small, {methods}, {series})
 Path(os.environ["MARKER"] + "{name}").write_text(str(os.getpid()))
 results = mecpart.run_experiment("sweep", profile, scenario, seeds=3, episodes=8)
-assert not results.duplicated(["method", "seed", "x"]).any()
+assert not results.duplicated(["method", "seed", "setting"]).any()
 write(f"data/results/{{profile}}/{{scenario}}/{name}.csv", results.to_csv(index=False, float_format="%.17g"))
 """
 LEARNER = "Distributed DQN"
@@ -234,10 +235,11 @@ LEARNER = "Distributed DQN"
 
 @pytest.fixture(scope="module")
 def notebooks(tmp_path_factory):
-    """A learner at two sizes, thus two programs; and rules, at the first of these sizes."""
+    """A learner with 8 and 4 workers, which are two programs; and rules, which are a third and compared with both."""
     folder = tmp_path_factory.mktemp("notebooks")
-    notebook(folder, "learns", SWEEP.format(name="learns", xs=(2, 3), methods=(LEARNER, "Greedy")))
-    notebook(folder, "rules", SWEEP.format(name="rules", xs=(2,), methods=("Greedy", "RPDI")))
+    series = {"8": {"workers": 8}, "4": {"workers": 4}}
+    notebook(folder, "learns", SWEEP.format(name="learns", series=series, methods=(LEARNER,)))
+    notebook(folder, "rules", SWEEP.format(name="rules", series={"all": {}}, methods=("Greedy", "RPDI")))
     return folder
 
 
@@ -322,16 +324,16 @@ def test_workers_that_are_killed(tmp_path, notebooks, local, serial):
 
 @pytest.mark.usefixtures("environment")
 def test_a_kernel_that_is_killed(tmp_path, notebooks, local, serial, capfd):
-    batch = in_background(run, notebooks, tmp_path / "output", scheduler=local)
+    batch = in_background(run, notebooks, tmp_path / "output", only=["learns"], scheduler=local)
     with client_of(local) as client:
         wait_until((tmp_path / "begun-learns").exists, SECONDS)
         wait_until(lambda: busy(client), SECONDS)
         os.kill(int((tmp_path / "begun-learns").read_text()), signal.SIGKILL)
-        assert statuses(batch()) == {"learns": "done", "rules": "done"}
+        assert statuses(batch()) == {"learns": "done"}
     told = capfd.readouterr().out
     assert "learns (as_printed): cell 4: the kernel died" in told
     assert told.count("started once more") == 1
-    assert found(tmp_path / "output") == serial
+    assert result(tmp_path / "output", "learns").read_bytes() == serial["learns"]
     assert not list(tmp_path.rglob("*.failed.ipynb"))
 
 
