@@ -11,6 +11,7 @@ import queue
 import re
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ LOCAL = "local"
 #: Seconds in which a scheduler must answer.
 ANSWER_SECONDS = 10.0
 
+#: An item is given up when so many workers have died that had been given it.
+DEATHS = 3
+
 #: Seconds between two looks at who works for a scheduler.
 LOOK_SECONDS = 1.0
 
@@ -39,6 +43,10 @@ _compiled: list[Hashable] = []
 
 class SchedulerError(RuntimeError):
     """A scheduler or its workers are not there, are not of use to this package, or could not finish the work."""
+
+
+class _WorkerDied(Exception):
+    pass
 
 
 def installed() -> bool:
@@ -114,7 +122,6 @@ def _local_cluster(environment: Mapping[str, str]):
         dashboard_address=None,
         memory_limit=0,  # what compiled code takes would be held against the workers
         silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
-        scheduler_kwargs={"allowed_failures": 1},
         env={"PJRT_NPROC": "1", **environment},
     )
     if count <= len(cores()):
@@ -156,15 +163,15 @@ def spread(
     """As `mecpart.processes.spread`, over the workers of the scheduler at `address`, those that come later included.
 
     Each worker has one item of ours at a time, so that several callers share the workers. An item whose worker dies
-    goes to another one. When the caller stops, workers still finish what they have begun.
+    goes to another one, at the end: its worker may have died of it. When the caller stops, workers still finish what
+    they have begun.
 
-    **Arguments:** `describe`: what to call an item in an error.
+    **Arguments:** as there, with items that are hashable; `describe`: what to call an item in an error.
 
     **Raises:** what `function` raises; `SchedulerError` if the scheduler is lost, if a worker has other versions than
-    this process, or if an item takes down every worker that it is given to.
+    this process, or if an item has taken down `DEATHS` workers.
     """
     from dask.base import tokenize
-    from distributed import KilledWorker
 
     agenda, done = Agenda(work), queue.SimpleQueue()
     if not agenda.total:
@@ -173,48 +180,52 @@ def spread(
     with _connection(address) as client:
         compiled = _compare(client, expected)
         doing: dict[str, tuple[Hashable, Any, Any]] = {}  # by worker: program, item and future
-        # Dask blames a death on all items that the worker had, also those that waited behind the guilty one. So each
-        # gets a second chance, after everything else is finished.
-        again, accused = [], []
+        again, deaths = deque(), Counter()
         left, quiet_since = agenda.total, time.monotonic()
 
         def begin(worker: str, program: Hashable, item: Any) -> None:
             task = _Task(function, item, program, expected)
-            # Callers that ask for the same item at the same time share it; so does one that was killed and comes back.
-            key = f"{function.__name__}-{tokenize(task, item in accused)}"
-            future = client.submit(task, key=key, workers=[worker], allow_other_workers=True)
+            # A caller that was killed and comes back finds what it had begun. Only this worker: Dask would never run
+            # what may run elsewhere, if all workers were gone for a while.
+            key = f"{function.__name__}-{tokenize(task, worker, deaths[item])}"
+            future = client.submit(task, key=key, workers=[worker])
             doing[worker] = program, item, future
-            future.add_done_callback(lambda _: done.put(worker))
+            future.add_done_callback(lambda future: done.put((worker, future)))
+
+        def give_back(worker: str) -> None:
+            program, item, _ = doing.pop(worker)
+            deaths[item] += 1  # also where it waited behind what the worker died of
+            if deaths[item] == DEATHS:
+                raise SchedulerError(f"{DEATHS} workers died that had been given {describe(item)}")
+            again.append((program, item))
 
         while left:
-            workers = _workers(client)
-            for worker in workers:
-                elsewhere = {program for other in compiled if other in workers for program in compiled[other]}
-                if worker in doing:
-                    continue
-                taken = agenda.take(compiled.get(worker, ()), elsewhere) or (again.pop() if again else None)
+            workers = _workers(client, address)
+            for worker in doing.keys() - workers:
+                give_back(worker)
+            for worker in sorted(workers - doing.keys()):
+                elsewhere = {program for other in workers for program in compiled.get(other, ())}
+                taken = agenda.take(compiled.get(worker, ()), elsewhere) or (again.popleft() if again else None)
                 if taken is None:
                     break
                 begin(worker, *taken)
+            if workers:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > QUIET_SECONDS:
+                print(f"waiting for workers at {address}", flush=True)
+                quiet_since = time.monotonic()
             try:
-                worker = done.get(timeout=LOOK_SECONDS)
+                worker, future = done.get(timeout=LOOK_SECONDS)
             except queue.Empty:
-                if workers:
-                    quiet_since = time.monotonic()
-                elif time.monotonic() - quiet_since > QUIET_SECONDS:
-                    print(f"waiting for workers at {address}", flush=True)
-                    quiet_since = time.monotonic()
                 continue
-            program, item, future = doing.pop(worker)
+            if worker not in doing or doing[worker][2] is not future:
+                continue  # it was given back
             try:
-                by, has, result = _result(future, address)
-            except KilledWorker as error:
-                if item in accused:
-                    raise SchedulerError(f"the workers died that were given {describe(item)}: {error}") from None
-                accused.append(item)
-                again.append((program, item))
+                compiled[worker], result = _result(future, address)
+            except _WorkerDied:
+                give_back(worker)
                 continue
-            compiled[by] = has
+            _, item, _ = doing.pop(worker)
             left -= 1
             yield item, result
 
@@ -228,15 +239,14 @@ class _Task:
     program: Hashable
     expected: Mapping[str, str]
 
-    def __call__(self) -> tuple[str, list[Hashable], Any]:
-        """(address of the worker, programs that it now has compiled, result)."""
+    def __call__(self) -> tuple[list[Hashable], Any]:
+        """(programs that the worker now has compiled, result)."""
         from distributed import get_worker
 
-        address = get_worker().address
-        _check(address, self.expected, _report()[0])  # it may have come after the others were asked
+        _check(get_worker().address, self.expected, _report()[0])  # it may have come after the others were asked
         if self.program not in _compiled:
             _compiled.append(self.program)
-        return address, list(_compiled), self.function(self.item)
+        return list(_compiled), self.function(self.item)
 
 
 def _report() -> tuple[dict[str, str], list[Hashable]]:
@@ -257,6 +267,8 @@ def _compare(client, expected: Mapping[str, str]) -> dict[str, list[Hashable]]:
     """What each worker has compiled, once it is sure that all compute with what is expected."""
     compiled = {}
     for address, answer in client.run(_report, on_error="return").items():
+        if isinstance(answer, OSError):
+            continue  # it has just died
         if isinstance(answer, Exception):
             raise SchedulerError(f"the worker at {address} cannot use mecpart: {type(answer).__name__}: {answer}")
         found, compiled[address] = answer
@@ -264,18 +276,34 @@ def _compare(client, expected: Mapping[str, str]) -> dict[str, list[Hashable]]:
     return compiled
 
 
-def _workers(client) -> list[str]:
-    return sorted(client.nthreads()) if client.status == "running" else []
+def _workers(client, address: str) -> set[str]:
+    try:
+        if client.status == "running":
+            return set(client.nthreads())
+    except OSError:
+        pass
+    raise _lost(address)
 
 
-def _result(future, address: str) -> tuple[str, list[Hashable], Any]:
-    from distributed import CancelledError
+def _result(future, address: str) -> tuple[list[Hashable], Any]:
+    """What a task that has ended returned.
+
+    **Raises:** what it raised; `_WorkerDied` if its worker died before it could give the result away.
+    """
+    from distributed import CancelledError, KilledWorker
 
     if future.status == "error":
-        raise future.exception()
+        error = future.exception()
+        raise _WorkerDied if isinstance(error, KilledWorker) else error
     try:
-        return future.result()
+        return future.result(timeout=ANSWER_SECONDS)
+    except TimeoutError:
+        raise _WorkerDied from None
     except (CancelledError, OSError):
-        raise SchedulerError(
-            f"the Dask scheduler at {address} was lost; what is finished is kept, so start again when there is one"
-        ) from None
+        raise _lost(address) from None
+
+
+def _lost(address: str) -> SchedulerError:
+    return SchedulerError(
+        f"the Dask scheduler at {address} was lost; what is finished is kept, so start again when there is one"
+    )

@@ -149,7 +149,7 @@ class TestSpread:
             for item, _ in spread(die_at_three, {"all": list(range(7))}, local, "item {}".format):
                 finished.append(item)
 
-        with pytest.raises(SchedulerError, match="workers died that were given item 3"):
+        with pytest.raises(SchedulerError, match="3 workers died that had been given item 3"):
             finish()
         assert sorted(finished) == [0, 1, 2, 4, 5, 6]
         # New workers have taken their place, on the same cores.
