@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from mecpart.processes import Agenda, cores, default_processes, pin
-from mecpart.runs import made_with
+from mecpart.runs import COMPILED, made_with
 
 #: In place of an address: a scheduler with workers on this machine, for as long as they are needed.
 LOCAL = "local"
@@ -37,7 +37,7 @@ LOOK_SECONDS = 1.0
 #: Seconds between two complaints that nobody does.
 QUIET_SECONDS = 60.0
 
-#: Programs that this process has been given work for, if it is a worker.
+#: Programs that this process has compiled, if it is a worker: those that it was given work for last.
 _compiled: list[Hashable] = []
 
 
@@ -189,7 +189,7 @@ def spread(
             task = _Task(function, item, program, expected)
             # A caller that was killed and comes back finds what it had begun. Only this worker: Dask would never run
             # what may run elsewhere, if all workers were gone for a while.
-            key = f"{function.__name__}-{tokenize(task, worker, deaths[item])}"
+            key = f"{getattr(function, '__name__', 'task')}-{tokenize(task, worker, deaths[item])}"
             future = client.submit(task, key=key, workers=[worker])
             doing[worker] = program, item, future
             future.add_done_callback(lambda future: done.put((worker, future)))
@@ -246,8 +246,10 @@ class _Task:
         from distributed import get_worker
 
         _check(get_worker().address, self.expected, _report()[0])  # it may have come after the others were asked
-        if self.program not in _compiled:
-            _compiled.append(self.program)
+        if self.program in _compiled:
+            _compiled.remove(self.program)
+        _compiled.append(self.program)
+        del _compiled[:-COMPILED]
         return list(_compiled), self.function(self.item)
 
 

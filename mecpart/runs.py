@@ -41,6 +41,9 @@ WINDOWS = 150
 #: time, so the sizes are close together; the ledger's N is one of them, since most figures use it.
 PADDED_SERVERS = (4, 6, 8, 9)
 
+#: Programs that a process keeps compiled, at most: each takes 20 to 60 MB.
+COMPILED = 32
+
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
     "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "policies.py", "runs.py",
@@ -204,7 +207,7 @@ class Program:
         return self.episodes * self.num_blocks * (3 if sequential else 1)
 
 
-@cache
+@lru_cache(maxsize=COMPILED)
 def _compiled(program: Program) -> Callable:
     """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
     policies = [POLICIES[method] for method in methods_in(program.scenario) if method in POLICIES]
