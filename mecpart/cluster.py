@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import re
+import signal
 import threading
 import time
 from collections import Counter, deque
@@ -126,21 +127,25 @@ def _local_cluster(environment: Mapping[str, str]):
         silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
         env={"PJRT_NPROC": "1", **environment},
     )
-    if count <= len(cores()):
-        with _connection(cluster.scheduler_address) as client:
-            client.register_plugin(_pinned(cores()))
+    with _connection(cluster.scheduler_address) as client:
+        client.register_plugin(_of_this_batch(cores() if count <= len(cores()) else None))
     return cluster
 
 
-def _pinned(to: Sequence[int]):
-    """A plugin that pins each worker of a local cluster to a core of its own, and what takes its place when it dies."""
+def _of_this_batch(to: Sequence[int] | None):
+    """A plugin for the workers of a local cluster, and those that take their place when they die.
+
+    Each gets a core of its own, if there are enough, and leaves Ctrl-C to the batch, which ends it.
+    """
     from distributed import WorkerPlugin
 
-    class Pinned(WorkerPlugin):
+    class OfThisBatch(WorkerPlugin):
         def setup(self, worker):
-            pin({to[worker.name]})
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if to is not None:
+                pin({to[worker.name]})
 
-    return Pinned()
+    return OfThisBatch()
 
 
 @contextmanager
