@@ -82,7 +82,8 @@ class Scheduler:
     def __init__(self, place: str, environment: Mapping[str, str]) -> None:
         self._place, self._environment = place, environment
         self._lock = threading.Lock()
-        self._cluster = self._lost = None
+        self._cluster: Any = None
+        self._lost: SchedulerError | None = None
         if place != LOCAL:
             self.address()
 
@@ -185,14 +186,16 @@ def spread(
     """
     from dask.base import tokenize
 
-    agenda, done = Agenda(work), queue.SimpleQueue()
+    agenda = Agenda(work)
+    done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     if not agenda.total:
         return
     expected = made_with() | {"device": jax.default_backend()}
     with _connection(address) as client:
         compiled = _compare(client, expected)
         doing: dict[str, tuple[Hashable, Any, Any]] = {}  # by worker: program, item and future
-        again, deaths = deque(), Counter()
+        again: deque[tuple[Hashable, Any]] = deque()
+        deaths: Counter[Any] = Counter()
         left, quiet_since = agenda.total, time.monotonic()
 
         def begin(worker: str, program: Hashable, item: Any) -> None:
@@ -233,10 +236,14 @@ def spread(
             if worker not in doing or doing[worker][2] is not future:
                 continue  # it was given back
             try:
-                compiled[worker], result = _result(future, address)
+                answer = _result(future, address)
             except _WorkerDied:
                 give_back(worker)
                 continue
+            if answer is None:
+                done.put((worker, future))  # its worker is busy, or has died meanwhile
+                continue
+            compiled[worker], result = answer
             _, item, _ = doing.pop(worker)
             left -= 1
             yield item, result
@@ -299,10 +306,10 @@ def _workers(client, address: str) -> set[str]:
     raise _lost(address)
 
 
-def _result(future, address: str) -> tuple[list[Hashable], Any]:
-    """What a task that has ended returned.
+def _result(future, address: str) -> tuple[list[Hashable], Any] | None:
+    """What a task that has ended returned; None if its worker does not give it away now.
 
-    **Raises:** what it raised; `_WorkerDied` if its worker died before it could give the result away.
+    **Raises:** what it raised; `_WorkerDied` if its worker died of it.
     """
     from distributed import CancelledError, KilledWorker
 
@@ -312,7 +319,7 @@ def _result(future, address: str) -> tuple[list[Hashable], Any]:
     try:
         return future.result(timeout=ANSWER_SECONDS)
     except TimeoutError:
-        raise _WorkerDied from None
+        return None
     except (CancelledError, OSError):
         raise _lost(address) from None
 
