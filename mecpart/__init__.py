@@ -12,6 +12,7 @@ from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
@@ -47,12 +48,16 @@ __all__ = [
     "optimal_plan",
     "priced_plan",
     "published",
+    "register_agent",
+    "register_learner",
+    "register_policy",
     "rollout",
     "run_experiment",
     "sample_network",
     "sample_slot",
     "sample_slots",
     "shannon_rate",
+    "unregister",
     "utilisation",
     "workload",
 ]

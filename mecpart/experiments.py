@@ -21,8 +21,9 @@ from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
+from mecpart.own_methods import own_methods
 from mecpart.processes import default_processes, spread
-from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
 
@@ -68,7 +69,7 @@ PROFILES = {
 }
 
 
-def _check_methods(methods: tuple[str, ...], known: Sequence[str] = METHODS) -> None:
+def _check_methods(methods: Sequence[str], known: Iterable[str]) -> None:
     if not methods:
         raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got ()")
     for method in methods:
@@ -88,6 +89,7 @@ class Experiment:
     With `x_name` "episode" the training itself is shown, averaged over windows of episodes.
 
     - `fixed`: the other fields of `Setting`.
+    - `methods`: those that take part; by default all that the scenario has, registered ones included.
     - `series`: where a figure has several curves of one method, the name of each and what it changes: fields of
       `Setting`, or settings of the learner. Results then have a column `setting` with the name.
     """
@@ -98,12 +100,11 @@ class Experiment:
     x_label: str
     xs: tuple = ()
     fixed: Setting = Setting()
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] | None = None
     series: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self):
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
-        _check_methods(self.methods)
 
     @property
     def convergence(self) -> bool:
@@ -244,11 +245,14 @@ def run_experiment(
     experiment = EXPERIMENTS[name]
     seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
+    known = methods_in(scenario)
+    if experiment.methods is not None:
+        _check_methods(experiment.methods, dict.fromkeys((*METHODS, *known)))
     if methods is None:
-        methods = [method for method in experiment.methods if method in methods_in(scenario)]
+        methods = [method for method in known if experiment.methods is None or method in experiment.methods]
     methods = tuple(methods)
-    _check_methods(methods, methods_in(scenario))
-    _check_cases(experiment, scenario, methods, episodes)
+    _check_methods(methods, known)
+    methods = _check_cases(experiment, scenario, methods, episodes)
     processes = check_count("processes", default_processes() if processes is None else processes)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
@@ -269,20 +273,30 @@ def run_experiment(
     return _table(rows, experiment, scenario, methods)
 
 
-def _check_cases(experiment: Experiment, scenario: str, methods: Sequence[str], episodes: int) -> None:
-    """Raise `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be."""
+def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...], episodes: int) -> tuple[str, ...]:
+    """The methods that can be shown: own learners that do not tell what their training cost have no learning curve.
+
+    **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be; or for an own
+    method that makes no plans.
+    """
     if not experiment.convergence and (not experiment.xs or len(set(experiment.xs)) < len(experiment.xs)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {experiment.xs}")
+    own, without_curve = own_methods(), set()
     for _, _, setting, agent in experiment.cases():
         jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
         for method in methods:
             if method in AGENTS:
                 agent_config(method, episodes=episodes, **dict(agent))
+            elif method in own:
+                run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
+                if not check_own(run.program, setting) and experiment.convergence:
+                    without_curve.add(method)
+    return tuple(method for method in methods if method not in without_curve)
 
 
 def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: str) -> dict[Run, Costs]:
     """The costs of all runs: those that have been kept, and the others computed."""
-    costs = {run: found for run in wanted if folder and run.learns and (found := kept(folder, run))}
+    costs = {run: found for run in wanted if folder and run.keepable and (found := kept(folder, run))}
     work: dict = {}
     for run in wanted:
         if run not in costs:
@@ -296,7 +310,7 @@ def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: 
     for batch, found in _compute(batches, processes):
         costs |= zip(batch, found, strict=True)
         for run in batch if folder else ():
-            if run.learns:
+            if run.keepable:
                 keep(folder, run, costs[run])
         if len(costs) == total or time.monotonic() - told > QUIET_SECONDS:
             told = time.monotonic()
@@ -327,7 +341,7 @@ def _rows(run: Run, costs: Costs, experiment: Experiment, x) -> list[dict]:
 
     def row(x, cost: EpisodeCost, trained: int) -> dict:
         values = {_COLUMN_OF_COST.get(name, name): float(value) for name, value in asdict(cost).items()}
-        steps = trained * LEDGER.default("num_slots") if run.learns else 0
+        steps = trained * run.setting.num_slots if run.learns else 0
         return {"method": run.method, "seed": run.seed, "x": x, **values, "env_steps": steps}
 
     if not experiment.convergence:
@@ -344,7 +358,9 @@ def _table(rows: list[dict], experiment: Experiment, scenario: str, methods: Seq
     results["gap_percent"] = 100 * (results.total_delay_s / results.optimal_total_delay_s - 1)
     results = results[results.method.isin(methods)]
     names = list(experiment.series) or [""]
-    order = results.assign(method=results.method.map(METHODS.index), setting=results.setting.map(names.index))
+    order = results.assign(
+        method=results.method.map(methods_in(scenario).index), setting=results.setting.map(names.index)
+    )
     order = order.sort_values(["method", "setting", "x", "seed"]).index
     columns = [*COLUMNS, "setting"] if experiment.series else list(COLUMNS)
     return results.loc[order, columns].reset_index(drop=True)
