@@ -52,8 +52,8 @@ PADDED_SERVERS = (4, 6, 8, 9)
 
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
-    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "policies.py", "runs.py",
-    "sampling.py", "scenario.py", "workload.py", "zoo.py",
+    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "own_methods.py", "policies.py",
+    "runs.py", "sampling.py", "scenario.py", "workload.py", "zoo.py",
 )  # fmt: skip
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 

@@ -183,11 +183,12 @@ class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):
         """With the settings that it has anyway it is the same, where the package's own is not padded either."""
         monkeypatch.setattr(runs, "PADDED_SERVERS", (2, 3))
-        narrow = {"hidden": (4,), "workers": 2}
-        monkeypatch.setitem(mecpart.agents.AGENTS, "Proposed", mecpart.agents.agent_config("Proposed", **narrow))
-        register_learner("Same", lambda episodes: mecpart.agents.make_train("Proposed", episodes=episodes))
-        results = sweep(methods=["Proposed", "Same"], scenario="loaded")
-        same(delays(results, "Same"), delays(results, "Proposed"))
+        make_train = mecpart.agents.make_train
+        register_learner("Same", lambda episodes: make_train("Learned prices", episodes=episodes))
+        register_learner("Bold", lambda episodes: make_train("Learned prices", spread=20.0, episodes=episodes))
+        results = sweep(methods=["Learned prices", "Same", "Bold"], scenario="loaded")
+        same(delays(results, "Same"), delays(results, "Learned prices"))
+        assert not np.allclose(delays(results, "Bold"), delays(results, "Same"), rtol=1e-6)
         assert (results["env_steps"] == 8 * 20).all()
 
     def test_of_ones_own(self, sweep):
