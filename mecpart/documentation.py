@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import mecpart
 from mecpart.agents import AGENTS
@@ -189,7 +190,7 @@ def _importable() -> Iterator[ModuleType]:
                 raise
 
 
-def _described(module: ModuleType, name: str, value: object) -> tuple[str, str]:
+def _described(module: ModuleType, name: str, value: Any) -> tuple[str, str]:
     """(summary, HTML) of a public name."""
     heading = f"# {module.__name__}.{name}\n\n"
     if inspect.isclass(value) or inspect.isfunction(value) or hasattr(value, "__wrapped__"):
@@ -233,9 +234,9 @@ def _documented(value: object) -> str:
     return inspect.getdoc(value) or ""
 
 
-def _signature(value: object) -> str:
+def _signature(value: Any) -> str:
     """How it is called, as written in the source, in a block of code."""
-    (node,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(value))).body
+    node: Any = ast.parse(inspect.cleandoc("\n" + inspect.getsource(value))).body[0]
     if isinstance(node, ast.FunctionDef):
         arguments = ", ".join(_arguments(node.args))
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
@@ -265,7 +266,7 @@ def _arguments(given: ast.arguments) -> list[str]:
 @functools.cache
 def _comments() -> dict[str, str]:
     """What is said about each constant of the package: in `#:` lines before it, or in a text after it."""
-    said = {}
+    said: dict[str, str] = {}
     for path in sorted(Path(mecpart.__file__).parent.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         lines, body = source.splitlines(), ast.parse(source).body
@@ -278,7 +279,7 @@ def _comments() -> dict[str, str]:
                 start -= 1
             comment = " ".join(line.removeprefix("#:").strip() for line in lines[start : node.lineno - 1])
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                comment = comment or inspect.cleandoc(after.value.value)
+                comment = comment or inspect.cleandoc(str(after.value.value))
             if comment:
                 said.setdefault(target.id, comment)
     return said

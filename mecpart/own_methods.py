@@ -54,6 +54,7 @@ class OwnMethod:
 
         **Raises:** `ValueError` for a plan of wrong shape or dtype.
         """
+        inputs: tuple
         if self.kind == "policy":
             inputs = (scenario, state.slot, jax.random.key_data(key) if self.on_host else key)
         else:

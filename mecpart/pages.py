@@ -42,7 +42,7 @@ def write_page(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def to_html(markdown: str, attachments: Mapping[str, object] | None = None) -> str:
+def to_html(markdown: str, attachments: dict[str, dict[str, str]] | None = None) -> str:
     """Markdown as HTML, with formulas as MathML."""
     return MarkdownWithMath(_Renderer(escape=False, attachments=attachments or {})).render(markdown)
 

@@ -169,6 +169,7 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     limit = largest[length]
 
     # best[i]: (sum of squares, bytes crossing, starts) of the best cut of the layers ahead of i into k blocks
+    best: dict[int, tuple[int, int, tuple[int, ...]]]
     best = {end: (size**2, 0, (0,)) for end, size in enumerate(before[1:], start=1) if size <= limit}
     for k in range(2, blocks + 1):
         best = {

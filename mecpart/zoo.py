@@ -12,6 +12,7 @@ from the layer's jaxpr.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,7 +188,7 @@ def resnet32() -> Chain:
     as `cifar10_resnet32` in github.com/chenyaofo/pytorch-cifar-models (0.47 M parameters, 69.12 M
     multiply-accumulates).
     """
-    layers = {"conv1": Convolution(16, bias=False, batch_norm=True)}
+    layers: dict[str, nn.Module] = {"conv1": Convolution(16, bias=False, batch_norm=True)}
     for stage, features in enumerate((16, 32, 64), start=1):
         for unit in range(1, 6):
             halves = stage > 1 and unit == 1
@@ -202,7 +203,7 @@ def vgg16() -> Chain:
     arXiv:1409.1556, configuration D, as `cifar10_vgg16_bn` in github.com/chenyaofo/pytorch-cifar-models
     (15.25 M parameters, 313.73 M multiply-accumulates).
     """
-    layers = {}
+    layers: dict[str, nn.Module] = {}
     for stage, (features, depth) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], start=1):
         for conv in range(1, depth + 1):
             layers[f"conv{stage}_{conv}"] = Convolution(features, batch_norm=True)
@@ -291,6 +292,7 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
 
 def _macs(jaxpr: core.Jaxpr) -> int:
     total = 0
+    equation: Any  # its type does not know that abstract values have shapes
     for equation in jaxpr.eqns:
         inner = [_macs(sub) for sub in _subjaxprs(equation)]
         match equation.primitive.name:
