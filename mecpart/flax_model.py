@@ -107,6 +107,8 @@ def workload_from_module(
 
 
 def _check_examples(examples: tuple) -> None:
+    if not examples:
+        raise ValueError("example must be the input of one task; got ()")
     for example in examples:
         shape = getattr(example, "shape", None)
         if shape is None or not hasattr(example, "dtype"):
@@ -145,7 +147,7 @@ class _Reader:
         )
 
     def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], outer: Path) -> list[str | None]:
-        """Write down `jaxpr`, of whose variables `known` are tensors; the tensors that it returns, None for constants."""
+        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant)."""
 
         def tensor_of(atom) -> str | None:
             return None if isinstance(atom, core.Literal) else known.get(atom)

@@ -63,6 +63,7 @@ class ModelGraph:
     - `tensors`: the size of each of the inputs and of whatever an operator makes of them.
     - `parameters`: bytes of each trainable parameter. What is neither here, an input, nor made by an operator is a
       constant.
+    - `separator`: between the modules of a path, in names.
     """
 
     operators: Sequence[Operator]
@@ -70,6 +71,7 @@ class ModelGraph:
     parameters: Mapping[str, int]
     inputs: Sequence[str]
     outputs: Sequence[str]
+    separator: str = "/"
 
     def layers(self) -> tuple[Layer, ...]:
         """The layer table: the finest chain of layers that is worth telling apart.
@@ -99,7 +101,7 @@ class ModelGraph:
         # A cut before step c is crossed by bytes_in[c].
         starts = [0] + [min(range(a + 1, b + 1), key=lambda c: (bytes_in[c], -c)) for a, b in pairwise(main)]
         ends = [*starts[1:], len(steps)]
-        names = _names([_computing(steps[at]) for at in main])
+        names = _names([_computing(steps[at]) for at in main], self.separator)
 
         counted = set()
         table = []
@@ -188,7 +190,7 @@ def _computing(step: _Step) -> list[Operator]:
     return [op for op in step.operators if op.macs] or [op for op in step.operators if op.lookup] or [*step.operators]
 
 
-def _names(layers: Sequence[Sequence[Operator]]) -> list[str]:
+def _names(layers: Sequence[Sequence[Operator]], separator: str) -> list[str]:
     """A name for each layer, no two the same, from the operators that compute in it."""
     # How many layers compute something in each module.
     users = Counter(
@@ -200,7 +202,7 @@ def _names(layers: Sequence[Sequence[Operator]]) -> list[str]:
     for layer in layers:
         first, common = layer[0], common_path([op.path for op in layer])
         own = next((common[:depth] for depth in range(1, len(common) + 1) if users[common[:depth]] == 1), None)
-        name = "/".join((*first.path, first.kind) if own is None else own)
+        name = _joined((*first.path, first.kind) if own is None else own, separator)
         names.append(name)
     taken, twice = set(names), {name for name in names if names.count(name) > 1}
     seen: Counter = Counter()
@@ -212,6 +214,12 @@ def _names(layers: Sequence[Sequence[Operator]]) -> list[str]:
             taken.add(numbered)
             names[at] = numbered
     return names
+
+
+def _joined(path: Path, separator: str) -> str:
+    """`path` as a name, without modules whose names those inside begin with: PyTorch's layer1, layer1.0, conv1."""
+    inner = [part for part, next_part in pairwise((*path, "")) if not next_part.startswith(f"{part}.")]
+    return separator.join(inner)
 
 
 def common_path(paths: Sequence[Path]) -> Path:
