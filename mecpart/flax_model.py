@@ -1,16 +1,19 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 from flax import linen as nn
-from flax import nnx
 from jax.extend import core
 
 from mecpart.model_graph import ModelGraph, Operator, Path, Tensor, common_path
 from mecpart.workload import LayerTable, Workload
 from mecpart.zoo import equation_macs
+
+if TYPE_CHECKING:
+    from flax import nnx
 
 # Functions that a jaxpr only calls, by the parameter that holds what is called.
 _CALLS = {
@@ -30,7 +33,7 @@ _KINDS = {
 
 
 def layers_from_module(
-    module: nn.Module | nnx.Module,
+    module: "nn.Module | nnx.Module",
     example,
     *,
     name: str | None = None,
@@ -58,38 +61,18 @@ def layers_from_module(
     """
     examples = example if isinstance(example, tuple) else (example,)
     _check_examples(examples)
-    if isinstance(module, nn.Module):
-        init = partial(module.init, method=method, **keywords)
-        variables = dict(jax.eval_shape(init, jax.random.key(0), *examples))
-        parameters = variables.pop("params", {})
-
-        def apply(parameters, others, *examples):
-            return module.apply({"params": parameters} | others, *examples, method=method, **keywords)
-
-    elif isinstance(module, nnx.Module):
-        definition, parameters, variables = nnx.split(module, nnx.Param, ...)
-
-        def apply(parameters, others, *examples):
-            merged = nnx.merge(definition, parameters, others)
-            if callable(method):
-                return method(merged, *examples, **keywords)
-            return getattr(merged, method or "__call__")(*examples, **keywords)
-
-    else:
-        raise ValueError(
-            f"module must be a module of flax.linen or flax.nnx, made by calling its class; got {module!r}"
-        )
-    jaxpr = jax.make_jaxpr(apply)(parameters, variables, *examples).jaxpr
-    names = nnx.to_pure_dict(parameters) if isinstance(module, nnx.Module) else parameters
-    trainable = [tuple(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(names)]
-    # flax.linen marks what is traced with the modules that it belongs to, the outermost first; flax.nnx does not.
-    reader = _Reader(trainable, root=1 if isinstance(module, nn.Module) else 0)
     name = type(module).__name__ if name is None else name
-    return LayerTable(name, reader.graph(jaxpr, len(jax.tree.leaves(examples))).layers())
+    if isinstance(module, nn.Module):
+        return LayerTable(name, _linen_graph(module, examples, method, keywords).layers())
+    from flax import nnx  # takes long to import
+
+    if isinstance(module, nnx.Module):
+        return LayerTable(name, _nnx_graph(module, examples, method, keywords).layers())
+    raise ValueError(f"module must be a module of flax.linen or flax.nnx, made by calling its class; got {module!r}")
 
 
 def workload_from_module(
-    module: nn.Module | nnx.Module,
+    module: "nn.Module | nnx.Module",
     example,
     blocks: int | None = None,
     *,
@@ -119,15 +102,44 @@ def _check_examples(examples: tuple) -> None:
             )
 
 
+def _linen_graph(module: nn.Module, examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
+    init = partial(module.init, method=method, **keywords)
+    others = dict(jax.eval_shape(init, jax.random.key(0), *examples))
+    parameters = others.pop("params", {})
+
+    def apply(parameters, others, *examples):
+        return module.apply({"params": parameters} | others, *examples, method=method, **keywords)
+
+    # What is traced is marked with the modules that it belongs to, the whole model first.
+    reader = _Reader(parameters, root=1)
+    return reader.graph(jax.make_jaxpr(apply)(parameters, others, *examples).jaxpr, len(jax.tree.leaves(examples)))
+
+
+def _nnx_graph(module: "nnx.Module", examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
+    from flax import nnx
+
+    definition, parameters, others = nnx.split(module, nnx.Param, ...)
+
+    def apply(parameters, others, *examples):
+        merged = nnx.merge(definition, parameters, others)
+        if callable(method):
+            return method(merged, *examples, **keywords)
+        return getattr(merged, method or "__call__")(*examples, **keywords)
+
+    reader = _Reader(nnx.to_pure_dict(parameters), root=0)  # no marks
+    return reader.graph(jax.make_jaxpr(apply)(parameters, others, *examples).jaxpr, len(jax.tree.leaves(examples)))
+
+
 class _Reader:
     """Writes a jaxpr down as operators, with what it calls in the place of the calls.
 
-    - `trainable`: the path of each parameter, which are the jaxpr's first arguments.
+    - `parameters`: a tree of nested dictionaries, whose leaves are the jaxpr's first arguments.
     - `root`: how many names of a name stack are of the whole model.
     """
 
-    def __init__(self, trainable: Sequence[Path], root: int):
-        self._modules = {"/".join(path): path[:-1] for path in trainable}
+    def __init__(self, parameters: Mapping, root: int):
+        paths = [tuple(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(parameters)]
+        self._modules = {"/".join(path): path[:-1] for path in paths}
         self._root = root
         self._operators: list[Operator] = []
         self._sizes: dict[str, Tensor] = {}

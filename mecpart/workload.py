@@ -130,10 +130,10 @@ class LayerTable:
         return self.to_frame().to_html(index=False, justify="left")
 
 
-def workload(network: str | LayerTable, blocks: int | None = None) -> Workload:
+def workload(name: str | LayerTable, blocks: int | None = None) -> Workload:
     """One of the paper's networks for a 32x32x3 image, or a network of one's own, cut into blocks.
 
-    - `network`: "alexnet", "nin", "resnet32" or "vgg16"; or a layer table.
+    - `name`: "alexnet", "nin", "resnet32" or "vgg16"; or a layer table of one's own.
     - `blocks`: M, from 1 to the number of layers of the network (9, 12, 18 and 21); by default the ledger's.
 
     VGG16 in six blocks is the paper's cut; everything else is cut by `balanced_cut`. The image enters as
@@ -141,10 +141,10 @@ def workload(network: str | LayerTable, blocks: int | None = None) -> Workload:
 
     **Raises:** `ValueError` for an unknown name, or a number of blocks that the network does not allow.
     """
-    if isinstance(network, LayerTable):
-        return network.workload(blocks)
-    check_choice("network", network, NETWORKS)
-    name, layers = network, _layers(network)
+    if isinstance(name, LayerTable):
+        return name.workload(blocks)
+    check_choice("name", name, NETWORKS)
+    layers = _layers(name)
     blocks = LEDGER.default("num_blocks") if blocks is None else blocks
     blocks = check_count("blocks", blocks, maximum=len(layers))
     if (name, blocks) in PAPER_CUTS:
