@@ -26,6 +26,7 @@ from mecpart.processes import default_processes, spread
 from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
+from mecpart.workload import LayerTable
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
 COLUMNS = (
@@ -86,7 +87,8 @@ class Experiment:
     """One figure as data.
 
     A sweep trains anew at each of `xs`, a value of the field `x_name` of `Setting`, and then runs one fresh episode.
-    With `x_name` "episode" the training itself is shown, averaged over windows of episodes.
+    With `x_name` "episode" the training itself is shown, averaged over windows of episodes. Layer tables among `xs`
+    appear in the results by their names.
 
     - `fixed`: the other fields of `Setting`.
     - `methods`: those that take part; by default all that the scenario has, registered ones included.
@@ -262,7 +264,7 @@ def run_experiment(
             changes = agent if method in AGENTS else ()
             for seed in range(seeds):
                 run = Run(method, scenario, setting, seed, episodes, changes, experiment.convergence)
-                points.setdefault(run, []).append((series, x))
+                points.setdefault(run, []).append((series, _shown(x)))
     costs = _complete(points, processes, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
     rows = [
         {"setting": series, **row}
@@ -273,14 +275,20 @@ def run_experiment(
     return _table(rows, experiment, scenario, methods)
 
 
+def _shown(x):
+    """A value of `xs` in a table."""
+    return x.name if isinstance(x, LayerTable) else x
+
+
 def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...], episodes: int) -> tuple[str, ...]:
     """The methods that can be shown: own learners that do not tell what their training cost have no learning curve.
 
     **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be; or for an own
     method that makes no plans.
     """
-    if not experiment.convergence and (not experiment.xs or len(set(experiment.xs)) < len(experiment.xs)):
-        raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {experiment.xs}")
+    shown = tuple(_shown(x) for x in experiment.xs)
+    if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
+        raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
     own, without_curve = own_methods(), set()
     for _, _, setting, agent in experiment.cases():
         jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing

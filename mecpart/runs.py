@@ -35,7 +35,7 @@ from mecpart.own_methods import OwnMethod, first_missing_node, own_methods
 from mecpart.policies import ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice, check_count, check_number
-from mecpart.workload import workload
+from mecpart.workload import LayerTable, workload
 
 #: All methods of the package, in the order of the paper and then the reference lines.
 METHODS = (*AGENTS, *POLICIES)
@@ -67,11 +67,12 @@ _OF_NETWORK = frozenset(
 class Setting:
     """What an experiment can sweep or fix; the defaults are the ledger's.
 
+    - `network`: the name of one of the paper's, or the layer table of one's own, as `mecpart.workload` takes it.
     - `link_capacity`: in Mbit/s, replaces the range of device rates by one value (Fig. 13).
     - `constants`: any other argument of `sample_network` or of the scenario, as (name, value) pairs.
     """
 
-    network: str = LEDGER.default("network")
+    network: str | LayerTable = LEDGER.default("network")  # noqa: RUF009 (a name)
     num_blocks: int = LEDGER.default("num_blocks")
     num_servers: int = LEDGER.default("num_servers")
     release_rate: float = LEDGER.default("release_rate")

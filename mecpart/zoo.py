@@ -281,8 +281,9 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
     """The multiply-accumulates of the convolutions and matrix products in `function(*arguments)`.
 
     `arguments` are pytrees of arrays or `jax.ShapeDtypeStruct`; the function is traced, not run. As in
-    published totals, taps that fall on padding count like any other; pooling, normalisation and additions
-    count nothing. Of the branches of a `cond` the dearest counts.
+    published totals, taps that fall on padding count like any other, but the zeros that a transposed convolution
+    sets between its inputs do not; pooling, normalisation and additions count nothing. Of the branches of a `cond`
+    the dearest counts.
 
     **Raises:** `ValueError` for a convolution or matrix product inside a `while` loop, whose number of rounds
     no trace can tell.
@@ -291,31 +292,40 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
 
 
 def _macs(jaxpr: core.Jaxpr) -> int:
-    total = 0
-    equation: Any  # its type does not know that abstract values have shapes
-    for equation in jaxpr.eqns:
-        inner = [_macs(sub) for sub in _subjaxprs(equation)]
-        match equation.primitive.name:
-            case "conv_general_dilated":
-                (output,), kernel = equation.outvars, equation.invars[1].aval.shape
-                features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-                total += output.aval.size * math.prod(kernel) // features
-            case "dot_general":
-                (output,), left = equation.outvars, equation.invars[0].aval.shape
-                (contracted, _), _ = equation.params["dimension_numbers"]
-                total += output.aval.size * math.prod(left[axis] for axis in contracted)
-            case "scan":
-                total += equation.params["length"] * sum(inner)
-            case "cond":
-                total += max(inner)
-            case "while" if any(inner):
-                raise ValueError(
-                    "function must not convolve or multiply matrices inside a while loop, whose number of "
-                    f"rounds is unknown before it runs; got {sum(inner)} multiply-accumulates in each round"
-                )
-            case _:
-                total += sum(inner)
-    return total
+    return sum(map(equation_macs, jaxpr.eqns))
+
+
+def equation_macs(equation: Any) -> int:  # of core.JaxprEqn, whose type does not tell that values have shapes
+    """The multiply-accumulates of one equation of a jaxpr and of the functions it calls (`multiply_accumulates`)."""
+    inner = [_macs(sub) for sub in _subjaxprs(equation)]
+    match equation.primitive.name:
+        case "conv_general_dilated":
+            return _convolution_macs(equation)
+        case "dot_general":
+            (output,), left = equation.outvars, equation.invars[0].aval.shape
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            return output.aval.size * math.prod(left[axis] for axis in contracted)
+        case "scan":
+            return equation.params["length"] * sum(inner)
+        case "cond":
+            return max(inner)
+        case "while" if any(inner):
+            raise ValueError(
+                "function must not convolve or multiply matrices inside a while loop, whose number of "
+                f"rounds is unknown before it runs; got {sum(inner)} multiply-accumulates in each round"
+            )
+        case _:
+            return sum(inner)
+
+
+def _convolution_macs(equation: Any) -> int:
+    (output,), (image, kernel) = equation.outvars, (operand.aval.shape for operand in equation.invars)
+    numbers, output = equation.params["dimension_numbers"], output.aval.shape
+    count = output[numbers.out_spec[0]] * math.prod(kernel)
+    for axis, dilation in enumerate(equation.params["lhs_dilation"], start=2):
+        # A transposed convolution spreads its input out with zeros, with which nobody multiplies.
+        count *= output[numbers.out_spec[axis]] if dilation == 1 else image[numbers.lhs_spec[axis]]
+    return count
 
 
 def _subjaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
