@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import pandas as pd
@@ -115,9 +116,10 @@ class Experiment:
 
     def cases(self) -> list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]]:
         """(name of the series, x, setting, changes to the learner) of every point."""
-        found = []
+        found: list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]] = []
         for name, changes in (self.series or {"": {}}).items():
-            fixed = replace(self.fixed, **{key: changes[key] for key in changes if key in _setting_fields()})
+            setting: dict[str, Any] = {key: changes[key] for key in changes if key in _setting_fields()}
+            fixed = replace(self.fixed, **setting)
             agent = tuple((key, changes[key]) for key in changes if key not in _setting_fields())
             if self.convergence:
                 found.append((name, "episode", fixed, agent))
@@ -130,7 +132,7 @@ def _setting_fields() -> list[str]:
     return [entry.name for entry in fields(Setting)]
 
 
-_LEARNING_CURVE = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
+_LEARNING_CURVE: dict[str, Any] = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
 _SERVERS = Experiment(
     "fig8", "Delay against the number of edge servers", "num_servers", "edge servers N", tuple(range(2, 10))
 )
@@ -140,7 +142,7 @@ _RATE = Experiment(
 )
 
 # One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
-_ABLATION = {
+_ABLATION: dict[str, dict[str, object]] = {
     **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
     "synchronous": {"asynchronous": False},
     "replay": {"replay_rollouts": 40},
@@ -159,7 +161,7 @@ WORLDS = {
     "penalty": (0.1, 10.0),
     "energy_budget": (1e3, 1e7),
 }
-_WORLDS = {"ledger": {}} | {
+_WORLDS: dict[str, dict[str, object]] = {"ledger": {}} | {
     f"{name}={value[0]:g}..{value[1]:g}" if isinstance(value, tuple) else f"{name}={value:g}": {
         "constants": ((name, value),)
     }
@@ -258,7 +260,7 @@ def run_experiment(
     processes = check_count("processes", default_processes() if processes is None else processes)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
-    points = {}  # of every run: the name of its series and x
+    points: dict[Run, list] = {}  # of every run: the name of its series and x
     for series, x, setting, agent in experiment.cases():
         for method in dict.fromkeys((*methods, _best(scenario))):  # always needed, for the gap
             changes = agent if method in AGENTS else ()
@@ -297,7 +299,7 @@ def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...]
                 agent_config(method, episodes=episodes, **dict(agent))
             elif method in own:
                 run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
-                if not check_own(run.program, setting) and experiment.convergence:
+                if not check_own(run.program, own[method], setting) and experiment.convergence:
                     without_curve.add(method)
     return tuple(method for method in methods if method not in without_curve)
 
@@ -317,8 +319,8 @@ def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: 
         print(f"{what}: {len(costs)} of {total} runs were kept from before", flush=True)
     for batch, found in _compute(batches, processes):
         costs |= zip(batch, found, strict=True)
-        for run in batch if folder else ():
-            if run.keepable:
+        for run in batch:
+            if folder and run.keepable:
                 keep(folder, run, costs[run])
         if len(costs) == total or time.monotonic() - told > QUIET_SECONDS:
             told = time.monotonic()
@@ -347,7 +349,8 @@ _COLUMN_OF_COST = {"total_delay": "total_delay_s", "edge_delay": "edge_delay_s",
 def _rows(run: Run, costs: Costs, experiment: Experiment, x) -> list[dict]:
     """One row for a point of a sweep; of a learning curve one for each window."""
 
-    def row(x, cost: EpisodeCost, trained: int) -> dict:
+    def row(x, cost: EpisodeCost | None, trained: int) -> dict:
+        assert cost is not None
         values = {_COLUMN_OF_COST.get(name, name): float(value) for name, value in asdict(cost).items()}
         steps = trained * run.setting.num_slots if run.learns else 0
         return {"method": run.method, "seed": run.seed, "x": x, **values, "env_steps": steps}

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ class Setting:
     deadline: float = LEDGER.default("deadline")
     device_rate_range: tuple[float, float] = LEDGER.default("device_rate_range")
     link_capacity: float | None = None
-    constants: tuple[tuple[str, object], ...] = ()
+    constants: tuple[tuple[str, Any], ...] = ()
 
     @property
     def num_slots(self) -> int:
@@ -105,7 +106,7 @@ class Setting:
         of_scenario = {name for name, way in signature(build).parameters.items() if way.kind == way.KEYWORD_ONLY}
         for name in constants:
             check_choice("constants", name, sorted(_OF_NETWORK | of_scenario))
-        of_network = {name: constants.pop(name) for name in _OF_NETWORK & set(constants)}
+        of_network: dict[str, Any] = {name: constants.pop(name) for name in _OF_NETWORK & set(constants)}
         key = jax.random.fold_in(jax.random.key(seed), 0)
         servers = self.padded_servers if pad else self.num_servers
         network = sample_network(key, self.num_servers, pad_to=servers, device_rate_range=rates, **of_network)
@@ -260,13 +261,12 @@ def _function(program: Program) -> Callable:
 @cache
 def _compiled(program: Program) -> Callable:
     """`_function`, compiled; outside a CPU for many runs at once."""
-    function = _own_function(program) if program.own else _function(program)
+    function = _own_function(program, program.own) if program.own else _function(program)
     return jax.jit(function if jax.default_backend() == "cpu" else jax.vmap(function))
 
 
-def _own_function(program: Program) -> Callable:
+def _own_function(program: Program, own: OwnMethod) -> Callable:
     """`_function` of an own method, whose plans are not to be trusted: also returns `first_missing_node` of them."""
-    own = program.own
 
     def run(key, scenario, number):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
@@ -279,39 +279,36 @@ def _own_function(program: Program) -> Callable:
             cost = sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
             return cost, first_missing_node(scenario, plans)
 
-        choose_plan = partial(own.plan, scenario)
         if own.kind == "learner":
             result = own.train(train_key, scenario, program.episodes)
             if isinstance(result.policy, Policy | PricePolicy):  # of the package, with other settings
                 fresh = evaluate_policy(evaluation_key, scenario, result.policy)
                 return result.episode_cost, fresh, jnp.zeros(2, jnp.int32)
+            follow = partial(own.follow, result.policy, scenario)
+            fresh, missing = episode(evaluation_key, 0, lambda state, noise: follow(state))
+            return result.episode_cost, fresh, missing
 
-            def choose_plan(state, noise):
-                return own.follow(result.policy, scenario, state)
-
-        if own.kind != "learner" and program.convergence:
+        choose_plan = partial(own.plan, scenario)
+        if program.convergence:
             of_episode = partial(episode, channel_key(train_key), choose_plan=choose_plan)
             training, missing = jax.lax.map(of_episode, jnp.arange(program.episodes))
             return training, None, missing[jnp.argmax(missing[:, 0])]
-        fresh, missing = episode(evaluation_key, jnp.int32(0), choose_plan)
-        return result.episode_cost if own.kind == "learner" else None, fresh, missing
+        return None, *episode(evaluation_key, 0, choose_plan)
 
     return run
 
 
-def check_own(program: Program, setting: Setting) -> bool:
+def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
     """Trace an own method in a setting, without compiling anything; whether it tells what its training cost.
 
     **Raises:** `ValueError` if it does not make a plan, or cannot be traced.
     """
     scenario = jax.eval_shape(partial(setting.build, program.scenario, 0, pad=False))
     try:
-        training, *_ = jax.eval_shape(_own_function(program), jax.random.key(0), scenario, np.int32(0))
+        training, *_ = jax.eval_shape(_own_function(program, own), jax.random.key(0), scenario, np.int32(0))
     except jax.errors.JAXTypeError as error:
-        advice = "" if program.own.kind == "learner" else "; on_host=True calls it with NumPy arrays instead"
-        raise ValueError(
-            f"{program.own.kind} {program.own.name!r} must be traceable by JAX{advice}: {error}"
-        ) from error
+        advice = "" if own.kind == "learner" else "; on_host=True calls it with NumPy arrays instead"
+        raise ValueError(f"{own.kind} {own.name!r} must be traceable by JAX{advice}: {error}") from error
     return training is not None
 
 
@@ -368,7 +365,7 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
     costs = []
     for training, evaluation, *missing in found:
         for given, node in missing:
-            if given:
+            if given and program.own:
                 allowed = f"nodes that exist, 0 to {program.num_servers}"
                 raise ValueError(f"plan of {program.own.name!r} must hold {allowed}; got {node}")
         if training is not None:
@@ -391,7 +388,7 @@ def _case(setting: Setting, scenario: str, seed: int, *, pad: bool) -> Scenario:
 
 def keep(folder: Path, run: Run, costs: Costs) -> None:
     """Write what a run cost into `folder`, in one step."""
-    arrays = {"last_episode": costs.last_episode}
+    arrays: dict[str, Any] = {"last_episode": costs.last_episode}
     for part in ("training", "evaluation"):
         values = getattr(costs, part)
         arrays |= {f"{part}_{name}": value for name, value in asdict(values).items()} if values is not None else {}
