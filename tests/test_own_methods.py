@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,8 @@ class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):
         """With the settings that it has anyway it is the same, where the package's own is not padded either."""
         monkeypatch.setattr(runs, "PADDED_SERVERS", (2, 3))
+        small = EXPERIMENTS["small"]  # at a rate of its own: scenarios are remembered, padded as they were first
+        monkeypatch.setitem(EXPERIMENTS, "small", replace(small, fixed=replace(small.fixed, release_rate=61.0)))
         make_train = mecpart.agents.make_train
         register_learner("Same", lambda episodes: make_train("Learned prices", episodes=episodes))
         register_learner("Bold", lambda episodes: make_train("Learned prices", spread=20.0, episodes=episodes))
