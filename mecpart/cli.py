@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         print(f"mecpart: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--scenario", default="both", help=f"one of {scenarios} (default: %(default)s)")
     run.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
+    run.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers compute the experiments of all notebooks, or 'local' to start one on this "
+        "machine (default: MECPART_SCHEDULER, or else 'local' if K > 1 and Dask is installed)",
+    )
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
     tell = commands.add_parser(
         "report",
@@ -74,6 +80,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         only=arguments.only,
         jobs=arguments.jobs,
         output=arguments.output,
+        scheduler=arguments.scheduler,
     )
     if any(outcome.finished for outcome in summary.outcomes):
         print(f"Report:    {write_report(arguments.profile, summary.output)}")

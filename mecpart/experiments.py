@@ -9,7 +9,7 @@ An experiment says what is swept and what is fixed. To add one of your own, add 
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import Any
 import jax
 import pandas as pd
 
+from mecpart import cluster
 from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
 from mecpart.own_methods import own_methods
 from mecpart.processes import default_processes, spread
-from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform, side_by_side
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
 from mecpart.workload import LayerTable
@@ -221,6 +222,7 @@ def run_experiment(
     episodes: int | None = None,
     methods: Sequence[str] | None = None,
     processes: int | None = None,
+    scheduler: str | None = None,
     runs_folder: str | Path | None = None,
 ) -> pd.DataFrame:
     """Run an experiment and return its tidy results.
@@ -235,13 +237,16 @@ def run_experiment(
     - `name`: a key of `EXPERIMENTS`; `profile`: of `PROFILES`; `scenario`: of `SCENARIOS`.
     - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has.
     - `processes`: single-threaded processes to use; by default MECPART_PROCESSES or else one for each core.
+    - `scheduler`: address of a Dask scheduler whose workers compute the runs instead; by default MECPART_SCHEDULER or
+      else none.
     - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default MECPART_RUNS or
       else none. A setting that several figures share is then trained once, and a stopped call goes on where it was.
 
     **Returns:** a DataFrame with `COLUMNS`, and `setting` where the experiment has series; sorted by method, setting,
     x and seed.
 
-    **Raises:** `ValueError` for an unknown name (answered with what there is) or a bad number, before anything runs.
+    **Raises:** `ValueError` for an unknown name (answered with what there is) or a bad number, before anything runs;
+    `mecpart.cluster.SchedulerError` if the scheduler cannot be reached, is lost, or cannot finish a run.
     """
     check_choice("name", name, EXPERIMENTS)
     check_choice("profile", profile, PROFILES)
@@ -258,6 +263,9 @@ def run_experiment(
     _check_methods(methods, known)
     methods = _check_cases(experiment, scenario, methods, episodes)
     processes = check_count("processes", default_processes() if processes is None else processes)
+    scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
+    if scheduler:
+        cluster.check_address(scheduler)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
     points: dict[Run, list] = {}  # of every run: the name of its series and x
@@ -267,7 +275,8 @@ def run_experiment(
             for seed in range(seeds):
                 run = Run(method, scenario, setting, seed, episodes, changes, experiment.convergence)
                 points.setdefault(run, []).append((series, _shown(x)))
-    costs = _complete(points, processes, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
+    compute = partial(_compute, processes=processes, scheduler=scheduler)
+    costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
     rows = [
         {"setting": series, **row}
         for run, places in points.items()
@@ -304,7 +313,7 @@ def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...]
     return tuple(method for method in methods if method not in without_curve)
 
 
-def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: str) -> dict[Run, Costs]:
+def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, what: str) -> dict[Run, Costs]:
     """The costs of all runs: those that have been kept, and the others computed."""
     costs = {run: found for run in wanted if folder and run.keepable and (found := kept(folder, run))}
     work: dict = {}
@@ -317,7 +326,7 @@ def _complete(wanted: Iterable[Run], processes: int, folder: Path | None, what: 
     told = start
     if costs:
         print(f"{what}: {len(costs)} of {total} runs were kept from before", flush=True)
-    for batch, found in _compute(batches, processes):
+    for batch, found in compute(batches):
         costs |= zip(batch, found, strict=True)
         for run in batch:
             if folder and run.keepable:
@@ -332,14 +341,20 @@ def _batches(runs: list[Run]) -> list[tuple[Run, ...]]:
     """Runs of one program in pieces: all at once for an accelerator, else so that stopping loses but a little."""
     size = len(runs)
     if jax.default_backend() == "cpu":
-        size = max(1, SLOTS_PER_BATCH // runs[0].slots)
+        size = max(1, SLOTS_PER_BATCH // runs[0].slots) * jax.local_device_count()
     return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
 
 
-def _compute(batches: dict, processes: int):
-    if processes == 1 or jax.default_backend() != "cpu":
+def _compute(batches: dict, processes: int, scheduler: str | None):
+    if scheduler:
+        return cluster.spread(perform, batches, scheduler, describe=_told)
+    if processes == 1 or side_by_side():
         return ((batch, perform(batch)) for pieces in batches.values() for batch in pieces)
     return spread(perform, batches, processes)
+
+
+def _told(batch: Sequence[Run]) -> str:
+    return f"the run {batch[0]}" if len(batch) == 1 else f"one of these {len(batch)} runs: {'; '.join(map(str, batch))}"
 
 
 _COLUMN_OF_COST = {"total_delay": "total_delay_s", "edge_delay": "edge_delay_s", "local_delay": "local_delay_s",

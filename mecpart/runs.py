@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mecpart.agents import AGENTS, Policy, PricePolicy, agent_config, make_train
 from mecpart.agents.learning import (
@@ -156,6 +157,12 @@ class Run:
         if self.learns:
             object.__setattr__(self, "convergence", False)
 
+    def __str__(self) -> str:
+        own = [(field.name, getattr(self.setting, field.name)) for field in fields(Setting)]
+        changed = [f"{name}={value}" for name, value in own if value != getattr(Setting, name)]
+        changed += [f"{name}={value}" for name, value in self.agent]
+        return f"{self.method} ({', '.join([self.scenario, f'seed {self.seed}', *changed])})"
+
     @property
     def learns(self) -> bool:
         """Whether the method learns."""
@@ -187,7 +194,7 @@ class Run:
         description = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "own"}
         description |= {"setting": asdict(self.setting), "agent": config, "windows": WINDOWS}
         description["backend"] = jax.default_backend()
-        text = json.dumps([description, _sources(), _versions()], sort_keys=True)
+        text = json.dumps([description, made_with()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -260,9 +267,20 @@ def _function(program: Program) -> Callable:
 
 @cache
 def _compiled(program: Program) -> Callable:
-    """`_function`, compiled; outside a CPU for many runs at once."""
-    function = _own_function(program, program.own) if program.own else _function(program)
-    return jax.jit(function if jax.default_backend() == "cpu" else jax.vmap(function))
+    """`_function`, compiled; for many runs at once where they are computed side by side."""
+    run = _own_function(program, program.own) if program.own else _function(program)
+    if not side_by_side():
+        return jax.jit(run)
+    if jax.default_backend() == "cpu":
+
+        def share(*cases):
+            return jax.lax.map(lambda case: run(*case), cases)
+
+    else:
+        share = jax.vmap(run)
+    over = _over_devices()
+    # Each device computes its share of the runs by itself: a program for all of them might pass data around.
+    return jax.jit(jax.shard_map(share, mesh=over.mesh, in_specs=over.spec, out_specs=over.spec, check_vma=False))
 
 
 def _own_function(program: Program, own: OwnMethod) -> Callable:
@@ -335,11 +353,22 @@ def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
     return cost(found), None
 
 
+def side_by_side() -> bool:
+    """Whether this process computes runs side by side: on an accelerator, or where it has several devices."""
+    return jax.default_backend() != "cpu" or jax.local_device_count() > 1
+
+
+def _over_devices() -> NamedSharding:
+    """Runs laid out over the devices of this process."""
+    return NamedSharding(Mesh(np.array(jax.local_devices()), "runs"), PartitionSpec("runs"))
+
+
 def perform(runs: Sequence[Run]) -> list[Costs]:
-    """Compute runs of one program: one after the other on a CPU, side by side in one call elsewhere.
+    """Compute runs of one program: one after the other on a CPU, elsewhere side by side in one call.
 
     The workers of one run already fill a core's vector units, and their parameters its second-level cache: `vmap` over
-    more runs measured 10 % (Proposed) to 35 % (A3C) slower there.
+    more runs measured 10 % (Proposed) to 35 % (A3C) slower there. Several devices get equal shares of the runs; what
+    one finds for a run does not depend on the others.
     """
     programs = {run.program for run in runs}
     if len(programs) != 1:
@@ -355,10 +384,12 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         )
         for run in runs
     ]
-    if jax.default_backend() == "cpu":
+    if not side_by_side():
         found = [jax.tree.map(np.asarray, compiled(*case)) for case in cases]
     else:
-        together = jax.tree.map(np.asarray, compiled(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)))
+        filled = cases + cases[:1] * (-len(cases) % jax.local_device_count())  # as many for each device
+        stacked = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled), _over_devices())
+        together = jax.tree.map(np.asarray, compiled(*stacked))
         found = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(len(cases))]
     windows = np.array_split(np.arange(program.episodes), min(WINDOWS, program.episodes))
     last_episode = np.array([window[-1] + 1 for window in windows])
@@ -411,6 +442,11 @@ def kept(folder: Path, run: Run) -> Costs | None:
             return None if any(value is None for value in found.values()) else EpisodeCost(**found)
 
         return Costs(arrays["last_episode"], part("training"), part("evaluation"))
+
+
+def made_with() -> dict[str, str]:
+    """What the costs of a run depend on besides its description and the device: the sources and the libraries."""
+    return {"sources": _sources(), **_versions()}
 
 
 @cache
