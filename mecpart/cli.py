@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         help="Dask scheduler whose workers compute the experiments of all notebooks, or 'local' to start one on this "
         "machine (default: MECPART_SCHEDULER, or else 'local' if K > 1 and Dask is installed)",
     )
+    run.add_argument("--methods", metavar="FILE", help="a Python file that registers methods of your own")
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
     tell = commands.add_parser(
         "report",
@@ -81,6 +82,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         output=arguments.output,
         scheduler=arguments.scheduler,
+        methods=arguments.methods,
     )
     if any(outcome.finished for outcome in summary.outcomes):
         print(f"Report:    {write_report(arguments.profile, summary.output)}")

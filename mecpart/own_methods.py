@@ -152,7 +152,7 @@ def unregister(name: str) -> None:
 def own_methods() -> dict[str, OwnMethod]:
     """The registered methods by name, in the order of registration."""
     if METHODS_FILE in os.environ:
-        _run(os.environ[METHODS_FILE])
+        _registered_by(os.environ[METHODS_FILE], Path(os.environ[METHODS_FILE]).read_bytes())
     return dict(_registered)
 
 
@@ -164,22 +164,22 @@ def check_methods_file(path: str | Path) -> Path:
     path = Path(path).resolve()
     if not path.is_file():
         raise ValueError(f"methods must be a Python file that registers methods; there is no file {path}")
-    before = dict(_registered)
     try:
-        _run(str(path))
-    except ValueError:
-        raise
+        names = _registered_by(str(path), path.read_bytes())
     except Exception as error:
         raise ValueError(f"methods must be a Python file; {path} fails: {type(error).__name__}: {error}") from error
-    if _registered == before:
+    if not names:
         raise ValueError(f"methods must be a Python file that registers methods; {path} registers none")
     return path
 
 
 @cache
-def _run(path: str) -> None:
+def _registered_by(path: str, content: bytes) -> tuple[str, ...]:
+    """The names that a file registers, when it is run for the first time with this content."""
+    before = dict(_registered)
     # Not imported: so its functions are sent to other processes as they are, not as names to be looked up there.
     runpy.run_path(path, run_name="mecpart_methods_file")
+    return tuple(name for name, method in _registered.items() if before.get(name) != method)
 
 
 def _register(name, kind, function, on_host, scenario):
