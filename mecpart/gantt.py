@@ -1,18 +1,24 @@
 """A plan as a Gantt picture: when each node receives, waits for and computes which block, and what that adds up to."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Int
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from mecpart.delay import PlanCost, checked_plan, plan_cost, queue_delay, return_delay, transmission_delay
 from mecpart.plots import COLUMN_WIDTH, STYLE
@@ -21,22 +27,32 @@ from mecpart.tables import format_number
 
 _BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE = plt.color_sequences["okabe_ito"]
 
-# What a bar stands for, and how it looks: in grey they differ by lightness or hatching.
-_LOOKS: dict[str, tuple[str, dict]] = {
-    "transmission": ("on its way to the node", {"facecolor": "white", "edgecolor": _GREEN, "hatch": "//////"}),
-    "waiting": ("waiting for the node", {"facecolor": "white", "edgecolor": "0.3", "hatch": "....."}),
-    "on devices": ("computed on the devices", {"facecolor": _ORANGE, "edgecolor": "0.15"}),
-    "on servers": ("computed on an edge server", {"facecolor": _BLUE, "edgecolor": "white"}),
-    "backlog": ("work left from earlier slots", {"facecolor": "0.82", "edgecolor": "0.6"}),
-    "late": ("beyond the block's deadline", {"facecolor": _VERMILION, "edgecolor": "white", "hatch": "xxxxx"}),
-    "odd": ("", {"facecolor": "0.95", "edgecolor": "0.5"}),
-    "even": ("", {"facecolor": "0.88", "edgecolor": "0.5"}),
+# How a bar looks: in grey they differ by lightness or hatching.
+_LOOKS: dict[str, dict[str, object]] = {
+    "transmission": {"facecolor": "white", "edgecolor": _GREEN, "hatch": "//////"},
+    "waiting": {"facecolor": "white", "edgecolor": "0.3", "hatch": "....."},
+    "on devices": {"facecolor": _ORANGE, "edgecolor": "0.15"},
+    "on servers": {"facecolor": _BLUE, "edgecolor": "white"},
+    "backlog": {"facecolor": "0.82", "edgecolor": "0.6"},
+    "late": {"facecolor": _VERMILION, "edgecolor": "0.5"},
+    "odd": {"facecolor": "0.95", "edgecolor": "0.5"},
+    "even": {"facecolor": "0.88", "edgecolor": "0.5"},
 }
+# What the legend says of them.
+_EXPLAINED = {
+    "transmission": "on its way to the node",
+    "waiting": "waiting for the node",
+    "on devices": "computed on the devices",
+    "on servers": "computed on an edge server",
+    "backlog": "work left from earlier slots",
+    "late": "beyond the block's deadline",
+}
+# What the total delay is the sum of, in words.
 _PARTS = {
     "transmission": "transmission",
     "waiting": "waiting",
-    "on devices": "computing on the devices",
-    "on servers": "computing on edge servers",
+    "on devices": "on the devices",
+    "on servers": "on edge servers",
 }
 
 # Inches. A panel's y axis is in inches too, so that labels can be fitted to bars without asking a renderer.
@@ -124,46 +140,90 @@ def plot_plan(
         raise ValueError("plan must be a plan, or at least one by name; got {}")
     check_slot(scenario, slot)
     plans = {name: checked_plan(scenario, given) for name, given in plans.items()}
-    times = {name: _compiled_times(scenario, slot, given) for name, given in plans.items()}
+    times = {name: jax.tree.map(np.asarray, _compiled_times(scenario, slot, given)) for name, given in plans.items()}
+    frame = Frame.around(scenario, times.values())
     with plt.style.context(STYLE):
         figure = plt.figure(layout="none")
         plt.close(figure)  # shown once in a notebook, and not kept
-        draw_plans(figure, scenario, times)
+        draw_plans(frame.draw(figure), frame, scenario, times)
     return figure
 
 
-def draw_plans(figure: Figure, scenario: Scenario, times: Mapping[str, PlanTimes], until: float | None = None) -> None:
-    """Draw plans on an empty figure, and give it the size for it; in the style that is in force.
+@dataclass(frozen=True)
+class Frame:
+    """What stays on a picture while the plans on it change: rows, time axis and legend.
 
-    **Arguments:** `times`: by the plan's name, at least one; `until`: where the time axis ends, s.
+    - `panels`: how many plans there are, one beneath the other.
+    - `nodes`: that have a row.
+    - `until`: where the time axis ends, s.
+    - `queues`: whether there may be any.
     """
-    times = {name: jax.tree.map(np.asarray, found) for name, found in times.items()}
-    speed = np.asarray(scenario.network.speed)
-    used = {int(node) for found in times.values() for node in found.plan}
-    nodes = [node for node in range(len(speed)) if node == 0 or speed[node] > 0 or node in used]
-    row = 0.3 if len(nodes) <= 7 else 0.25
-    rows = len(nodes) * row
-    bars = {name: _bars(found) for name, found in times.items()}
-    last = list(times)[-1]
-    if until is None:
-        until = 1.09 * max((bar.end for found in bars.values() for bar in found if math.isfinite(bar.end)), default=0)
-    until = until or 1.0
-    queues = scenario.loaded or any((found.queue_delay > 0).any() for found in times.values())
-    kinds = [kind for kind, (words, _) in _LOOKS.items() if words and (queues or kind not in ("waiting", "backlog"))]
 
-    inner = _STRIP + rows + _STRIP
-    legend = _LEGEND_ROW * math.ceil(len(kinds) / 3)
-    height = len(times) * (_TITLE + inner) + (len(times) - 1) * _GAP + _AXIS + legend
-    figure.set_size_inches(COLUMN_WIDTH, height)
-    width = COLUMN_WIDTH - _LEFT - _RIGHT
-    for at, (name, found) in enumerate(times.items()):
-        bottom = height - (at + 1) * (_TITLE + inner) - at * _GAP
-        place = (_LEFT / COLUMN_WIDTH, bottom / height, width / COLUMN_WIDTH, inner / height)
-        panel = _Panel(figure.add_axes(place), nodes, row, until, width / until)
-        panel.draw(bars[name], found, scenario)
-        panel.label(speed, above=_words(name, found, last, times[last]), time_axis=at == len(times) - 1)
-    handles = [Patch(label=_LOOKS[kind][0], linewidth=0.5, **_LOOKS[kind][1]) for kind in kinds]
-    figure.legend(handles=handles, loc="lower center", ncols=3, borderpad=0, borderaxespad=0.2, labelspacing=0.3)
+    panels: int
+    nodes: tuple[int, ...]
+    until: float
+    queues: bool
+
+    @classmethod
+    def around(cls, scenario: Scenario, times: Collection[PlanTimes]) -> "Frame":
+        """The frame that fits some plans."""
+        used = {int(node) for found in times for node in found.plan}
+        ends = [bar.end for found in times for bar in _bars(found)]
+        return cls(
+            panels=len(times),
+            nodes=tuple(n for n, speed in enumerate(scenario.network.speed) if n == 0 or speed > 0 or n in used),
+            until=1.09 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0,
+            queues=scenario.loaded or any((found.queue_delay > 0).any() for found in times),
+        )
+
+    @property
+    def row(self) -> float:
+        """The height of the row of a node, inches."""
+        return 0.3 if len(self.nodes) <= 7 else 0.25
+
+    def draw(self, figure: Figure) -> list[Axes]:
+        """Draw it on an empty figure, which gets the size for it; axes for each plan."""
+        kinds = [kind for kind in _EXPLAINED if self.queues or kind not in ("waiting", "backlog")]
+        inner = _STRIP + len(self.nodes) * self.row + _STRIP
+        below = _AXIS + _LEGEND_ROW * math.ceil(len(kinds) / 3)
+        height = self.panels * (_TITLE + inner) + (self.panels - 1) * _GAP + below
+        width = COLUMN_WIDTH - _LEFT - _RIGHT
+        figure.set_size_inches(COLUMN_WIDTH, height)
+        panels = []
+        for number in range(self.panels):
+            bottom = height - (number + 1) * (_TITLE + inner) - number * _GAP
+            panel = figure.add_axes(
+                (_LEFT / COLUMN_WIDTH, bottom / height, width / COLUMN_WIDTH, inner / height),
+                xlim=(0, self.until),
+                ylim=(inner, 0),
+            )
+            panel.yaxis.set_visible(False)
+            panel.spines["left"].set_visible(False)
+            for every_other in range(0, len(self.nodes), 2):
+                top = _STRIP + every_other * self.row
+                panel.axhspan(top, top + self.row, facecolor="0.97", linewidth=0, zorder=0.1)
+            for y in (_STRIP, inner - _STRIP):
+                panel.axhline(y, color="0.6", linewidth=0.5)
+            panel.tick_params(axis="x", labelbottom=number == self.panels - 1)
+            panels.append(panel)
+        panels[-1].set_xlabel("time since the slot began [s]")
+        handles = [Patch(label=_EXPLAINED[kind], linewidth=0.5, **_LOOKS[kind]) for kind in kinds]
+        figure.legend(handles=handles, loc="lower center", ncols=3, borderpad=0, borderaxespad=0.2, labelspacing=0.3)
+        return panels
+
+
+def draw_plans(
+    panels: Sequence[Axes], frame: Frame, scenario: Scenario, times: Mapping[str, PlanTimes]
+) -> list[Artist]:
+    """Draw plans, by name, on the axes of a frame; returns what was drawn."""
+    last, reference = list(times.items())[-1]
+    drawn: list[Artist] = []
+    for axes, (name, found) in zip(panels, times.items(), strict=True):
+        panel = _Panel(axes, frame, found)
+        panel.draw(scenario)
+        panel.entitle(*_words(name, found, last, reference))
+        drawn += panel.drawn
+    return drawn
 
 
 def _bars(times: PlanTimes) -> list[_Bar]:
@@ -193,7 +253,7 @@ def _words(name: str, times: PlanTimes, last: str, reference: PlanTimes) -> tupl
     if math.isinf(total):
         return f"{name or 'This plan'} never ends", "a node that it uses has no speed, or a link no rate"
     parts = _sum_of(times)
-    return title, "= " + " + ".join(f"{_seconds(length)} {_PARTS[kind]}" for kind, length in parts.items() if length)
+    return title, "= " + " + ".join(f"{_PARTS[kind]} {_seconds(length)}" for kind, length in parts.items() if length)
 
 
 def _sum_of(times: PlanTimes) -> dict[str, float]:
@@ -211,59 +271,45 @@ def _seconds(value: float) -> str:
     return f"{format_number(value)} s"
 
 
-@dataclass
 class _Panel:
-    """One plan on axes of its own; `scale` is in inches per second."""
+    """One plan on axes of its own."""
 
-    axes: Axes
-    nodes: Sequence[int]
-    row: float
-    until: float
-    scale: float
+    def __init__(self, axes: Axes, frame: Frame, times: PlanTimes):
+        self.axes, self.frame, self.times = axes, frame, times
+        self.drawn: list[Artist] = []
+        self.bars = _bars(times)
+        self.below = _STRIP + len(frame.nodes) * frame.row  # where the strip of the sum begins
+        self.inches_per_second = (COLUMN_WIDTH - _LEFT - _RIGHT) / frame.until
+        self.labels: dict[str, list[tuple[Path, tuple[float, float]]]] = {}  # by colour
 
-    def draw(self, bars: Sequence[_Bar], times: PlanTimes, scenario: Scenario) -> None:
-        panel = self.axes
-        below = _STRIP + len(self.nodes) * self.row
-        self._rectangles("", [(0, self.until, *self._row(node)) for node in self.nodes[::2]], {"facecolor": "0.97"})
-        self._delays(times, np.asarray(scenario.deadline))
-        for kind in _LOOKS:
+    def draw(self, scenario: Scenario) -> None:
+        self._draw_delays(np.asarray(scenario.deadline, float))
+        self._draw_backlogs()
+        for kind in ("transmission", "waiting", "on devices", "on servers"):
             lane = self._arriving if kind in ("transmission", "waiting") else self._computing
-            self._kind(kind, [(bar.start, bar.length, *lane(bar.node)) for bar in bars if bar.kind == kind])
-        self._backlogs(times.queue_delay)
-        self._arrows(bars, times)
-        self._names([bar for bar in bars if bar.kind in ("on devices", "on servers")], scenario.workload.block_names)
+            self._rectangles(kind, [(bar.start, bar.length, *lane(bar.node)) for bar in self.bars if bar.kind == kind])
+        self._draw_moves()
+        self._draw_sum()
+        self._name_blocks(scenario.workload.block_names)
+        self._name_rows(np.asarray(scenario.network.speed))
+        for color, labels in self.labels.items():
+            glyphs, places = zip(*labels, strict=True)
+            points = Affine2D().scale(1 / 72) + self.axes.figure.dpi_scale_trans
+            look = {"facecolor": color, "linewidth": 0, "zorder": 5, "clip_on": False}
+            text = PathCollection(glyphs, offsets=places, offset_transform=self.axes.transData, **look)
+            text.set_transform(points)
+            self._add(text)
 
-        at = 0.0
-        for kind, length in _sum_of(times).items():
-            if length > 0 and math.isfinite(at):
-                self._kind(kind, [(at, length, below + 0.04, below + _STRIP - 0.02)], of_sum=True)
-                at += length
-        panel.axhline(_STRIP, color="0.6", linewidth=0.5)
-        panel.axhline(below, color="0.6", linewidth=0.5)
-        if math.isfinite(total := float(times.cost.total_delay)):
-            panel.axvline(total, color="0.15", linewidth=1, linestyle=(0, (4, 2)))
+    def entitle(self, title: str, parts: str) -> None:
+        place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        self.drawn.append(self.axes.annotate(title, (0, 1), (0, 15), fontsize=8.5, weight="bold", **place))
+        self.drawn.append(self.axes.annotate(parts, (0, 1), (0, 4), fontsize=7.5, **place))
 
-    def label(self, speed: np.ndarray, above: tuple[str, str], time_axis: bool) -> None:
-        panel = self.axes
-        panel.set_xlim(0, self.until)
-        panel.set_ylim(_STRIP + len(self.nodes) * self.row + _STRIP, 0)
-        middle = [sum(self._row(node)) / 2 for node in self.nodes]
-        names = [f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz" for node in self.nodes]
-        below = _STRIP + len(self.nodes) * self.row
-        panel.set_yticks([_STRIP / 2, *middle, below + _STRIP / 2], ["delay of block", *names, "in total"])
-        panel.tick_params(axis="y", length=0)
-        panel.tick_params(axis="x", labelbottom=time_axis)
-        panel.grid(axis="y", visible=False)
-        panel.spines["left"].set_visible(False)
-        title, parts = above
-        panel.set_title(title, pad=15)
-        panel.annotate(parts, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7.5)
-        if time_axis:
-            panel.set_xlabel("time since the slot began [s]")
+    # Where things are: (top, bottom) in inches
 
     def _row(self, node: int) -> tuple[float, float]:
-        top = _STRIP + self.nodes.index(node) * self.row
-        return top, top + self.row
+        top = _STRIP + self.frame.nodes.index(node) * self.frame.row
+        return top, top + self.frame.row
 
     def _arriving(self, node: int) -> tuple[float, float]:
         top, bottom = self._row(node)
@@ -273,90 +319,142 @@ class _Panel:
         top, bottom = self._row(node)
         return top + 0.4 * (bottom - top), bottom - 0.02
 
-    def _kind(self, kind: str, places: Sequence[tuple[float, float, float, float]], of_sum: bool = False) -> None:
-        self._rectangles(f"{kind} in total" if of_sum else kind, places, _LOOKS[kind][1])
+    # What is drawn
 
-    def _rectangles(self, label: str, places: Sequence[tuple[float, float, float, float]], look: dict) -> None:
+    def _draw_delays(self, deadline: np.ndarray) -> None:
+        """The strip of the blocks' delays, with what is beyond a deadline."""
+        delays = self.times.cost.block_delay.astype(float)
+        deadline = np.broadcast_to(deadline, delays.shape)
+        ends = np.cumsum(delays)
+        starts = np.concatenate([[0.0], ends[:-1]])
+        shown = [m for m in range(len(delays)) if math.isfinite(starts[m]) and delays[m] > 0]
+        late = [m for m in shown if delays[m] > deadline[m]]
+        strip = 0.02, _STRIP - 0.04
+        for parity, kind in enumerate(("odd", "even")):
+            self._rectangles(kind, [(starts[m], delays[m], *strip) for m in shown if m % 2 == parity])
+        self._rectangles("late", [(starts[m] + deadline[m], delays[m] - deadline[m], *strip) for m in late])
+        for m in shown:
+            until = starts[m] + min(delays[m], deadline[m])
+            self._write(str(m + 1), starts[m], until, strip)
+            if m in late:
+                self._write(f"+{_seconds(delays[m] - deadline[m])}", until, ends[m], strip, "white")
+
+    def _draw_backlogs(self) -> None:
+        queue = self.times.queue_delay.astype(float)
+        busy = [node for node in self.frame.nodes if queue[node] > 0]
+        self._rectangles("backlog", [(0.0, queue[node], *self._computing(node)) for node in busy])
+        for node in busy:
+            words = f"busy for {_seconds(queue[node])}"
+            self._write(words, 0.0, queue[node], self._computing(node), align="left")
+
+    def _draw_moves(self) -> None:
+        """Arrows from the node where a block ended to that of the next one, at that time."""
+        moves, node, now = [], 0, 0.0
+        for destination, delay in zip(self.times.plan.tolist(), self.times.cost.block_delay.tolist(), strict=True):
+            if destination != node and math.isfinite(now):
+                moves.append((now, node, destination))
+            node, now = destination, now + delay
+        moves += [(bar.start, node, 0) for bar in self.bars[-1:] if bar.kind == "transmission" and bar.node != node]
+        lines, heads = [], {"v": [], "^": []}
+        for time, source, destination in moves:
+            down = destination > source
+            end = self._arriving(destination)[0 if down else 1]
+            lines.append([(time, sum(self._computing(source)) / 2), (time, end)])
+            heads["v" if down else "^"].append((time, end + (-0.03 if down else 0.03)))
+        look = {"color": "0.15", "clip_on": False, "zorder": 4}
+        self._add(LineCollection(lines, linewidth=0.8, **look))
+        for marker, places in {**heads, "o": [line[0] for line in lines]}.items():
+            if places:
+                size = 2 if marker == "o" else 3.5
+                x, y = zip(*places, strict=True)
+                self.drawn += self.axes.plot(x, y, marker, markersize=size, markeredgewidth=0, **look)
+
+    def _draw_sum(self) -> None:
+        at, strip = 0.0, (self.below + 0.04, self.below + _STRIP - 0.02)
+        for kind, length in _sum_of(self.times).items():
+            if length > 0 and math.isfinite(at):
+                self._rectangles(kind, [(at, length, *strip)], "in total")
+                at += length
+        if math.isfinite(at):
+            dashes = {"color": "0.15", "linewidth": 1, "linestyle": (0, (4, 2)), "zorder": 0.9}
+            self.drawn.append(self.axes.axvline(at, **dashes))
+            self._write(_seconds(at), at, self.frame.until, strip, align="left")
+
+    def _name_blocks(self, block_names: Sequence[str]) -> None:
+        """Number and name on each bar, or the number; above a row of bars too short for it, which blocks these are."""
+        rows: list[list[_Bar]] = []
+        for bar in self.bars:
+            if bar.kind not in ("on devices", "on servers"):
+                continue
+            if rows and rows[-1][-1].node == bar.node and rows[-1][-1].end == bar.start:
+                rows[-1].append(bar)
+            else:
+                rows.append([bar])
+        for row in rows:
+            lane, color = self._computing(row[0].node), "white" if row[0].node else "black"
+            named = [
+                any(
+                    self._write(words, bar.start, bar.end, lane, color)
+                    for words in (f"{bar.block}: {block_names[bar.block - 1]}", str(bar.block))
+                )
+                for bar in row
+            ]
+            if len(row) > 1 and not all(named):
+                words = f"{row[0].block}\N{EN DASH}{row[-1].block}"
+                self._write(words, row[0].start, row[-1].end, self._arriving(row[0].node))
+
+    def _name_rows(self, speed: np.ndarray) -> None:
+        rows = {"delay of block": (0.0, _STRIP), "in total": (self.below, self.below + _STRIP)}
+        for node in self.frame.nodes:
+            rows[f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz"] = self._row(node)
+        margin = -_LEFT / self.inches_per_second
+        for name, place in rows.items():
+            self._write(name, margin, 0.0, place, align="right", size=7.5)
+
+    # How it is drawn
+
+    def _rectangles(self, kind: str, places: Sequence[tuple[float, float, float, float]], part: str = "") -> None:
         """Rectangles of one look, from (start, length, top, bottom) each."""
         if not places:
             return
         corners = []
         for start, length, top, bottom in places:
-            end = start + length if math.isfinite(length) else self.until
+            end = start + length if math.isfinite(length) else self.frame.until
             corners.append([(start, top), (end, top), (end, bottom), (start, bottom)])
-        self.axes.add_collection(PolyCollection(corners, linewidth=0.5, label=label, **look), autolim=False)
+        label = f"{kind} {part}".strip()
+        self._add(PolyCollection(corners, linewidth=0.5, label=label, **_LOOKS[kind]))
 
-    def _delays(self, times: PlanTimes, deadline: np.ndarray) -> None:
-        """The strip of the blocks' delays, with what is beyond a deadline."""
-        delays = times.cost.block_delay.astype(float)
-        ends = np.cumsum(delays)
-        starts = np.concatenate([[0.0], ends[:-1]])
-        shown = [m for m in range(len(delays)) if math.isfinite(starts[m]) and delays[m] > 0]
-        deadline = np.broadcast_to(deadline, delays.shape).astype(float)
-        for parity, kind in enumerate(("odd", "even")):
-            self._kind(kind, [(starts[m], delays[m], 0.02, _STRIP - 0.04) for m in shown if m % 2 == parity])
-        late = [m for m in shown if delays[m] > deadline[m]]
-        places = [(starts[m] + deadline[m], delays[m] - deadline[m], 0.02, _STRIP - 0.04) for m in late]
-        self._kind("late", places)
-        for m in shown:
-            self._text(str(m + 1), starts[m], min(ends[m], starts[m] + deadline[m], self.until), _STRIP / 2 - 0.01)
+    def _add(self, collection: LineCollection | PathCollection | PolyCollection) -> None:
+        self.drawn.append(self.axes.add_collection(collection, autolim=False))
 
-    def _backlogs(self, queue: np.ndarray) -> None:
-        busy = [node for node in self.nodes if queue[node] > 0]
-        self._kind("backlog", [(0.0, float(queue[node]), *self._computing(node)) for node in busy])
-        for node in busy:
-            words = f"busy for {_seconds(float(queue[node]))}"
-            self._text(words, 0, min(float(queue[node]), self.until), sum(self._computing(node)) / 2)
-
-    def _arrows(self, bars: Sequence[_Bar], times: PlanTimes) -> None:
-        """From the node where a block ended to that of the next, at that time."""
-        moves, node, now, ends = [], 0, 0.0, np.cumsum(times.cost.block_delay.astype(float))
-        for m, destination in enumerate(times.plan.tolist()):
-            if destination != node and math.isfinite(now):
-                moves.append((now, node, destination))
-            node, now = destination, float(ends[m])
-        moves += [(bar.start, node, 0) for bar in bars[-1:] if bar.kind == "transmission" and node != bar.node]
-        lines, heads = [], {"v": [], "^": []}
-        for time, source, destination in moves:
-            down = destination > source
-            start, end = sum(self._computing(source)) / 2, self._arriving(destination)[0 if down else 1]
-            lines.append([(time, start), (time, end)])
-            heads["v" if down else "^"].append((time, end + (-0.03 if down else 0.03)))
-        self.axes.add_collection(LineCollection(lines, color="0.15", linewidth=0.8), autolim=False)
-        origins = [line[0] for line in lines]
-        for marker, places in {**heads, "o": origins}.items():
-            if places:
-                look = {"color": "0.15", "markersize": 2 if marker == "o" else 3.5, "markeredgewidth": 0}
-                self.axes.plot(*zip(*places, strict=True), marker, clip_on=False, zorder=4, **look)
-
-    def _names(self, bars: Sequence[_Bar], block_names: Sequence[str]) -> None:
-        """On each bar the number and name of its block or the number; above a run of bars too short for that, which."""
-        runs: list[list[_Bar]] = []
-        for bar in bars:
-            if runs and runs[-1][-1].node == bar.node and runs[-1][-1].end == bar.start:
-                runs[-1].append(bar)
-            else:
-                runs.append([bar])
-        for run in runs:
-            middle = sum(self._computing(run[0].node)) / 2
-            color = "white" if run[0].kind == "on servers" else "black"
-            fitted = [
-                any(
-                    self._text(words, bar.start, min(bar.end, self.until), middle, color)
-                    for words in (f"{bar.block}: {block_names[bar.block - 1]}", str(bar.block))
-                )
-                for bar in run
-            ]
-            if not all(fitted) and len(run) > 1:
-                top, bottom = self._arriving(run[0].node)
-                words = f"{run[0].block}\N{EN DASH}{run[-1].block}"
-                self._text(words, run[0].start, min(run[-1].end, self.until), (top + bottom) / 2)
-
-    def _text(self, words: str, start: float, end: float, y: float, color: str = "black") -> bool:
-        """Write in the middle between two times, if it fits there; returns whether it does."""
-        needed = (0.6 * len(words) + 0.5) * _LABEL / 72
-        if not (end - start) * self.scale >= needed:
+    def _write(
+        self,
+        words: str,
+        start: float,
+        end: float,
+        place: tuple[float, float],
+        color: str = "black",
+        align: str = "center",
+        size: float = _LABEL,
+    ) -> bool:
+        """Write between two times, if it fits there; returns whether it does."""
+        end = min(end, self.frame.until)
+        glyphs, width = _glyphs(words, size, align)
+        margin = 0.25 * size / 72 / self.inches_per_second
+        if not (end - start) - 2 * margin >= width / 72 / self.inches_per_second:
             return False
-        place = {"ha": "center", "va": "center_baseline", "fontsize": _LABEL, "color": color}
-        self.axes.text((start + end) / 2, y, words, zorder=5, **place)
+        x = {"left": start + margin, "center": (start + end) / 2, "right": end - margin}[align]
+        self.labels.setdefault(color, []).append((glyphs, (x, sum(place) / 2)))
         return True
+
+
+@lru_cache(maxsize=4096)
+def _glyphs(words: str, size: float, align: str) -> tuple[Path, float]:
+    """Words as a path in points around the place where they go, and their width.
+
+    As texts they would take ten times as long to draw, and their width would only be known when they are.
+    """
+    path = TextPath((0, 0), words, size=size, prop=FontProperties(family="DejaVu Sans"))
+    width = path.get_extents().x1
+    left = {"left": 0.0, "center": -width / 2, "right": -width}[align]
+    return Path(path.vertices + np.array([left, -0.36 * size]), path.codes), width
