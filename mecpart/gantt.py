@@ -51,8 +51,8 @@ _EXPLAINED = {
 _PARTS = {
     "transmission": "transmission",
     "waiting": "waiting",
-    "on devices": "on the devices",
-    "on servers": "on edge servers",
+    "on devices": "computing on devices",
+    "on servers": "computing on servers",
 }
 
 # Inches. A panel's y axis is in inches too, so that labels can be fitted to bars without asking a renderer.
@@ -249,11 +249,13 @@ def _words(name: str, times: PlanTimes, last: str, reference: PlanTimes) -> tupl
     total, least = float(times.cost.total_delay), float(reference.cost.total_delay)
     title = f"{name}: {_seconds(total)}" if name else f"Total delay {_seconds(total)}"
     if name != last and 0 < least < math.inf:
-        title += f", {format_number(round(total / least, 3))} times {last}"
+        ratio = format_number(round(total / least, 3))
+        title += f", as {last}" if ratio == "1" else f", {ratio} times {last}"
     if math.isinf(total):
         return f"{name or 'This plan'} never ends", "a node that it uses has no speed, or a link no rate"
-    parts = _sum_of(times)
-    return title, "= " + " + ".join(f"{_PARTS[kind]} {_seconds(length)}" for kind, length in parts.items() if length)
+    parts = [(_PARTS[kind], length) for kind, length in _sum_of(times).items() if length]
+    told = [f"{words} {_seconds(length)}" for words, length in parts]
+    return title, " + ".join(told) if told else "there is nothing to do"
 
 
 def _sum_of(times: PlanTimes) -> dict[str, float]:
@@ -280,7 +282,7 @@ class _Panel:
         self.bars = _bars(times)
         self.below = _STRIP + len(frame.nodes) * frame.row  # where the strip of the sum begins
         self.inches_per_second = (COLUMN_WIDTH - _LEFT - _RIGHT) / frame.until
-        self.labels: dict[str, list[tuple[Path, tuple[float, float]]]] = {}  # by colour
+        self.labels: dict[tuple[str, str], list[tuple[Path, tuple[float, float]]]] = {}  # by colour and halo
 
     def draw(self, scenario: Scenario) -> None:
         self._draw_delays(np.asarray(scenario.deadline, float))
@@ -292,13 +294,17 @@ class _Panel:
         self._draw_sum()
         self._name_blocks(scenario.workload.block_names)
         self._name_rows(np.asarray(scenario.network.speed))
-        for color, labels in self.labels.items():
+        points = Affine2D().scale(1 / 72) + self.axes.figure.dpi_scale_trans
+        for (color, halo), labels in self.labels.items():
             glyphs, places = zip(*labels, strict=True)
-            points = Affine2D().scale(1 / 72) + self.axes.figure.dpi_scale_trans
-            look = {"facecolor": color, "linewidth": 0, "zorder": 5, "clip_on": False}
-            text = PathCollection(glyphs, offsets=places, offset_transform=self.axes.transData, **look)
-            text.set_transform(points)
-            self._add(text)
+            looks = [{"facecolor": color, "linewidth": 0, "zorder": 5}]
+            if halo:
+                looks.append({"edgecolor": halo, "linewidth": 2.5, "zorder": 4.5})
+            for look in looks:
+                place = {"offsets": places, "offset_transform": self.axes.transData, "clip_on": False}
+                text = PathCollection(glyphs, **place, **look)
+                text.set_transform(points)
+                self._add(text)
 
     def entitle(self, title: str, parts: str) -> None:
         place = {"xycoords": "axes fraction", "textcoords": "offset points"}
@@ -345,7 +351,7 @@ class _Panel:
         self._rectangles("backlog", [(0.0, queue[node], *self._computing(node)) for node in busy])
         for node in busy:
             words = f"busy for {_seconds(queue[node])}"
-            self._write(words, 0.0, queue[node], self._computing(node), align="left")
+            self._write(words, 0.0, queue[node], self._computing(node), align="left", halo="0.82")
 
     def _draw_moves(self) -> None:
         """Arrows from the node where a block ended to that of the next one, at that time."""
@@ -407,9 +413,10 @@ class _Panel:
         rows = {"delay of block": (0.0, _STRIP), "in total": (self.below, self.below + _STRIP)}
         for node in self.frame.nodes:
             rows[f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz"] = self._row(node)
-        margin = -_LEFT / self.inches_per_second
         for name, place in rows.items():
-            self._write(name, margin, 0.0, place, align="right", size=7.5)
+            self._write(
+                name, -_LEFT / self.inches_per_second, -0.03 / self.inches_per_second, place, "0.13", "right", 7.5
+            )
 
     # How it is drawn
 
@@ -436,15 +443,16 @@ class _Panel:
         color: str = "black",
         align: str = "center",
         size: float = _LABEL,
+        halo: str = "",
     ) -> bool:
-        """Write between two times, if it fits there; returns whether it does."""
+        """Write between two times, if it fits there; returns whether it does. A halo keeps lines away from it."""
         end = min(end, self.frame.until)
         glyphs, width = _glyphs(words, size, align)
         margin = 0.25 * size / 72 / self.inches_per_second
         if not (end - start) - 2 * margin >= width / 72 / self.inches_per_second:
             return False
         x = {"left": start + margin, "center": (start + end) / 2, "right": end - margin}[align]
-        self.labels.setdefault(color, []).append((glyphs, (x, sum(place) / 2)))
+        self.labels.setdefault((color, halo), []).append((glyphs, (x, sum(place) / 2)))
         return True
 
 
