@@ -143,8 +143,10 @@ def plot_plan(
     times = {name: jax.tree.map(np.asarray, _compiled_times(scenario, slot, given)) for name, given in plans.items()}
     frame = Frame.around(scenario, times.values())
     with plt.style.context(STYLE):
-        figure = plt.figure(layout="none")
+        figure = plt.figure()
         plt.close(figure)  # shown once in a notebook, and not kept
+        # Not `layout="none"`: a figure without any engine gets the style's when it is saved.
+        figure.set_layout_engine("none")
         draw_plans(frame.draw(figure), frame, scenario, times)
     return figure
 
