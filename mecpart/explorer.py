@@ -7,19 +7,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import ipywidgets as widgets
 import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
+from mecpart.delay import checked_plan
+from mecpart.environment import EnvState
 from mecpart.gantt import Frame, PlanTimes, draw_plans, plan_times, plot_plan
 from mecpart.network import sample_network
 from mecpart.optimum import optimal_plan
+from mecpart.own_methods import OwnMethod, own_methods
 from mecpart.plots import STYLE
 from mecpart.policies import ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot
@@ -43,8 +47,8 @@ _sampled = jax.jit(sample_slot)
 @partial(jax.jit, static_argnums=0)
 def _times(policy: Policy, scenario: Scenario, slot: Slot, key: jax.Array) -> tuple[PlanTimes, PlanTimes]:
     """What comes of the plan of `policy`, and of the one of least delay."""
-    plans = policy(scenario, slot, key), optimal_plan(scenario, slot).plan
-    return tuple(plan_times(scenario, slot, plan) for plan in plans)
+    best = optimal_plan(scenario, slot).plan
+    return plan_times(scenario, slot, policy(scenario, slot, key)), plan_times(scenario, slot, best)
 
 
 class Explorer(widgets.HBox):
@@ -58,8 +62,9 @@ class Explorer(widgets.HBox):
 
     - `scenario`: a key of `SCENARIOS`, with the ledger's values to begin with; or a `Scenario` of one's own, whose
       workload, network and constants then are. Tasks arrive at the release rate, and one deadline holds for all blocks.
-    - `policies`: more methods, by name.
-    - `policy`: the name of the method to begin with.
+    - `method`: the name of the method to begin with. There are those that do not learn, and those that have been
+      registered by `register_policy` and `register_agent`. An agent fits as many servers as it was trained for: the
+      number of a `Scenario` of one's own.
 
     **Attributes:**
 
@@ -74,11 +79,8 @@ class Explorer(widgets.HBox):
     def __init__(
         self,
         scenario: Scenario | str = "as_printed",
-        *,
-        policies: Mapping[str, Policy] | None = None,
-        policy: str = "Greedy",
+        method: str = "Greedy",
     ):
-        self._policies = {**POLICIES, **(policies or {})}
         if isinstance(scenario, Scenario):
             self._base, rules, self._own = scenario, scenario.name, f"{scenario.workload.name} (given)"
             servers = int(np.sum(np.asarray(scenario.network.speed[1:]) > 0))
@@ -88,7 +90,8 @@ class Explorer(widgets.HBox):
             network = sample_network(jax.random.key(0), _MOST_SERVERS)
             self._base, rules, self._own = as_printed(workload("vgg16"), network), scenario, ""
             servers = 4
-        check_choice("policy", policy, _methods(self._policies, rules))
+        self._methods = {rules: _methods_in(rules) for rules in SCENARIOS}
+        check_choice("method", method, self._methods[rules])
         self._made: tuple[str, int] | None = None  # the workload that was used last
         self._painter = _Painter()
         self.numbers = widgets.HTML()
@@ -97,7 +100,7 @@ class Explorer(widgets.HBox):
         self._make_controls(rules, servers)
         super().__init__([*self._panels(), result], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self._offer_choices()
-        self.controls["method"].value = policy
+        self.controls["method"].value = method
         self._show()
         for control in (*self.controls.values(), *self.speeds, *self.queues):
             control.observe(self._changed, "value")
@@ -117,7 +120,7 @@ class Explorer(widgets.HBox):
         wide = {"style": {"description_width": "95px"}, "layout": {"width": "290px", "margin": "1px"}}
         slider = {"style": {"description_width": "150px"}, "layout": {"width": "400px", "margin": "1px"}}
         names = [self._own] * bool(self._own) + list(NETWORKS)
-        most = max(_MOST_SERVERS, base.network.num_servers)
+        most = base.network.num_servers
         network = self._own or "vgg16"
         release, deadline = float(base.release_rate), float(np.mean(base.deadline))
         self.controls: dict[str, widgets.ValueWidget] = {
@@ -127,7 +130,7 @@ class Explorer(widgets.HBox):
             "servers": widgets.Dropdown(
                 options=range(1, most + 1), value=servers, description="edge servers N", **wide
             ),
-            "method": widgets.Dropdown(options=list(self._policies), description="method", **wide),
+            "method": widgets.Dropdown(options=[], description="method", **wide),
             "draw": widgets.BoundedIntText(0, min=0, max=10**6, description="draw of links", **wide),
             "uplink": widgets.FloatLogSlider(
                 float(np.mean(base.network.device_rate_range)) / 1e6,
@@ -143,27 +146,20 @@ class Explorer(widgets.HBox):
                 description="deadline of a block [s]", **slider,
             ),
         }  # fmt: skip
-        given = np.asarray(base.network.speed, float) / 1e9
-        speed = np.full(most + 1, given[1:][given[1:] > 0].mean())
-        speed[: len(given)][given > 0] = given[given > 0]
-        upright = {"orientation": "vertical", "layout": {"width": "44px", "height": "130px", "margin": "0"}}
+        speed = np.asarray(base.network.speed, float) / 1e9
+        fastest = max(12, 2 * speed.max())
+        upright = {
+            "orientation": "vertical",
+            "step": 0.1,
+            "readout_format": ".1f",
+            "layout": {"width": "44px", "height": "130px", "margin": "0"},
+        }
         nodes = ["IoT", *(f"ES {node}" for node in range(1, most + 1))]
         self.speeds = [
-            widgets.FloatSlider(
-                value,
-                min=0.1,
-                max=max(12, 2 * speed.max()),
-                step=0.1,
-                readout_format=".1f",
-                description=name,
-                **upright,
-            )
-            for name, value in zip(nodes, speed, strict=True)
+            widgets.FloatSlider(value, min=0 if node else 0.1, max=fastest, description=nodes[node], **upright)
+            for node, value in enumerate(speed)
         ]
-        self.queues = [
-            widgets.FloatSlider(0, min=0, max=30, step=0.1, readout_format=".1f", description=name, **upright)
-            for name in nodes
-        ]
+        self.queues = [widgets.FloatSlider(0, min=0, max=30, description=name, **upright) for name in nodes]
 
     def _panels(self) -> list[widgets.Widget]:
         menus = ("scenario", "network", "blocks", "servers", "method", "draw")
@@ -183,7 +179,7 @@ class Explorer(widgets.HBox):
     def _offer_choices(self) -> None:
         """Offer what goes with the scenario, the network and the number of servers, and keep what was chosen."""
         chosen = self.controls
-        methods = _methods(self._policies, chosen["scenario"].value)
+        methods = list(self._methods[chosen["scenario"].value])
         own = chosen["network"].value == self._own
         largest = self._base.num_blocks if own else len(layer_table(NETWORKS[chosen["network"].value]()))
         blocks = [largest] if own else list(range(1, largest + 1))
@@ -213,14 +209,16 @@ class Explorer(widgets.HBox):
     def _show(self) -> None:
         self.scenario = self._chosen_scenario()
         # Names would tell settings apart that are the same to the compiler.
-        nameless = replace(self.scenario.workload, name="", block_names=("",) * self.scenario.num_blocks)
-        nameless = replace(self.scenario, workload=nameless)
+        unnamed = replace(self.scenario.workload, name="", block_names=("",) * self.scenario.num_blocks)
+        nameless = replace(self.scenario, workload=unnamed)
         key = jax.random.key(self.controls["draw"].value)
         queue = np.array([slider.value for slider in self.queues], np.float32) * self.scenario.loaded
         self.slot = replace(_sampled(key, nameless), backlog=queue * self.scenario.network.speed)
 
         method, best = self.controls["method"].value, "Myopic" if self.scenario.loaded else "Optimal"
-        found = jax.device_get(_times(self._policies[method], nameless, self.slot, key))
+        policy = self._methods[self.scenario.name][method]
+        found = jax.device_get(_times(policy, nameless, self.slot, key))
+        checked_plan(self.scenario, found[0].plan)  # that of a method of one's own may name any node
         times = dict(zip((method, best), found, strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
         self.numbers.value = _table(times, self.scenario)
@@ -229,24 +227,22 @@ class Explorer(widgets.HBox):
     def _chosen_scenario(self) -> Scenario:
         """What the controls stand for. In NumPy, for it is made at every move."""
         chosen = {name: control.value for name, control in self.controls.items()}
-        base = self._base
         speed = np.array([slider.value * 1e9 for slider in self.speeds], np.float32)
         speed[chosen["servers"] + 1 :] = 0
-        rates = np.asarray(base.network.device_rate_range)
-        network = replace(
-            base.network,
-            speed=speed,
-            device_frequency=speed[0] / np.float32(base.network.num_devices),
-            device_rate_range=(rates * (chosen["uplink"] * 1e6 / rates.mean())).astype(np.float32),
-        )
+        rates = np.asarray(self._base.network.device_rate_range)
+        of_network: dict[str, Any] = {
+            "speed": speed,
+            "device_frequency": speed[0] / np.float32(self._base.network.num_devices),
+            "device_rate_range": (rates * (chosen["uplink"] * 1e6 / rates.mean())).astype(np.float32),
+        }
+        values: dict[str, Any] = {name: np.float32(chosen[name]) for name in ("release_rate", "deadline")}
         return replace(
-            base,
+            self._base,
             name=chosen["scenario"],
             arrivals="constant",
             workload=self._workload(chosen["network"], chosen["blocks"]),
-            network=network,
-            release_rate=np.float32(chosen["release_rate"]),
-            deadline=np.float32(chosen["deadline"]),
+            network=replace(self._base.network, **of_network),
+            **values,
         )
 
     def _workload(self, network: str, blocks: int) -> Workload:
@@ -260,10 +256,10 @@ class _Painter:
     """Draws plans as PNG: what stays from one move to the next is drawn once, and copied."""
 
     def __init__(self) -> None:
-        self._figure = Figure(dpi=_DPI, layout="none")
+        self._figure = Figure(dpi=_DPI)
+        self._figure.set_layout_engine("none")
         self._canvas = FigureCanvasAgg(self._figure)
         self._frame: Frame | None = None
-        self._panels: list[Axes] = []
 
     def draw(self, scenario: Scenario, times: Mapping[str, PlanTimes]) -> bytes:
         frame = Frame.around(scenario, times.values())
@@ -271,13 +267,14 @@ class _Painter:
         with plt.style.context(STYLE):
             if frame != self._frame:
                 self._figure.clear()
-                self._panels, self._frame = frame.draw(self._figure), frame
+                frame.draw(self._figure)
+                self._frame = frame
                 self._canvas.draw()
                 self._empty = self._canvas.copy_from_bbox(self._figure.bbox)
             self._canvas.restore_region(self._empty)
-            drawn = draw_plans(self._panels, frame, scenario, times)
-            for artist in sorted(drawn, key=lambda artist: artist.get_zorder()):
-                artist.axes.draw_artist(artist)
+            drawn = draw_plans(self._figure, frame, scenario, times)
+            for axes, artist in sorted(drawn, key=lambda place: place[1].get_zorder()):
+                axes.draw_artist(artist)
                 artist.remove()
         png = io.BytesIO()
         imsave(png, self._canvas.buffer_rgba(), format="png", pil_kwargs={"compress_level": 1})
@@ -289,8 +286,19 @@ def _round_up(until: float) -> float:
     return next(end * power for end in _ENDS if end * power >= until)
 
 
-def _methods(policies: Mapping[str, Policy], rules: str) -> list[str]:
-    return [name for name in policies if ONLY_IN.get(name, rules) == rules]
+def _methods_in(rules: str) -> dict[str, Policy]:
+    """The methods to choose from in a scenario: all that need no training."""
+    methods: dict[str, Policy] = {
+        name: policy for name, policy in POLICIES.items() if ONLY_IN.get(name, rules) == rules
+    }
+    for name, own in own_methods().items():
+        if own.kind != "learner" and rules in own.scenarios:
+            methods[name] = partial(_own_plan, own)
+    return methods
+
+
+def _own_plan(own: OwnMethod, scenario: Scenario, slot: Slot, key: jax.Array) -> jax.Array:
+    return own.plan(scenario, EnvState(slot, scenario.energy_budget, jnp.int32(0)), key)
 
 
 _COLUMNS = (

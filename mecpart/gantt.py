@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
+from matplotlib.transforms import Affine2D, Transform
 
 from mecpart.delay import PlanCost, checked_plan, plan_cost, queue_delay, return_delay, transmission_delay
 from mecpart.plots import COLUMN_WIDTH, STYLE
@@ -28,9 +29,9 @@ from mecpart.tables import format_number
 _BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE = plt.color_sequences["okabe_ito"]
 
 # How a bar looks: in grey they differ by lightness or hatching.
-_LOOKS: dict[str, dict[str, object]] = {
+_LOOKS: dict[str, dict[str, Any]] = {
     "transmission": {"facecolor": "white", "edgecolor": _GREEN, "hatch": "//////"},
-    "waiting": {"facecolor": "white", "edgecolor": "0.3", "hatch": "....."},
+    "waiting": {"facecolor": "white", "edgecolor": "0.3", "hatch": "|||||"},
     "on devices": {"facecolor": _ORANGE, "edgecolor": "0.15"},
     "on servers": {"facecolor": _BLUE, "edgecolor": "white"},
     "backlog": {"facecolor": "0.82", "edgecolor": "0.6"},
@@ -116,9 +117,9 @@ def plot_plan(
 
     Each node has two lanes. On the lower, wide one it computes: a bar for each block, grey for work left from earlier
     slots. On the upper one is what comes to it: an arrow from the node where the block before ran, the block's input on
-    its way (hatched), and its wait until the node is free (dotted). In `loaded` the result comes back to the devices
-    in the same way. The strip above the nodes is the delay L_m of each block, with what is beyond its deadline marked;
-    the strip below is the total delay as the sum of its parts. Labels that do not fit are left out.
+    its way (hatched), and its wait until the node is free (upright lines). In `loaded` the result comes back to the
+    devices in the same way. The strip above the nodes is the delay L_m of each block, with what is beyond its deadline
+    marked; the strip below is the total delay as the sum of its parts. Labels that do not fit are left out.
 
     ```python
     mecpart.plot_plan(scenario, slot, {"mine": plan, "Optimal": mecpart.optimal_plan(scenario, slot).plan})
@@ -147,7 +148,8 @@ def plot_plan(
         plt.close(figure)  # shown once in a notebook, and not kept
         # Not `layout="none"`: a figure without any engine gets the style's when it is saved.
         figure.set_layout_engine("none")
-        draw_plans(frame.draw(figure), frame, scenario, times)
+        frame.draw(figure)
+        draw_plans(figure, frame, scenario, times)
     return figure
 
 
@@ -183,15 +185,14 @@ class Frame:
         """The height of the row of a node, inches."""
         return 0.3 if len(self.nodes) <= 7 else 0.25
 
-    def draw(self, figure: Figure) -> list[Axes]:
-        """Draw it on an empty figure, which gets the size for it; axes for each plan."""
+    def draw(self, figure: Figure) -> None:
+        """Draw it on an empty figure, which gets the size for it: with axes for each plan."""
         kinds = [kind for kind in _EXPLAINED if self.queues or kind not in ("waiting", "backlog")]
         inner = _STRIP + len(self.nodes) * self.row + _STRIP
         below = _AXIS + _LEGEND_ROW * math.ceil(len(kinds) / 3)
         height = self.panels * (_TITLE + inner) + (self.panels - 1) * _GAP + below
         width = COLUMN_WIDTH - _LEFT - _RIGHT
         figure.set_size_inches(COLUMN_WIDTH, height)
-        panels = []
         for number in range(self.panels):
             bottom = height - (number + 1) * (_TITLE + inner) - number * _GAP
             panel = figure.add_axes(
@@ -207,24 +208,22 @@ class Frame:
             for y in (_STRIP, inner - _STRIP):
                 panel.axhline(y, color="0.6", linewidth=0.5)
             panel.tick_params(axis="x", labelbottom=number == self.panels - 1)
-            panels.append(panel)
-        panels[-1].set_xlabel("time since the slot began [s]")
+        panel.set_xlabel("time since the slot began [s]")
         handles = [Patch(label=_EXPLAINED[kind], linewidth=0.5, **_LOOKS[kind]) for kind in kinds]
         figure.legend(handles=handles, loc="lower center", ncols=3, borderpad=0, borderaxespad=0.2, labelspacing=0.3)
-        return panels
 
 
 def draw_plans(
-    panels: Sequence[Axes], frame: Frame, scenario: Scenario, times: Mapping[str, PlanTimes]
-) -> list[Artist]:
-    """Draw plans, by name, on the axes of a frame; returns what was drawn."""
+    figure: Figure, frame: Frame, scenario: Scenario, times: Mapping[str, PlanTimes]
+) -> list[tuple[Axes, Artist]]:
+    """Draw plans, by name, on a figure with a frame; returns what was drawn, and where."""
     last, reference = list(times.items())[-1]
-    drawn: list[Artist] = []
-    for axes, (name, found) in zip(panels, times.items(), strict=True):
-        panel = _Panel(axes, frame, found)
+    drawn: list[tuple[Axes, Artist]] = []
+    for axes, (name, found) in zip(figure.axes, times.items(), strict=True):
+        panel = _Panel(axes, frame, found, figure.dpi_scale_trans)
         panel.draw(scenario)
         panel.entitle(*_words(name, found, last, reference))
-        drawn += panel.drawn
+        drawn += [(axes, artist) for artist in panel.drawn]
     return drawn
 
 
@@ -235,14 +234,21 @@ def _bars(times: PlanTimes) -> list[_Bar]:
     def happen(kind: str, node: int, block: int, length: float) -> None:
         nonlocal now
         if length > 0 and math.isfinite(now):
-            bars.append(_Bar(kind, node, block, now, float(length)))
-        now += float(length)
+            bars.append(_Bar(kind, node, block, now, length))
+        now += length
 
-    for m, node in enumerate(times.plan.tolist()):
-        happen("transmission", node, m + 1, times.input_delay[m])
-        happen("waiting", node, m + 1, times.cost.waiting_delay[m])
-        happen("on servers" if node else "on devices", node, m + 1, times.cost.computation_delay[m])
-    happen("transmission", 0, len(times.plan), times.return_delay)
+    lengths = zip(
+        times.plan.tolist(),
+        times.input_delay.tolist(),
+        times.cost.waiting_delay.tolist(),
+        times.cost.computation_delay.tolist(),
+        strict=True,
+    )
+    for block, (node, transmission, waiting, computation) in enumerate(lengths, start=1):
+        happen("transmission", node, block, transmission)
+        happen("waiting", node, block, waiting)
+        happen("on servers" if node else "on devices", node, block, computation)
+    happen("transmission", 0, len(times.plan), float(times.return_delay))
     return bars
 
 
@@ -278,8 +284,9 @@ def _seconds(value: float) -> str:
 class _Panel:
     """One plan on axes of its own."""
 
-    def __init__(self, axes: Axes, frame: Frame, times: PlanTimes):
+    def __init__(self, axes: Axes, frame: Frame, times: PlanTimes, inch: Transform):
         self.axes, self.frame, self.times = axes, frame, times
+        self.points = Affine2D().scale(1 / 72) + inch
         self.drawn: list[Artist] = []
         self.bars = _bars(times)
         self.below = _STRIP + len(frame.nodes) * frame.row  # where the strip of the sum begins
@@ -296,20 +303,20 @@ class _Panel:
         self._draw_sum()
         self._name_blocks(scenario.workload.block_names)
         self._name_rows(np.asarray(scenario.network.speed))
-        points = Affine2D().scale(1 / 72) + self.axes.figure.dpi_scale_trans
         for (color, halo), labels in self.labels.items():
             glyphs, places = zip(*labels, strict=True)
-            looks = [{"facecolor": color, "linewidth": 0, "zorder": 5}]
+            looks: list[dict[str, Any]] = [{"facecolor": color, "linewidth": 0, "zorder": 5}]
             if halo:
                 looks.append({"edgecolor": halo, "linewidth": 2.5, "zorder": 4.5})
             for look in looks:
-                place = {"offsets": places, "offset_transform": self.axes.transData, "clip_on": False}
-                text = PathCollection(glyphs, **place, **look)
-                text.set_transform(points)
+                text = PathCollection(
+                    glyphs, offsets=places, offset_transform=self.axes.transData, clip_on=False, **look
+                )
+                text.set_transform(self.points)
                 self._add(text)
 
     def entitle(self, title: str, parts: str) -> None:
-        place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
         self.drawn.append(self.axes.annotate(title, (0, 1), (0, 15), fontsize=8.5, weight="bold", **place))
         self.drawn.append(self.axes.annotate(parts, (0, 1), (0, 4), fontsize=7.5, **place))
 
@@ -331,7 +338,7 @@ class _Panel:
 
     def _draw_delays(self, deadline: np.ndarray) -> None:
         """The strip of the blocks' delays, with what is beyond a deadline."""
-        delays = self.times.cost.block_delay.astype(float)
+        delays = np.asarray(self.times.cost.block_delay, float)
         deadline = np.broadcast_to(deadline, delays.shape)
         ends = np.cumsum(delays)
         starts = np.concatenate([[0.0], ends[:-1]])
@@ -344,11 +351,11 @@ class _Panel:
         for m in shown:
             until = starts[m] + min(delays[m], deadline[m])
             self._write(str(m + 1), starts[m], until, strip)
-            if m in late:
+            if m in late and math.isfinite(delays[m]):
                 self._write(f"+{_seconds(delays[m] - deadline[m])}", until, ends[m], strip, "white")
 
     def _draw_backlogs(self) -> None:
-        queue = self.times.queue_delay.astype(float)
+        queue = np.asarray(self.times.queue_delay, float)
         busy = [node for node in self.frame.nodes if queue[node] > 0]
         self._rectangles("backlog", [(0.0, queue[node], *self._computing(node)) for node in busy])
         for node in busy:
@@ -363,13 +370,14 @@ class _Panel:
                 moves.append((now, node, destination))
             node, now = destination, now + delay
         moves += [(bar.start, node, 0) for bar in self.bars[-1:] if bar.kind == "transmission" and bar.node != node]
-        lines, heads = [], {"v": [], "^": []}
+        lines: list[list[tuple[float, float]]] = []
+        heads: dict[str, list[tuple[float, float]]] = {"v": [], "^": []}
         for time, source, destination in moves:
             down = destination > source
             end = self._arriving(destination)[0 if down else 1]
             lines.append([(time, sum(self._computing(source)) / 2), (time, end)])
             heads["v" if down else "^"].append((time, end + (-0.03 if down else 0.03)))
-        look = {"color": "0.15", "clip_on": False, "zorder": 4}
+        look: dict[str, Any] = {"color": "0.15", "clip_on": False, "zorder": 4}
         self._add(LineCollection(lines, linewidth=0.8, **look))
         for marker, places in {**heads, "o": [line[0] for line in lines]}.items():
             if places:
@@ -384,8 +392,8 @@ class _Panel:
                 self._rectangles(kind, [(at, length, *strip)], "in total")
                 at += length
         if math.isfinite(at):
-            dashes = {"color": "0.15", "linewidth": 1, "linestyle": (0, (4, 2)), "zorder": 0.9}
-            self.drawn.append(self.axes.axvline(at, **dashes))
+            end = self.axes.axvline(at, color="0.15", linewidth=1, linestyle=(0, (4, 2)), zorder=0.9)
+            self.drawn.append(end)
             self._write(_seconds(at), at, self.frame.until, strip, align="left")
 
     def _name_blocks(self, block_names: Sequence[str]) -> None:
@@ -415,10 +423,9 @@ class _Panel:
         rows = {"delay of block": (0.0, _STRIP), "in total": (self.below, self.below + _STRIP)}
         for node in self.frame.nodes:
             rows[f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz"] = self._row(node)
+        left, right = -_LEFT / self.inches_per_second, -0.03 / self.inches_per_second
         for name, place in rows.items():
-            self._write(
-                name, -_LEFT / self.inches_per_second, -0.03 / self.inches_per_second, place, "0.13", "right", 7.5
-            )
+            self._write(name, left, right, place, "0.13", align="right", size=7.5)
 
     # How it is drawn
 
