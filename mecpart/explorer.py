@@ -117,8 +117,8 @@ class Explorer(widgets.HBox):
 
     def _make_controls(self, rules: str, servers: int) -> None:
         base = self._base
-        wide = {"style": {"description_width": "95px"}, "layout": {"width": "290px", "margin": "1px"}}
-        slider = {"style": {"description_width": "150px"}, "layout": {"width": "400px", "margin": "1px"}}
+        wide = {"style": {"description_width": "110px"}, "layout": {"width": "300px", "margin": "1px"}}
+        slider = {"style": {"description_width": "170px"}, "layout": {"width": "420px", "margin": "1px"}}
         names = [self._own] * bool(self._own) + list(NETWORKS)
         most = base.network.num_servers
         network = self._own or "vgg16"
@@ -152,7 +152,7 @@ class Explorer(widgets.HBox):
             "orientation": "vertical",
             "step": 0.1,
             "readout_format": ".1f",
-            "layout": {"width": "44px", "height": "130px", "margin": "0"},
+            "layout": {"width": "44px", "height": "160px", "margin": "0"},
         }
         nodes = ["IoT", *(f"ES {node}" for node in range(1, most + 1))]
         self.speeds = [
@@ -160,13 +160,16 @@ class Explorer(widgets.HBox):
             for node, value in enumerate(speed)
         ]
         self.queues = [widgets.FloatSlider(0, min=0, max=30, description=name, **upright) for name in nodes]
+        sliders = [self.controls[name] for name in ("uplink", "release_rate", "deadline")]
+        self._given = {slider: slider.value for slider in (*sliders, *self.speeds)}
 
     def _panels(self) -> list[widgets.Widget]:
         menus = ("scenario", "network", "blocks", "servers", "method", "draw")
         layout = {"margin": "0 12px 4px 0"}
 
         def titled(words: str, sliders: Sequence[widgets.Widget]) -> widgets.Widget:
-            return widgets.VBox([widgets.HTML(words), widgets.HBox(sliders)], layout=layout)
+            row = widgets.HBox(sliders, layout={"overflow": "visible"})
+            return widgets.VBox([widgets.HTML(words), row], layout=layout)
 
         self._waiting = titled("busy with earlier slots [s]", self.queues)
         return [
@@ -226,8 +229,8 @@ class Explorer(widgets.HBox):
 
     def _chosen_scenario(self) -> Scenario:
         """What the controls stand for. In NumPy, for it is made at every move."""
-        chosen = {name: control.value for name, control in self.controls.items()}
-        speed = np.array([slider.value * 1e9 for slider in self.speeds], np.float32)
+        chosen = {name: self._exact(control) for name, control in self.controls.items()}
+        speed = np.array([self._exact(slider) * 1e9 for slider in self.speeds], np.float32)
         speed[chosen["servers"] + 1 :] = 0
         rates = np.asarray(self._base.network.device_rate_range)
         of_network: dict[str, Any] = {
@@ -244,6 +247,14 @@ class Explorer(widgets.HBox):
             network=replace(self._base.network, **of_network),
             **values,
         )
+
+    def _exact(self, control: widgets.ValueWidget) -> Any:
+        """The value of a control. A page shows a slider at the nearest step, and says so; the value given stays."""
+        value, given = control.value, self._given.get(control)
+        if given is None:
+            return value
+        apart = math.log10(value / given) if isinstance(control, widgets.FloatLogSlider) else value - given
+        return given if abs(apart) <= 0.51 * control.step else value
 
     def _workload(self, network: str, blocks: int) -> Workload:
         if (network, blocks) != self._made:

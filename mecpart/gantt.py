@@ -62,6 +62,9 @@ _STRIP = 0.19  # the rows above and below the nodes: the delay of each block, an
 _LABEL = 6.5  # points
 
 
+_RESULT = 0  # what travels back, among the numbers of blocks
+
+
 @dataclass(frozen=True)
 class _Bar:
     """Something of block number `block` that lasts from `start` for `length`, s; infinite ones run to the edge."""
@@ -248,7 +251,7 @@ def _bars(times: PlanTimes) -> list[_Bar]:
         happen("transmission", node, block, transmission)
         happen("waiting", node, block, waiting)
         happen("on servers" if node else "on devices", node, block, computation)
-    happen("transmission", 0, len(times.plan), float(times.return_delay))
+    happen("transmission", 0, _RESULT, float(times.return_delay))
     return bars
 
 
@@ -369,7 +372,7 @@ class _Panel:
             if destination != node and math.isfinite(now):
                 moves.append((now, node, destination))
             node, now = destination, now + delay
-        moves += [(bar.start, node, 0) for bar in self.bars[-1:] if bar.kind == "transmission" and bar.node != node]
+        moves += [(bar.start, node, 0) for bar in self.bars if bar.block == _RESULT]
         lines: list[list[tuple[float, float]]] = []
         heads: dict[str, list[tuple[float, float]]] = {"v": [], "^": []}
         for time, source, destination in moves:
