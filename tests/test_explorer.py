@@ -8,22 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import replace
 from urllib.parse import urlencode
 
 import equations
 import jax
 import nbformat
-import numpy as np
 import pytest
 from chromium import CHROMIUM, OFFLINE, in_browser
-from conftest import COMPILED
 from nbformat.v4 import new_code_cell
 from playwright.sync_api import expect, sync_playwright
 
 import mecpart
-from mecpart.explorer import Explorer
 from mecpart.locations import notebooks_folder
 from mecpart.tables import format_number
 
