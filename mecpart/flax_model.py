@@ -1,7 +1,6 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -103,8 +102,10 @@ def _check_examples(examples: tuple) -> None:
 
 
 def _linen_graph(module: nn.Module, examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
-    init = partial(module.init, method=method, **keywords)
-    others = dict(jax.eval_shape(init, jax.random.key(0), *examples))
+    def init(*examples):
+        return nn.unbox(module.init(jax.random.key(0), *examples, method=method, **keywords))
+
+    others = dict(jax.eval_shape(init, *examples))
     parameters = others.pop("params", {})
 
     def apply(parameters, others, *examples):
