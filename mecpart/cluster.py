@@ -119,7 +119,9 @@ def _local_cluster(environment: Mapping[str, str]):
         n_workers=count,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        # No dashboard; what is left of its server must not ask for a port that another one may have.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
         memory_limit=0,  # what compiled code takes would be held against the workers
         silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
         env={"PJRT_NPROC": "1", **environment},
