@@ -228,8 +228,8 @@ class Explorer(widgets.HBox):
         checked_plan(self.scenario, found[0].plan)  # that of a method of one's own may name any node
         times = dict(zip((method, best), found, strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
-        self.numbers.value = _table(times, self.scenario)
-        self.picture.value = self._painter.draw(self.scenario, times)
+        picture = self._painter.draw(self.scenario, times)
+        self.numbers.value, self.picture.value = _table(times, self.scenario), picture
 
     def _chosen_scenario(self) -> Scenario:
         """What the controls stand for, in NumPy: with JAX it would take long to make."""
