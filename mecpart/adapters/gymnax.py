@@ -172,22 +172,23 @@ class BlockPartition(Partition):
     def reset_env(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Float[Array, " features"], BlockState]:
         """Start an episode: (observation, state)."""
         _, slots = _ENV.reset(key, params.scenario)
-        state = BlockState(slots, self._none_placed(params.scenario), jnp.int32(0))
+        state = BlockState(slots, _none_placed(params.scenario), jnp.int32(0))
         return self.get_obs(state, params), state
 
     def step_env(self, key: PRNGKeyArray, state: BlockState, action, params: EnvParams):
         """One block, without starting a new episode: (observation, state, reward, terminated, info)."""
         scenario = params.scenario
-        placed = jnp.concatenate([jnp.asarray(action, jnp.int32)[None], state.nodes[:-1]])
+        placed = _placed(action, state.nodes)
         last = (state.time + 1) % scenario.num_blocks == 0
-        _, slots, reward, terminated, info = _ENV.step_env(key, state.slots, placed[::-1], scenario)
+        plan = jnp.where(last, placed[::-1], 0)  # before the last block it is no plan yet, and its cost is not used
+        _, slots, reward, terminated, info = _ENV.step_env(key, state.slots, plan, scenario)
 
         def where_last(after, before):
             return jax.tree.map(partial(jnp.where, last), after, before)
 
         state = BlockState(
             slots=where_last(slots, state.slots),
-            nodes=where_last(self._none_placed(scenario), placed),
+            nodes=where_last(_none_placed(scenario), placed),
             time=state.time + 1,
         )
         info = where_last(info, jax.tree.map(jnp.zeros_like, info)) | {"slot_ended": last}
@@ -196,21 +197,46 @@ class BlockPartition(Partition):
     def get_obs(self, state: BlockState, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
         """What an agent sees in `state`."""
         scenario = self._of(params).scenario
-        block = jax.nn.one_hot(state.time % scenario.num_blocks, scenario.num_blocks)
-        nodes = jax.nn.one_hot(state.nodes, scenario.num_nodes)
-        return jnp.concatenate([observe(scenario, state.slots), block, nodes.ravel()])
+        observation = observe(scenario, state.slots)
+        return _block_observation(scenario, observation, state.time % scenario.num_blocks, state.nodes)
 
     def action_space(self, params: EnvParams | None = None) -> spaces.Discrete:
         """All nodes."""
         return spaces.Discrete(self._of(params).scenario.num_nodes)
 
-    def _none_placed(self, scenario: Scenario) -> Int[Array, " blocks"]:
-        return jnp.full(scenario.num_blocks, -1).at[0].set(0)
-
     def _bounds(self, scenario: Scenario):
         low, high = observation_bounds(scenario)
         told = scenario.num_blocks * (1 + scenario.num_nodes)
         return jnp.concatenate([low, jnp.zeros(told)]), jnp.concatenate([high, jnp.ones(told)])
+
+
+def place_blocks(
+    act: Callable[[Float[Array, " features"], PRNGKeyArray], Int[Array, ""]],
+    scenario: Scenario,
+    observation: Float[Array, " features"],
+    key: PRNGKeyArray,
+) -> Int[Array, " blocks"]:
+    """The plan of a learner that was trained on the `block` form, for an observation of a whole slot.
+
+    **Arguments:** `act`: (observation of the `block` form, key) -> node; `scenario`: without padding, as in the params.
+    """
+    nodes = _none_placed(scenario)
+    for block, drawn in enumerate(jax.random.split(key, scenario.num_blocks)):
+        nodes = _placed(act(_block_observation(scenario, observation, block, nodes), drawn), nodes)
+    return nodes[::-1]
+
+
+def _none_placed(scenario: Scenario) -> Int[Array, " blocks"]:
+    return jnp.full(scenario.num_blocks, -1).at[0].set(0)
+
+
+def _placed(node, nodes: Int[Array, " blocks"]) -> Int[Array, " blocks"]:
+    return jnp.concatenate([jnp.asarray(node, jnp.int32)[None], nodes[:-1]])
+
+
+def _block_observation(scenario: Scenario, observation, block, nodes) -> Float[Array, " features"]:
+    told = [jax.nn.one_hot(block, scenario.num_blocks), jax.nn.one_hot(nodes, scenario.num_nodes).ravel()]
+    return jnp.concatenate([observation, *told])
 
 
 #: The forms of an action.

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -41,6 +42,7 @@ def playable(scenario: Scenario | str) -> Scenario:
     return replace(scenario, network=replace(scenario.network, speed=jnp.asarray(speed[speed > 0])))
 
 
+@jax.jit
 def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], Float[Array, " features"]]:
     """The least and the greatest value of every entry that `observe` returns within an episode, [features] each.
 
