@@ -4,7 +4,7 @@ An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained 
 Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
 """
 
-from mecpart import agents
+from mecpart import adapters, agents
 from mecpart.comparison import published
 from mecpart.delay import PlanCost, evaluate_plan, utilisation
 from mecpart.environment import EnvState, PartitionEnv, rollout
@@ -37,6 +37,7 @@ __all__ = [
     "Setting",
     "Slot",
     "Workload",
+    "adapters",
     "agents",
     "as_printed",
     "episode_bound",

@@ -50,7 +50,7 @@ class TestPlayable:
         ):
             with refused("scenario must", *told):
                 playable(bad)
-        with pytest.raises(ValueError, match="scenario must hold numbers.*traced"):
+        with pytest.raises(ValueError, match=r"scenario must hold numbers.*traced"):
             jax.jit(lambda scenario: playable(scenario).energy_budget)(small())
 
 
@@ -87,7 +87,7 @@ class TestObservationBounds:
         np.testing.assert_allclose([low[-1], high[-1]], [(1000 - 4480) / 1000, 1], rtol=1e-5)
 
     def test_by_hand(self):
-        """Work 16, 32, 64 of 8 cycles; rates 1/8 to 4; at 3 W, 32 bytes at 1/4 byte/s take 384 J, 16 take 192, 8 take 96.
+        """Work 16, 32, 64 of 8 cycles; rates 1/8 to 4; at 3 W and 1/4 byte/s the blocks take 384, 192, 96 J.
 
         On the servers a slot leaves 112 - 16 and 112 - 32 cycles over, and on the devices 112 - 8, ten times.
         """
