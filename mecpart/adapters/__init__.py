@@ -2,10 +2,11 @@
 
 | module | for | extra |
 |---|---|---|
-| `mecpart.adapters.gymnasium` | Gymnasium, and what builds on it, such as Stable-Baselines3 | `mecpart[gymnasium]` |
+| `mecpart.adapters.gymnasium` | Gymnasium, and what builds on it, such as CleanRL | `mecpart[gymnasium]` |
+| `mecpart.adapters.stable_baselines3` | Stable-Baselines3 | `mecpart[gymnasium]` and `stable-baselines3` |
 | `mecpart.adapters.gymnax` | gymnax, and what builds on it, such as Rejax | `mecpart[gymnax]` |
 
-A module is imported where it is first used.
+`import mecpart` imports none of them; the first two are imported where they are first used.
 """
 
 import importlib

@@ -7,6 +7,7 @@ it first. Both environments run the same compiled functions; a step brings a few
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +26,14 @@ try:
     from gymnasium.vector import AutoresetMode
     from gymnasium.vector.utils import batch_space
 except ImportError as error:
-    raise ImportError(
-        "mecpart.adapters.gymnasium needs Gymnasium 1.1 or newer: pip install 'mecpart[gymnasium]'"
+    raise ModuleNotFoundError(
+        "mecpart.adapters.gymnasium needs Gymnasium 1.1 or newer: pip install 'mecpart[gymnasium]'", name=error.name
     ) from error
 
 #: The registered id, for `gymnasium.make` and `gymnasium.make_vec`.
 ID = "mecpart/Partition-v0"
+
+__all__ = ["ID", "Partition", "PartitionVector", "make", "make_vec"]
 
 _ENV = PartitionEnv()
 _COSTS = tuple(field.name for field in fields(PlanCost))
@@ -38,7 +41,7 @@ _COSTS = tuple(field.name for field in fields(PlanCost))
 
 def make(scenario: Scenario | str = "as_printed") -> "Partition":
     """`Partition` with its `spec`: what `gymnasium.make(ID, scenario=scenario)` holds in its wrappers."""
-    return gymnasium.make(ID, scenario=playable(scenario)).unwrapped
+    return cast(Partition, gymnasium.make(ID, scenario=playable(scenario)).unwrapped)
 
 
 def make_vec(
@@ -48,7 +51,8 @@ def make_vec(
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
 ) -> "PartitionVector":
     """`PartitionVector`, with its `spec`; arguments and errors as there."""
-    return gymnasium.make_vec(ID, num_envs, "vector_entry_point", scenario=scenario, autoreset_mode=autoreset_mode)
+    env = gymnasium.make_vec(ID, num_envs, "vector_entry_point", scenario=scenario, autoreset_mode=autoreset_mode)
+    return cast(PartitionVector, env)
 
 
 class Partition(gymnasium.Env):
@@ -120,8 +124,8 @@ class PartitionVector(gymnasium.vector.VectorEnv):
         num_envs: int = 8,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
-        several = isinstance(scenario, (list, tuple))
-        scenarios = [playable(one) for one in scenario] if several else [playable(scenario)]
+        given: Sequence = scenario if isinstance(scenario, (list, tuple)) else [scenario]
+        scenarios = [playable(one) for one in given]
         _check_alike(scenarios)
         self.num_envs = check_count("num_envs", num_envs, minimum=len(scenarios))
         mode = getattr(autoreset_mode, "value", autoreset_mode)
@@ -182,13 +186,14 @@ class PartitionVector(gymnasium.vector.VectorEnv):
             observations = self._begin()
         return observations, rewards, *self._ended(ended), infos
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:
+    # Tuples where the base class has one, as in Gymnasium's own `SyncVectorEnv`.
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The random generator of each environment."""
         return tuple(generator for generator, _ in self._generators)
 
     @property
-    def np_random_seed(self) -> tuple[int, ...]:
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """The seed of each environment."""
         return tuple(seed for _, seed in self._generators)
 

@@ -13,6 +13,7 @@ were written for gymnax 0.0.x, such as Rejax 0.1.3, expect five: see `step` in `
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,15 @@ from mecpart.environment import EnvState, PartitionEnv, observe
 from mecpart.scenario import Scenario
 from mecpart.validation import check_choice
 
+_NEEDS = "mecpart.adapters.gymnax needs gymnax 1.0 or newer: pip install 'mecpart[gymnax]'"
 try:
     from gymnax.environments import environment, spaces
 except ImportError as error:
-    raise ImportError("mecpart.adapters.gymnax needs gymnax 1.0 or newer: pip install 'mecpart[gymnax]'") from error
+    raise ModuleNotFoundError(_NEEDS, name=error.name) from error
+if not hasattr(environment.Environment, "is_truncated"):  # older ones would make five values of the six, unasked
+    raise ImportError(_NEEDS)
+
+__all__ = ["ACTIONS", "STEPS", "EnvParams", "Partition", "make", "place_blocks"]
 
 _ENV = PartitionEnv()
 
@@ -78,15 +84,15 @@ class Partition(environment.Environment):
         """Those of the scenario that the environment was made for."""
         return self._params
 
-    def reset_env(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Float[Array, " features"], EnvState]:
-        """Start an episode: (observation, state)."""
+    def reset_env(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Float[Array, " features"], Any]:
+        """Start an episode: (observation, `EnvState`)."""
         return _ENV.reset(key, params.scenario)
 
-    def step_env(self, key: PRNGKeyArray, state: EnvState, action, params: EnvParams):
+    def step_env(self, key: PRNGKeyArray, state, action, params: EnvParams):
         """One step without starting a new episode: (observation, state, reward, terminated, info)."""
         return _ENV.step_env(key, state, self._plan(action, params.scenario), params.scenario)
 
-    def get_obs(self, state: EnvState, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
+    def get_obs(self, state, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
         """What an agent sees in `state`."""
         return observe(self._of(params).scenario, state)
 
@@ -170,12 +176,12 @@ class BlockPartition(Partition):
         super().__init__(scenario)
 
     def reset_env(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Float[Array, " features"], BlockState]:
-        """Start an episode: (observation, state)."""
+        """Start an episode: (observation, `BlockState`)."""
         _, slots = _ENV.reset(key, params.scenario)
         state = BlockState(slots, _none_placed(params.scenario), jnp.int32(0))
         return self.get_obs(state, params), state
 
-    def step_env(self, key: PRNGKeyArray, state: BlockState, action, params: EnvParams):
+    def step_env(self, key: PRNGKeyArray, state, action, params: EnvParams):
         """One block, without starting a new episode: (observation, state, reward, terminated, info)."""
         scenario = params.scenario
         placed = _placed(action, state.nodes)
@@ -194,7 +200,7 @@ class BlockPartition(Partition):
         info = where_last(info, jax.tree.map(jnp.zeros_like, info)) | {"slot_ended": last}
         return self.get_obs(state, params), state, where_last(reward, 0.0), terminated, info
 
-    def get_obs(self, state: BlockState, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
+    def get_obs(self, state, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
         """What an agent sees in `state`."""
         scenario = self._of(params).scenario
         observation = observe(scenario, state.slots)

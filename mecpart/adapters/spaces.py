@@ -83,6 +83,6 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
         slots = scenario.num_slots * behind / (network.speed * scenario.slot_seconds)
         low.append(jnp.zeros(network.num_nodes))
         high.append(jnp.log1p(10 * slots) / np.log(11))
-    low, high = jnp.concatenate(low), jnp.concatenate(high)
+    least, most = jnp.concatenate(low), jnp.concatenate(high)
     rounding = (scenario.num_slots + 8) * float(jnp.finfo(jnp.float32).eps)
-    return jnp.where(low == 0, 0, low - rounding * (1 + jnp.abs(low))), high + rounding * (1 + jnp.abs(high))
+    return jnp.where(least == 0, 0, least - rounding * (1 + jnp.abs(least))), most + rounding * (1 + jnp.abs(most))

@@ -13,9 +13,12 @@ from mecpart.scenario import Scenario
 try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
-    raise ImportError(
-        "mecpart.adapters.stable_baselines3 needs Stable-Baselines3 2.7 or newer: pip install 'stable-baselines3>=2.7'"
+    raise ModuleNotFoundError(
+        "mecpart.adapters.stable_baselines3 needs Stable-Baselines3 2.7 or newer: pip install 'stable-baselines3>=2.7'",
+        name=error.name,
     ) from error
+
+__all__ = ["PartitionVecEnv", "make_vec_env"]
 
 
 def make_vec_env(
