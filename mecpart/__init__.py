@@ -6,7 +6,7 @@ Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.
 
 from typing import TYPE_CHECKING
 
-from mecpart import agents
+from mecpart import adapters, agents
 from mecpart.comparison import published
 from mecpart.delay import PlanCost, evaluate_plan, utilisation
 from mecpart.environment import EnvState, PartitionEnv, rollout
@@ -46,6 +46,7 @@ __all__ = [
     "Setting",
     "Slot",
     "Workload",
+    "adapters",
     "agents",
     "as_printed",
     "episode_bound",

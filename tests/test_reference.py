@@ -9,9 +9,9 @@ import pytest
 from mecpart import comparison
 from mecpart.comparison import agreement, compare_with_reference, keep_reference
 from mecpart.experiments import COLUMNS, EXPERIMENTS
+from mecpart.runs import methods_in
 
 SEEDS = 6
-from mecpart.runs import methods_in
 
 
 def frame(name="fig8", shift=0.0, spread=0.01, methods=("Proposed", "RPDI"), seeds=SEEDS):
@@ -83,9 +83,8 @@ def batch(tmp_path, monkeypatch):
     results.mkdir(parents=True)
     records.mkdir(parents=True)
     for name, experiment in EXPERIMENTS.items():
-        frame(
-            name, methods=methods_in("as_printed")[:1] if experiment.methods is None else experiment.methods[:1]
-        ).to_csv(results / f"{name}.csv", index=False)
+        methods = (experiment.methods or methods_in("as_printed"))[:1]
+        frame(name, methods=methods).to_csv(results / f"{name}.csv", index=False)
     for name in ("headline", "claims"):
         pd.DataFrame({"claim": ["one"]}).to_csv(results / f"{name}.csv", index=False)
     for name, seconds in (("fig8", 2.0), ("headline", 1.5)):
