@@ -88,7 +88,7 @@ class ModelGraph:
         and nothing that computes in another layer; where there is none, after the kind of its first operator that
         computes.
 
-        **Raises:** `ValueError` where no output depends on the input, or a tensor is of unknown size.
+        **Raises:** `ValueError` where no output depends on the input, or the size of a tensor is not known.
         """
         steps = self._steps
         entering = [tensor for tensor in self.inputs if any(tensor in op.reads for op in self._live)]
@@ -181,8 +181,8 @@ class ModelGraph:
 
     def _size(self, tensor: str) -> Tensor:
         if tensor not in self.tensors:
-            kinds = [operator.kind for operator in self.operators if tensor in operator.makes]
-            raise ValueError(f"every tensor must have a known size; got none for {tensor!r}, made by {kinds}")
+            made_by = ", ".join(operator.kind for operator in self.operators if tensor in operator.makes)
+            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}, made by {made_by}")
         return self.tensors[tensor]
 
 

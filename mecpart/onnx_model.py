@@ -209,8 +209,10 @@ class _Model:
         output = math.prod(self._shape(next(filter(None, node.output))))
         match node.op_type:
             case "Conv":
+                self._check_channels(node, first[1], second[1] * _attribute(node, "group", 1))
                 return output * math.prod(second[1:])
             case "ConvTranspose":  # each value that enters meets each weight of its channel
+                self._check_channels(node, first[1], second[0])
                 return math.prod(first) * math.prod(second[1:])
             case "Gemm":
                 return output * first[0 if _attribute(node, "transA", 0) else 1]
@@ -232,8 +234,14 @@ class _Model:
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
         if tensor not in self.shapes:
-            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}")
+            made_by = ", ".join(_kind(node) for node in self.nodes if tensor in node.output)
+            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}, made by {made_by}")
         return self.shapes[tensor]
+
+    def _check_channels(self, node: "onnx.NodeProto", channels: int, allowed: int) -> None:
+        """What onnx does not check."""
+        if channels != allowed:
+            raise ValueError(f"{node.input[0]!r} must have {allowed} channels, as {node.op_type} takes; got {channels}")
 
 
 def _standard(node: "onnx.NodeProto") -> bool:
@@ -346,9 +354,16 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def _refuse_unreadable(model: "onnx.ModelProto", count_as_zero: Sequence[str]) -> None:
-    nodes = model.graph.node
+    graph, nodes = model.graph, model.graph.node
     if not nodes:
         raise ValueError("the file must hold a model with at least one operator; got none")
+    names = [text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    names += [
+        entry.name for field in (graph.initializer, graph.input, graph.output, graph.value_info) for entry in field
+    ]
+    broken = [name for name in names if isinstance(name, bytes)]  # what protobuf makes of it
+    if broken:
+        raise ValueError(f"names must be UTF-8; got {broken[0]!r}")
 
     def refuse(found: set[str], allowed: str) -> None:
         if found:
@@ -362,7 +377,7 @@ def _refuse_unreadable(model: "onnx.ModelProto", count_as_zero: Sequence[str]) -
     }
     refuse(with_graphs, "operators must not hold graphs of their own (control flow)")
     refuse({node.op_type for node in nodes} & set(_QUANTISED), "the model must not be quantised")
-    refuse({weight.values.name for weight in model.graph.sparse_initializer}, "weights must not be sparse")
+    refuse({weight.values.name for weight in graph.sparse_initializer}, "weights must not be sparse")
     unknown = {_kind(node) for node in nodes if not _standard(node)} - set(count_as_zero)
     refuse(unknown, "operators must be of the ONNX standard, or named in count_as_zero")
 

@@ -99,7 +99,7 @@ class TestLegalCuts:
 
     def test_a_tensor_of_unknown_size_is_named(self):
         model = ModelGraph([op("x", "a", kind="NonZero"), op("a", "y")], {"x": Tensor(1, 4)}, {}, ["x"], ["y"])
-        with pytest.raises(ValueError, match=r"known size; got none for 'a', made by \['NonZero'\]"):
+        with pytest.raises(ValueError, match="known shape; got none for 'a', made by NonZero"):
             model.layers()
 
 
