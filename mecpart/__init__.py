@@ -14,6 +14,7 @@ from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
 from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
@@ -54,12 +55,16 @@ __all__ = [
     "optimal_plan",
     "priced_plan",
     "published",
+    "register_agent",
+    "register_learner",
+    "register_policy",
     "rollout",
     "run_experiment",
     "sample_network",
     "sample_slot",
     "sample_slots",
     "shannon_rate",
+    "unregister",
     "utilisation",
     "workload",
     "workload_from_csv",

@@ -27,6 +27,10 @@ class NotebookError(Exception):
     """A notebook did not run to its end; the message names the cell and what happened there."""
 
 
+class KernelDied(NotebookError):
+    """The kernel of a notebook ended by itself or was killed; the fault need not be the notebook's."""
+
+
 class Kernels:
     """The running kernels of a batch, which can be killed together from another thread.
 
@@ -170,7 +174,7 @@ def execute(
 
     Raises:
         ValueError: if the notebook does not have these parameters, before anything runs.
-        NotebookError: if a cell raises, leaves the notebook early, or takes the kernel down.
+        NotebookError: if a cell raises, or leaves the notebook early; a `KernelDied` if the kernel ends.
     """
     notebook = read_notebook(path)
     check_parameters(path.stem, notebook, parameters)
@@ -198,7 +202,7 @@ def execute(
         except DeadKernelError:
             last_words = (Path(private) / "kernel.log").read_text(errors="replace").strip().splitlines()[-1:]
             died = ": ".join(["the kernel died", *last_words])
-            raise NotebookError(f"{_reached(executed)}: {died}") from None
+            raise KernelDied(f"{_reached(executed)}: {died}") from None
         except RuntimeError as error:
             raise NotebookError(f"the kernel did not start: {error}") from error
         finally:

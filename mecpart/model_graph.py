@@ -104,7 +104,7 @@ class ModelGraph:
         ends = [*starts[1:], len(steps)]
         names = _names([_computing(steps[at]) for at in main], self.separator)
 
-        counted = set()
+        counted: set[str] = set()
         table = []
         for name, start, end in zip(names, starts, ends, strict=True):
             parameters = frozenset().union(*(step.parameters for step in steps[start:end])) - counted

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def onnx_operators(
 
     with _naming(path):
         model = _read(path, input_shape, count_as_zero)
-        rows = {
+        rows: dict[str, dict[str, Any]] = {
             kind: {"operator": kind, "number": 0, "macs": 0, "counted": kind in _MULTIPLY, "pooling_operations": 0}
             for kind in model.kinds
         }
@@ -484,9 +484,9 @@ def _fix_shapes(
             axis = f"axis {', '.join(unknown)}" if unknown else "the number of axes"
             raise ValueError(f"input {entry.name!r} must have a known shape; {axis} is not: give input_shape")
         if axes and axes[0].dim_value != 1 and entry.name not in given:
-            shape = tuple(axis.dim_value for axis in axes)
+            sizes = tuple(axis.dim_value for axis in axes)
             raise ValueError(
-                f"input {entry.name!r} must have a batch axis of one; got shape {shape}: give input_shape, or export "
+                f"input {entry.name!r} must have a batch axis of one; got shape {sizes}: give input_shape, or export "
                 "the model with a batch of one"
             )
     made_elsewhere = {name for node in model.graph.node if not _standard(node) for name in node.output}
@@ -556,8 +556,8 @@ def _value(
         shape = np.array(shapes[node.input[0]], dtype=np.int64)
         part = slice(attribute("start", 0), attribute("end"))
         return np.array(shape.prod()) if node.op_type == "Size" else shape[part]
-    read = [values[name] if name else None for name in node.input]  # KeyError: not known
-    first = read[0] if read else None
+    read: list[Any] = [values[name] if name else None for name in node.input]  # KeyError: not known
+    first: Any = read[0] if read else None
 
     def given(at: int, name: str):
         """What older versions of the standard have as an attribute, and newer ones as an input."""
@@ -592,18 +592,17 @@ def _value(
         case "Unsqueeze":
             return np.expand_dims(first, tuple(int(axis) for axis in given(1, "axes")))
         case "Reshape":
-            shape = [first.shape[at] if size == 0 else int(size) for at, size in enumerate(read[1])]
-            return first.reshape(shape)
+            return first.reshape([first.shape[at] if size == 0 else int(size) for at, size in enumerate(read[1])])
         case "Slice":
             starts, ends, axes = given(1, "starts"), given(2, "ends"), given(3, "axes")
             steps = read[4] if len(read) > 4 else np.ones(len(starts), dtype=int)
             for start, end, axis, step in zip(
                 starts, ends, range(first.ndim) if axes is None else axes, steps, strict=False
             ):
-                part = [slice(None)] * first.ndim
+                within: list[slice] = [slice(None)] * first.ndim
                 at_end = step < 0 and end < -first.shape[axis]
-                part[axis] = slice(int(start), None if at_end else int(end), int(step))
-                first = first[tuple(part)]
+                within[axis] = slice(int(start), None if at_end else int(end), int(step))
+                first = first[tuple(within)]
             return first
         case "ConstantOfShape" if first.prod() <= _LARGEST_SHAPE:
             fill = attribute("value")

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -40,14 +40,56 @@ def pools(count: int) -> list:
     env = {"PJRT_NPROC": "1", "LOKY_MAX_MEMORY_LEAK_SIZE": str(2**62)}
     # Unlike multiprocessing's own, loky's processes do not run the calling script again.
     return [
-        ProcessPoolExecutor(1, env=env, initializer=_pin, initargs=({mine[at]} if count <= len(mine) else set(mine),))
+        ProcessPoolExecutor(1, env=env, initializer=pin, initargs=({mine[at]} if count <= len(mine) else set(mine),))
         for at in range(count)
     ]
 
 
-def _pin(to: set[int]) -> None:
+def pin(to: set[int]) -> None:
+    """Keep this thread, and those that it starts, to some processor cores, where the system can do so."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, to)
+
+
+class Agenda:
+    """What is left to do, by the program that it needs compiled, and what a worker is to do next.
+
+    A worker stays with the programs that it has compiled as long as there is work for them, and shares one with another
+    worker only when no other is left: so that hardly anything is compiled twice.
+
+    **Arguments:**
+
+    - `work`: items by program, in the order in which to begin.
+
+    May be used by several threads at once.
+    """
+
+    def __init__(self, work: Mapping[Hashable, Sequence[Any]]) -> None:
+        self._left = {program: deque(items) for program, items in work.items() if items}
+        self._begun: set[Hashable] = set()
+        self._lock = threading.Lock()
+        self.total = sum(map(len, self._left.values()))
+
+    def take(self, compiled: Iterable[Hashable], elsewhere: Collection[Hashable] = ()) -> tuple[Hashable, Any] | None:
+        """(program, item) for a worker that has these programs compiled, others having theirs; None if all is taken."""
+        with self._lock:
+            own = [program for program in compiled if program in self._left]
+            fresh = [program for program in self._left if program not in self._begun and program not in elsewhere]
+            program = next(iter(own + fresh), None) or max(
+                self._left, key=lambda other: len(self._left[other]), default=None
+            )
+            if program is None:
+                return None
+            self._begun.add(program)
+            item = self._left[program].popleft()
+            if not self._left[program]:
+                del self._left[program]
+            return program, item
+
+    def clear(self) -> None:
+        """Leave nothing to take."""
+        with self._lock:
+            self._left.clear()
 
 
 def spread(
@@ -57,33 +99,17 @@ def spread(
 
     **Arguments:**
 
-    - `work`: items by the program that they need compiled, in the order in which to begin. A process stays with a
-      program as long as there is work for it, and shares one with another process only when no other is left: so that
-      hardly anything is compiled twice.
+    - `work`: items by the program that they need compiled, in the order in which to begin (`Agenda`).
     - `processes`: how many.
 
     What `function` raises is raised here; then, and when the caller stops, the processes are ended at once.
     """
-    left = {program: deque(items) for program, items in work.items() if items}
-    total = sum(map(len, left.values()))
-    begun, lock, done = set(), threading.Lock(), queue.SimpleQueue()
-
-    def take(program):
-        with lock:
-            if program not in left:
-                fresh = [other for other in left if other not in begun]
-                program = fresh[0] if fresh else max(left, key=lambda other: len(left[other]), default=None)
-            if program is None:
-                return None
-            begun.add(program)
-            item = left[program].popleft()
-            if not left[program]:
-                del left[program]
-            return program, item
+    agenda = Agenda(work)
+    done: queue.SimpleQueue[tuple[Any, Any, BaseException | None]] = queue.SimpleQueue()
 
     def serve(pool):
         program = None
-        while (taken := take(program)) is not None:
+        while (taken := agenda.take([program])) is not None:
             program, item = taken
             try:
                 done.put((item, pool.submit(function, item).result(), None))
@@ -91,17 +117,16 @@ def spread(
                 done.put((item, None, error))
                 return
 
-    executors = pools(min(processes, total))
+    executors = pools(min(processes, agenda.total))
     for pool in executors:
         threading.Thread(target=serve, args=(pool,), daemon=True).start()
     try:
-        for _ in range(total):
+        for _ in range(agenda.total):
             item, result, error = done.get()
             if error is not None:
                 raise error
             yield item, result
     finally:
-        with lock:
-            left.clear()
+        agenda.clear()
         for pool in executors:
             pool.shutdown(kill_workers=True)

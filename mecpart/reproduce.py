@@ -31,14 +31,19 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mecpart.execution import Kernels, NotebookError, check_parameters, execute, read_notebook
+from mecpart.cluster import LOCAL, Scheduler, check_address, installed
+from mecpart.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.experiments import PROFILES
 from mecpart.locations import data_folder, default_output, notebooks_folder
+from mecpart.own_methods import METHODS_FILE, check_methods_file
 from mecpart.processes import cores
 from mecpart.scenario import SCENARIOS
 
 # Sources that decide how notebooks are run, not what they compute: changing them makes no result stale.
-_DRIVER = {"cli.py", "comparison/reference.py", "execution.py", "locations.py", "report.py", "reproduce.py"}
+_DRIVER = {
+    "cli.py", "cluster.py", "comparison/reference.py", "documentation.py", "execution.py", "locations.py", "pages.py",
+    "report.py", "reproduce.py",
+}  # fmt: skip
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
 
@@ -170,6 +175,8 @@ def reproduce(
     only: Sequence[str] | None = None,
     jobs: int = 1,
     output: Path | str | None = None,
+    scheduler: str | None = None,
+    methods: Path | str | None = None,
     *,
     notebooks: Path | None = None,
 ) -> Summary:
@@ -179,13 +186,22 @@ def reproduce(
         profile: a key of `mecpart.experiments.PROFILES`.
         scenario: a key of `mecpart.scenario.SCENARIOS`, or "both" for all of them.
         only: names of notebooks; what they need is run before them unless it is done. Default: all.
-        jobs: how many notebooks run side by side; the cores are shared out between them.
+        jobs: how many notebooks run side by side, on this machine.
         output: folder that results are written under. Default: the checkout, or else the current folder.
+        scheduler: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
+            or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
+            `multiprocessing`, so a script that calls this needs a main guard). Default: MECPART_SCHEDULER; or else
+            "local" if there are several jobs and Dask is installed; or else each notebook starts processes of its own
+            on its share of the cores.
+        methods: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
+            then take part in every notebook. Default: MECPART_METHODS, or else none.
         notebooks: folder of the notebooks. Default: those of the package.
 
     Raises:
         ValueError: if an argument or a notebook's parameters cell is not as it should be; nothing ran.
-        RuntimeError: if another batch is writing to the same output folder.
+        RuntimeError: if another batch is writing to the same output folder, or the scheduler does not answer or has
+            workers that would compute something else (`mecpart.cluster.SchedulerError`); nothing ran.
+        ImportError: if there is to be a scheduler and Dask is not installed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
@@ -196,13 +212,20 @@ def reproduce(
     output = default_output() if output is None else Path(output).resolve()
     if output.exists() and not output.is_dir():
         raise ValueError(f"output must be a folder; {output} is a file")
+    scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
+    if scheduler:
+        check_address(scheduler, local=True)
+    elif jobs > 1 and installed():
+        scheduler = LOCAL
+    methods = os.environ.get(METHODS_FILE) if methods is None else methods
+    methods = check_methods_file(methods) if methods else None
     selected = _select(find_notebooks(notebooks), only)
     scenarios = list(SCENARIOS) if scenario == "both" else [scenario]
     runs = [Run(notebook, profile, name) for notebook in selected for name in scenarios]
     for run in runs:
         check_parameters(run.notebook.name, read_notebook(run.notebook.path), run.parameters)
     with _only_batch_in(output), _stopped_by_sigterm():
-        return _Batch(output, jobs, runs).complete()
+        return _Batch(output, jobs, runs, scheduler, methods).complete()
 
 
 def _select(notebooks: dict[str, Notebook], only: Sequence[str] | None) -> list[Notebook]:
@@ -225,7 +248,9 @@ def _select(notebooks: dict[str, Notebook], only: Sequence[str] | None) -> list[
 class _Batch:
     """The runs that are to be completed in one output folder."""
 
-    def __init__(self, output: Path, jobs: int, runs: Sequence[Run]) -> None:
+    def __init__(
+        self, output: Path, jobs: int, runs: Sequence[Run], scheduler: str | None, methods: Path | None
+    ) -> None:
         self.output = output
         self.jobs = jobs
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
@@ -240,7 +265,7 @@ class _Batch:
         self.origin = {"commit": _commit(), "device": _device()}
         # Notebooks side by side must not pin their processes to the same cores.
         mine = cores()
-        self.shares = queue.SimpleQueue()
+        self.shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for job in range(jobs):
             self.shares.put(mine[job::jobs])
         self.environment = {
@@ -248,6 +273,10 @@ class _Batch:
             "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "MECPART_RUNS": str(self.build / "cache" / "runs"),
         }
+        self.methods = methods
+        if methods:
+            self.environment[METHODS_FILE] = str(methods)
+        self.scheduler = Scheduler(scheduler, self.environment) if scheduler else None
 
     def complete(self) -> Summary:
         """Settle every run, each after those that it needs, and sum up."""
@@ -278,6 +307,8 @@ class _Batch:
                 _say("stopped; start the same command again to go on with what is missing")
                 raise
             finally:
+                if self.scheduler:
+                    self.scheduler.close()
                 self.write_timings()
                 shutil.rmtree(self.staging, ignore_errors=True)
         settled = tuple(outcomes[key] for key in self.runs)
@@ -299,7 +330,14 @@ class _Batch:
                 return Outcome(run, "kept")
             _say(f"{run}: started")
             self.withdraw(run)
-            self.perform(run, identity)
+            try:
+                self.perform(run, identity)
+            except KernelDied as error:  # what it has computed is kept
+                if self.kernels.stopped:
+                    raise
+                _say(f"{run}: {error}; started once more")
+                self.withdraw(run)
+                self.perform(run, identity)
         except Exception as error:
             if self.kernels.stopped:
                 raise
@@ -320,14 +358,20 @@ class _Batch:
             share = self.shares.get()
             # Experiments split their work over this many processes.
             environment = self.environment | {"MECPART_PROCESSES": str(len(share) or 1)}
+            # What the user has set is the user's choice.
+            environment = {
+                name: value if name == METHODS_FILE else os.environ.get(name, value)
+                for name, value in environment.items()
+            }
             try:
+                if self.scheduler:
+                    environment["MECPART_SCHEDULER"] = self.scheduler.address()
                 execute(
                     run.notebook.path,
                     run.parameters,
                     folder=folder,
                     executed=executed,
-                    # What the user has set is the user's choice.
-                    environment={name: os.environ.get(name, value) for name, value in environment.items()},
+                    environment=environment,
                     cores=share if hasattr(os, "sched_setaffinity") else (),
                     kernels=self.kernels,
                 )
@@ -372,11 +416,11 @@ class _Batch:
             "notebook": _sha256(run.notebook.path),
             "package": package_hash(),
             "inputs": inputs | self.data_of_needs(run),
-        }
+        } | ({"methods": _sha256(self.methods)} if self.methods else {})
 
     def data_of_needs(self, run: Run) -> dict[str, str]:
         """Path and hash of each data file that the needed runs wrote."""
-        found = {}
+        found: dict[str, str] = {}
         for need in run.notebook.needs:
             record = self.record(self.runs[need, run.scenario])
             if record is None:
@@ -558,8 +602,8 @@ def _device() -> dict[str, Any]:
     """The machine that computed, so far as times and rounding depend on it."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        processor = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)[1]
-    except (OSError, TypeError):
+        (processor, *_) = re.findall(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
+    except (OSError, ValueError):
         processor = platform.processor() or platform.machine()
     accelerators = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {

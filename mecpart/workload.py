@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -224,7 +225,7 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise ValueError(f"row {number} of {path} must have {len(columns)} columns; got {len(row)}: {row}")
-        entries = {column: entry.strip() for column, entry in zip(columns, row, strict=True)}
+        entries: dict[str, Any] = {column: entry.strip() for column, entry in zip(columns, row, strict=True)}
         last = number == len(rows)
         for column, entry in entries.items():
             where = f"column {column!r} in row {number} of {path}"
@@ -298,6 +299,7 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     limit = largest[length]
 
     # best[i]: (sum of squares, bytes crossing, starts) of the best cut of the layers ahead of i into k blocks
+    best: dict[int, tuple[int, int, tuple[int, ...]]]
     best = {end: (size**2, 0, (0,)) for end, size in enumerate(before[1:], start=1) if size <= limit}
     for k in range(2, blocks + 1):
         best = {

@@ -12,6 +12,7 @@ from the layer's jaxpr.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,7 +188,7 @@ def resnet32() -> Chain:
     as `cifar10_resnet32` in github.com/chenyaofo/pytorch-cifar-models (0.47 M parameters, 69.12 M
     multiply-accumulates).
     """
-    layers = {"conv1": Convolution(16, bias=False, batch_norm=True)}
+    layers: dict[str, nn.Module] = {"conv1": Convolution(16, bias=False, batch_norm=True)}
     for stage, features in enumerate((16, 32, 64), start=1):
         for unit in range(1, 6):
             halves = stage > 1 and unit == 1
@@ -202,7 +203,7 @@ def vgg16() -> Chain:
     arXiv:1409.1556, configuration D, as `cifar10_vgg16_bn` in github.com/chenyaofo/pytorch-cifar-models
     (15.25 M parameters, 313.73 M multiply-accumulates).
     """
-    layers = {}
+    layers: dict[str, nn.Module] = {}
     for stage, (features, depth) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], start=1):
         for conv in range(1, depth + 1):
             layers[f"conv{stage}_{conv}"] = Convolution(features, batch_norm=True)
@@ -294,7 +295,7 @@ def _macs(jaxpr: core.Jaxpr) -> int:
     return sum(map(equation_macs, jaxpr.eqns))
 
 
-def equation_macs(equation: core.JaxprEqn) -> int:
+def equation_macs(equation: Any) -> int:  # of core.JaxprEqn, whose type does not tell that values have shapes
     """The multiply-accumulates of one equation of a jaxpr and of the functions it calls (`multiply_accumulates`)."""
     inner = [_macs(sub) for sub in _subjaxprs(equation)]
     match equation.primitive.name:
@@ -317,7 +318,7 @@ def equation_macs(equation: core.JaxprEqn) -> int:
             return sum(inner)
 
 
-def _convolution_macs(equation: core.JaxprEqn) -> int:
+def _convolution_macs(equation: Any) -> int:
     (output,), (image, kernel) = equation.outvars, (operand.aval.shape for operand in equation.invars)
     numbers, output = equation.params["dimension_numbers"], output.aval.shape
     count = output[numbers.out_spec[0]] * math.prod(kernel)

@@ -1,5 +1,8 @@
 """Runs: what tells two apart, what they are padded with, and how they are kept."""
 
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import jax
@@ -176,6 +179,57 @@ class TestPerform:
         perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in methods])
         runs._compiled.cache_clear()
         assert len(traced) == 1
+
+
+#: Keeps ten runs of each of two programs in a folder, and says how many devices had a share in each call.
+SHARED = """
+import sys
+from pathlib import Path
+import jax
+from mecpart import runs
+
+plain, shares = runs._compiled, set()
+
+def watched(program):
+    def call(*cases):
+        found = plain(program)(*cases)
+        shares.update(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in jax.tree.leaves(found))
+        return found
+    return call
+
+runs._compiled = watched
+setting = runs.Setting(network="alexnet", num_blocks=2, num_servers=2)
+for method in ("Distributed DQN", "RPDI"):
+    wanted = [runs.Run(method, "as_printed", setting, seed, 8) for seed in range(10)]
+    for run, costs in zip(wanted, runs.perform(wanted), strict=True):
+        runs.keep(Path(sys.argv[1]), run, costs)
+print(jax.device_count(), *shares)
+"""
+
+
+def test_several_devices_share_the_runs(tmp_path):
+    """Ten runs on eight devices, six of which have two: nothing is lost, and nothing else is found than on one."""
+    told, found = [], []
+    for devices in (1, 8):
+        folder = tmp_path / str(devices)
+        environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PJRT_NPROC": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", SHARED, folder],
+            env={**os.environ, **environment, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # compiles in half the time
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.split())
+        found.append({file.name: dict(np.load(file)) for file in folder.glob("*.npz")})
+    assert told == [["1", "1"], ["8", "8"]]
+    assert len(found[0]) == 20
+    assert found[0].keys() == found[1].keys()
+    for name, arrays in found[0].items():
+        for part, values in arrays.items():
+            np.testing.assert_array_equal(found[1][name][part], values, err_msg=part)
 
 
 class TestBound:
