@@ -81,7 +81,8 @@ class Scheduler:
     def __init__(self, place: str, environment: Mapping[str, str]) -> None:
         self._place, self._environment = place, environment
         self._lock = threading.Lock()
-        self._cluster = self._lost = None
+        self._cluster: Any = None
+        self._lost: SchedulerError | None = None
         if place != LOCAL:
             self.address()
 
@@ -175,14 +176,16 @@ def spread(
     """
     from dask.base import tokenize
 
-    agenda, done = Agenda(work), queue.SimpleQueue()
+    agenda = Agenda(work)
+    done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     if not agenda.total:
         return
     expected = made_with() | {"device": jax.default_backend()}
     with _connection(address) as client:
         compiled = _compare(client, expected)
         doing: dict[str, tuple[Hashable, Any, Any]] = {}  # by worker: program, item and future
-        again, deaths = deque(), Counter()
+        again: deque[tuple[Hashable, Any]] = deque()
+        deaths: Counter = Counter()
         left, quiet_since = agenda.total, time.monotonic()
 
         def begin(worker: str, program: Hashable, item: Any) -> None:
