@@ -205,6 +205,15 @@ class _Model:
         """The multiply-accumulates of an operator."""
         if node.op_type not in _MULTIPLY or not _standard(node):
             return 0
+        try:
+            return self._macs(node)
+        except (LookupError, TypeError) as error:  # onnx lets some of them pass
+            raise ValueError(
+                f"{node.op_type} {node.name!r} must have operands with as many axes as the standard asks for; "
+                f"got {[self.shapes.get(name) for name in node.input]}"
+            ) from error
+
+    def _macs(self, node: "onnx.NodeProto") -> int:
         first, second = self._shape(node.input[0]), self._shape(node.input[1]) if len(node.input) > 1 else ()
         output = math.prod(self._shape(next(filter(None, node.output))))
         match node.op_type:
@@ -604,7 +613,7 @@ def _value(
                 within[axis] = slice(int(start), None if at_end else int(end), int(step))
                 first = first[tuple(within)]
             return first
-        case "ConstantOfShape" if first.prod() <= _LARGEST_SHAPE:
+        case "ConstantOfShape" if math.prod(first.tolist()) <= _LARGEST_SHAPE:
             fill = attribute("value")
             fill = np.zeros(1, np.float32) if fill is None else to_array(fill)
             return np.full(tuple(first), fill[0], fill.dtype)

@@ -379,6 +379,19 @@ class TestRefused:
         weight.dims[0] = -4
         refuse(model, "axes of 0 or more", "-4")
 
+    def test_operands_of_too_few_axes(self, refuse):
+        graph = Graph()
+        x = graph("Conv", "image", graph.weight(4), kernel_shape=[3, 3])
+        refuse(graph.model(x, (1, 3, 8, 8)), "Conv", "axes", "[(1, 3, 8, 8), (4,)]")
+
+    def test_arithmetic_with_shapes_stays_small(self, refuse):
+        """2^32 * 2^32 is 0 in whole numbers of 64 bits, and no machine has room for so many values."""
+        graph = Graph()
+        x = graph("ConstantOfShape", graph.constant(2**32, 2**32))
+        refuse(
+            graph.model(graph("Add", "image", graph("ReduceSum", x, keepdims=0)), (1, 3, 8, 8)), "at most 2^48 values"
+        )
+
     def test_tensors_beyond_measure(self, refuse):
         graph = Graph()
         refuse(graph.model(graph("MatMul", "image", graph.weight(8, 2**50)), (1, 3, 8, 8)), "at most 2^48 values")
