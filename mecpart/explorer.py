@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -29,7 +29,7 @@ from mecpart.plots import STYLE
 from mecpart.policies import ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot
 from mecpart.tables import format_number
-from mecpart.validation import check_choice
+from mecpart.validation import check_choice, check_number
 from mecpart.workload import Workload, workload
 from mecpart.zoo import NETWORKS, layer_table
 
@@ -40,7 +40,6 @@ _DPI = 120
 _MOST_SERVERS = 9
 # The time axis ends at one of these times a power of ten, so that it keeps still while a slider moves a little.
 _ENDS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-
 
 _sampled = jax.jit(sample_slot)
 
@@ -74,20 +73,17 @@ class Explorer(widgets.HBox):
     - `controls`: menus and sliders by name; `speeds` and `queues`: the sliders of each node.
     - `picture`, `numbers`: what they change.
 
-    **Raises:** `ValueError` for a name that there is not.
+    **Raises:** `ValueError` for a name that there is not, or a link without any rate.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario | str = "as_printed",
-        method: str = "Greedy",
-    ):
+    def __init__(self, scenario: Scenario | str = "as_printed", method: str = "Greedy"):
         if not isinstance(scenario, Scenario):
             check_choice("scenario", scenario, SCENARIOS)
         rules = scenario.name if isinstance(scenario, Scenario) else scenario
         self._methods = {rules: _methods_in(rules) for rules in SCENARIOS}
         check_choice("method", method, self._methods[rules])
         if isinstance(scenario, Scenario):
+            check_number("network.device_rate_range", scenario.network.device_rate_range, exclusive=True)
             self._base, self._own = scenario, f"{scenario.workload.name} (given)"
             servers = int(np.sum(np.asarray(scenario.network.speed[1:]) > 0))
         else:
@@ -126,6 +122,7 @@ class Explorer(widgets.HBox):
         most = base.network.num_servers
         network = self._own or LEDGER.default("network")
         release, deadline = float(base.release_rate), float(np.mean(base.deadline))
+        uplink = float(np.mean(base.network.device_rate_range)) / 1e6
         self.controls: dict[str, widgets.ValueWidget] = {
             "scenario": widgets.Dropdown(options=list(SCENARIOS), value=rules, description="scenario", **wide),
             "network": widgets.Dropdown(options=names, value=network, description="network", **wide),
@@ -136,8 +133,8 @@ class Explorer(widgets.HBox):
             "method": widgets.Dropdown(options=[], description="method", **wide),
             "draw": widgets.BoundedIntText(0, min=0, max=10**6, description="draw of links", **wide),
             "uplink": widgets.FloatLogSlider(
-                float(np.mean(base.network.device_rate_range)) / 1e6,
-                base=10, min=-2, max=2, step=0.02, readout_format=".3g",
+                uplink, min=min(-2, math.log10(uplink) - 1), max=max(2, math.log10(uplink) + 1), step=0.02,
+                readout_format=".3g",
                 description="mean uplink [MB/s]", **slider,
             ),
             "release_rate": widgets.FloatSlider(
@@ -187,7 +184,7 @@ class Explorer(widgets.HBox):
         chosen = self.controls
         methods = list(self._methods[chosen["scenario"].value])
         own = chosen["network"].value == self._own
-        largest = self._base.num_blocks if own else len(layer_table(NETWORKS[chosen["network"].value]()))
+        largest = self._base.num_blocks if own else _most_blocks(chosen["network"].value)
         blocks = [largest] if own else list(range(1, largest + 1))
         self._offering = True
         for name, options, otherwise in (("method", methods, "Greedy"), ("blocks", blocks, largest)):
@@ -301,6 +298,11 @@ def _round_up(until: float) -> float:
     return next(end * power for end in _ENDS if end * power >= until)
 
 
+@cache
+def _most_blocks(network: str) -> int:
+    return len(layer_table(NETWORKS[network]()))
+
+
 def _methods_in(rules: str) -> dict[str, Policy]:
     """The methods to choose from in a scenario: all that need no training."""
     methods: dict[str, Policy] = {
@@ -333,7 +335,7 @@ def _table(times: Mapping[str, PlanTimes], scenario: Scenario) -> str:
             cost.waiting_delay.sum(),
             cost.local_delay,
             cost.computation_delay[found.plan > 0].sum(),
-            (cost.block_delay > scenario.deadline).sum(),
+            (cost.block_delay > np.asarray(scenario.deadline)).sum(),
             cost.energy,
             cost.reward,
         )

@@ -174,11 +174,12 @@ class Frame:
     @classmethod
     def around(cls, scenario: Scenario, times: Collection[PlanTimes]) -> "Frame":
         """The frame that fits some plans."""
-        used = {int(node) for found in times for node in found.plan}
+        speed = np.asarray(scenario.network.speed)
+        used = {node for found in times for node in found.plan.tolist()}
         ends = [bar.end for found in times for bar in _bars(found)]
         return cls(
             panels=len(times),
-            nodes=tuple(n for n, speed in enumerate(scenario.network.speed) if n == 0 or speed > 0 or n in used),
+            nodes=tuple(node for node in range(len(speed)) if node == 0 or speed[node] > 0 or node in used),
             until=1.09 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0,
             queues=scenario.loaded or any((found.queue_delay > 0).any() for found in times),
         )

@@ -232,6 +232,10 @@ def test_unknown_names_are_refused(refused):
         Explorer("printed")
     with refused("method", "'Look-ahead'", "'Greedy'"):
         Explorer("as_printed", "Look-ahead")
+    network = mecpart.make_network([3e9], device_rate_range=(0.0, 1e6))
+    scenario = mecpart.as_printed(mecpart.workload("nin", 2), network)
+    with refused("device_rate_range", "got 0", "above 0"):
+        Explorer(scenario)
 
 
 # In JupyterLab -------------------------------------------------------------------------------------------------

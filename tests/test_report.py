@@ -130,6 +130,11 @@ def image():
     return new_output("display_data", {"image/png": base64.b64encode(PNG).decode(), "text/plain": "<Figure>"})
 
 
+def widget_with_picture():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "widget"}
+    return new_output("execute_result", {**image().data, **view}, execution_count=1)
+
+
 def shown(content, kind="text/html"):
     return new_code_cell("show()", outputs=[new_output("execute_result", {kind: content}, execution_count=1)])
 
@@ -156,6 +161,7 @@ def fill(output):
     batch.run(
         "fig10",
         shown({"model_id": "0"}, "application/vnd.jupyter.widget-view+json"),
+        new_code_cell("controls", outputs=[widget_with_picture()]),
         title="Delay against load",
         started="2026-11-26T04:00:00+00:00",
     )
@@ -330,6 +336,7 @@ def test_notebook_page_shows_text_code_and_outputs(site):
     widgets = Page(site / "as_printed" / "fig10.html")
     assert "widget" not in widgets.text
     assert "model_id" not in widgets.source
+    assert len(widgets.images) == 1
 
 
 @pytest.mark.parametrize("path", sorted(notebooks_folder().glob("*.ipynb")), ids=lambda path: path.stem)
