@@ -19,7 +19,7 @@ import nbformat
 import numpy as np
 import pytest
 from chromium import CHROMIUM, OFFLINE, in_browser
-from conftest import COMPILED
+from compilation import compilations
 from nbformat.v4 import new_code_cell
 from playwright.sync_api import expect, sync_playwright
 
@@ -55,17 +55,8 @@ def small(explorer):
 
 @contextmanager
 def nothing_compiled():
-    compiled = []
-
-    def listen(event, duration, **details):
-        if event == COMPILED:
-            compiled.append(details.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compilations() as compiled:
         yield
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == []
 
 

@@ -210,7 +210,7 @@ class TestNNX:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("module", [Small, lambda x: x, None, "vgg16"], ids=str)
+    @pytest.mark.parametrize("module", [Small, lambda x: x, None, "vgg16"], ids=["class", "function", "None", "name"])
     def test_modules(self, refused, module):
         with refused("module", "flax.linen or flax.nnx", repr(module)):
             layers_from_module(module, of_shape(1, 8))
