@@ -56,7 +56,7 @@ def test_notebook_has_the_agent_of_stable_baselines3_or_says_that_it_is_left_out
     assert ("PPO (Stable-Baselines3)" in table) != WITHOUT_SB3
 
 
-def test_page_runs(monkeypatch, capsys):
+def test_page_runs(monkeypatch, capsys, one_torch_thread):
     monkeypatch.setattr(own_methods, "_registered", {})
     text = (docs_folder() / "own_agent.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
