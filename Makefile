@@ -19,7 +19,7 @@ smoke: $(READY) ## set up, then run every notebook as briefly as possible
 	$(BIN)/mecpart reproduce --profile smoke $(ARGS)
 
 test: $(READY) ## set up, then run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(ARGS) notebooks

@@ -4,6 +4,8 @@ An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained 
 Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
 """
 
+from typing import TYPE_CHECKING
+
 from mecpart import adapters, agents
 from mecpart.comparison import published
 from mecpart.delay import PlanCost, evaluate_plan, utilisation
@@ -19,6 +21,9 @@ from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
 from mecpart.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+
+if TYPE_CHECKING:
+    from mecpart.gantt import plot_plan
 
 __version__ = "0.1.0"
 
@@ -54,6 +59,7 @@ __all__ = [
     "make_network",
     "onnx_operators",
     "optimal_plan",
+    "plot_plan",
     "priced_plan",
     "published",
     "register_agent",
@@ -72,3 +78,12 @@ __all__ = [
     "workload_from_module",
     "workload_from_onnx",
 ]
+
+
+def __getattr__(name: str):
+    # Only here, for matplotlib takes long to import.
+    if name == "plot_plan":
+        from mecpart.gantt import plot_plan
+
+        return plot_plan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

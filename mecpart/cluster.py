@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import re
+import signal
 import threading
 import time
 from collections import Counter, deque
@@ -20,7 +21,7 @@ from typing import Any
 import jax
 
 from mecpart.processes import Agenda, cores, default_processes, pin
-from mecpart.runs import made_with
+from mecpart.runs import COMPILED, made_with
 
 #: In place of an address: a scheduler with workers on this machine, for as long as they are needed.
 LOCAL = "local"
@@ -37,7 +38,7 @@ LOOK_SECONDS = 1.0
 #: Seconds between two complaints that nobody does.
 QUIET_SECONDS = 60.0
 
-#: Programs that this process has been given work for, if it is a worker.
+#: Programs that this process has compiled, if it is a worker: those that it was given work for last.
 _compiled: list[Hashable] = []
 
 
@@ -81,7 +82,8 @@ class Scheduler:
     def __init__(self, place: str, environment: Mapping[str, str]) -> None:
         self._place, self._environment = place, environment
         self._lock = threading.Lock()
-        self._cluster = self._lost = None
+        self._cluster: Any = None
+        self._lost: SchedulerError | None = None
         if place != LOCAL:
             self.address()
 
@@ -119,26 +121,32 @@ def _local_cluster(environment: Mapping[str, str]):
         n_workers=count,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        # No dashboard; what is left of its server must not ask for a port that another one may have.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
         memory_limit=0,  # what compiled code takes would be held against the workers
         silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
         env={"PJRT_NPROC": "1", **environment},
     )
-    if count <= len(cores()):
-        with _connection(cluster.scheduler_address) as client:
-            client.register_plugin(_pinned(cores()))
+    with _connection(cluster.scheduler_address) as client:
+        client.register_plugin(_of_this_batch(cores() if count <= len(cores()) else None))
     return cluster
 
 
-def _pinned(to: Sequence[int]):
-    """A plugin that pins each worker of a local cluster to a core of its own, and what takes its place when it dies."""
+def _of_this_batch(to: Sequence[int] | None):
+    """A plugin for the workers of a local cluster, and those that take their place when they die.
+
+    Each gets a core of its own, if there are enough, and leaves Ctrl-C to the batch, which ends it.
+    """
     from distributed import WorkerPlugin
 
-    class Pinned(WorkerPlugin):
+    class OfThisBatch(WorkerPlugin):
         def setup(self, worker):
-            pin({to[worker.name]})
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if to is not None:
+                pin({to[worker.name]})
 
-    return Pinned()
+    return OfThisBatch()
 
 
 @contextmanager
@@ -173,21 +181,23 @@ def spread(
     """
     from dask.base import tokenize
 
-    agenda, done = Agenda(work), queue.SimpleQueue()
+    agenda = Agenda(work)
+    done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     if not agenda.total:
         return
     expected = made_with() | {"device": jax.default_backend()}
     with _connection(address) as client:
         compiled = _compare(client, expected)
         doing: dict[str, tuple[Hashable, Any, Any]] = {}  # by worker: program, item and future
-        again, deaths = deque(), Counter()
+        again: deque[tuple[Hashable, Any]] = deque()
+        deaths: Counter = Counter()
         left, quiet_since = agenda.total, time.monotonic()
 
         def begin(worker: str, program: Hashable, item: Any) -> None:
             task = _Task(function, item, program, expected)
             # A caller that was killed and comes back finds what it had begun. Only this worker: Dask would never run
             # what may run elsewhere, if all workers were gone for a while.
-            key = f"{function.__name__}-{tokenize(task, worker, deaths[item])}"
+            key = f"{getattr(function, '__name__', 'task')}-{tokenize(task, worker, deaths[item])}"
             future = client.submit(task, key=key, workers=[worker])
             doing[worker] = program, item, future
             future.add_done_callback(lambda future: done.put((worker, future)))
@@ -244,8 +254,10 @@ class _Task:
         from distributed import get_worker
 
         _check(get_worker().address, self.expected, _report()[0])  # it may have come after the others were asked
-        if self.program not in _compiled:
-            _compiled.append(self.program)
+        if self.program in _compiled:
+            _compiled.remove(self.program)
+        _compiled.append(self.program)
+        del _compiled[:-COMPILED]
         return list(_compiled), self.function(self.item)
 
 

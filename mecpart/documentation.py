@@ -26,7 +26,7 @@ from mecpart.scenario import SCENARIOS
 
 #: Modules whose public names have a page each, and the optional ones, which are left out where they cannot be imported.
 _MODULES = ("mecpart", "mecpart.agents", "mecpart.comparison")
-_OPTIONAL = ("mecpart.adapters.gymnasium", "mecpart.adapters.gymnax")
+_OPTIONAL = ("mecpart.adapters.gymnasium", "mecpart.adapters.gymnax", "mecpart.adapters.stable_baselines3")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from matplotlib.image import imsave
 from mecpart.delay import checked_plan
 from mecpart.environment import EnvState
 from mecpart.gantt import Frame, PlanTimes, draw_plans, plan_times, plot_plan
+from mecpart.ledger import LEDGER
 from mecpart.network import sample_network
 from mecpart.optimum import optimal_plan
 from mecpart.own_methods import OwnMethod, own_methods
@@ -81,17 +82,19 @@ class Explorer(widgets.HBox):
         scenario: Scenario | str = "as_printed",
         method: str = "Greedy",
     ):
-        if isinstance(scenario, Scenario):
-            self._base, rules, self._own = scenario, scenario.name, f"{scenario.workload.name} (given)"
-            servers = int(np.sum(np.asarray(scenario.network.speed[1:]) > 0))
-        else:
+        if not isinstance(scenario, Scenario):
             check_choice("scenario", scenario, SCENARIOS)
-            # A server of a larger network has the speed that it has in a smaller one.
-            network = sample_network(jax.random.key(0), _MOST_SERVERS)
-            self._base, rules, self._own = as_printed(workload("vgg16"), network), scenario, ""
-            servers = 4
+        rules = scenario.name if isinstance(scenario, Scenario) else scenario
         self._methods = {rules: _methods_in(rules) for rules in SCENARIOS}
         check_choice("method", method, self._methods[rules])
+        if isinstance(scenario, Scenario):
+            self._base, self._own = scenario, f"{scenario.workload.name} (given)"
+            servers = int(np.sum(np.asarray(scenario.network.speed[1:]) > 0))
+        else:
+            # A server of a larger network has the speed that it has in a smaller one.
+            network = sample_network(jax.random.key(0), _MOST_SERVERS)
+            self._base, self._own = as_printed(workload(LEDGER.default("network")), network), ""
+            servers = LEDGER.default("num_servers")
         self._made: tuple[str, int] | None = None  # the workload that was used last
         self._painter = _Painter()
         self.numbers = widgets.HTML()
@@ -121,7 +124,7 @@ class Explorer(widgets.HBox):
         slider = {"style": {"description_width": "170px"}, "layout": {"width": "420px", "margin": "1px"}}
         names = [self._own] * bool(self._own) + list(NETWORKS)
         most = base.network.num_servers
-        network = self._own or "vgg16"
+        network = self._own or LEDGER.default("network")
         release, deadline = float(base.release_rate), float(np.mean(base.deadline))
         self.controls: dict[str, widgets.ValueWidget] = {
             "scenario": widgets.Dropdown(options=list(SCENARIOS), value=rules, description="scenario", **wide),
@@ -152,7 +155,7 @@ class Explorer(widgets.HBox):
             "orientation": "vertical",
             "step": 0.1,
             "readout_format": ".1f",
-            "layout": {"width": "44px", "height": "160px", "margin": "0"},
+            "layout": {"width": "40px", "height": "160px", "margin": "0"},
         }
         nodes = ["IoT", *(f"ES {node}" for node in range(1, most + 1))]
         self.speeds = [
@@ -210,13 +213,14 @@ class Explorer(widgets.HBox):
     # What is shown
 
     def _show(self) -> None:
-        self.scenario = self._chosen_scenario()
+        self.scenario = jax.device_put(self._chosen_scenario())
         # Names would tell settings apart that are the same to the compiler.
         unnamed = replace(self.scenario.workload, name="", block_names=("",) * self.scenario.num_blocks)
         nameless = replace(self.scenario, workload=unnamed)
         key = jax.random.key(self.controls["draw"].value)
         queue = np.array([slider.value for slider in self.queues], np.float32) * self.scenario.loaded
-        self.slot = replace(_sampled(key, nameless), backlog=queue * self.scenario.network.speed)
+        drawn = _sampled(key, nameless)
+        self.slot = replace(drawn, backlog=jnp.asarray(queue * np.asarray(self.scenario.network.speed)))
 
         method, best = self.controls["method"].value, "Myopic" if self.scenario.loaded else "Optimal"
         policy = self._methods[self.scenario.name][method]
@@ -224,11 +228,11 @@ class Explorer(widgets.HBox):
         checked_plan(self.scenario, found[0].plan)  # that of a method of one's own may name any node
         times = dict(zip((method, best), found, strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
-        self.numbers.value = _table(times, self.scenario)
-        self.picture.value = self._painter.draw(self.scenario, times)
+        picture = self._painter.draw(self.scenario, times)
+        self.numbers.value, self.picture.value = _table(times, self.scenario), picture
 
     def _chosen_scenario(self) -> Scenario:
-        """What the controls stand for. In NumPy, for it is made at every move."""
+        """What the controls stand for, in NumPy: with JAX it would take long to make."""
         chosen = {name: self._exact(control) for name, control in self.controls.items()}
         speed = np.array([self._exact(slider) * 1e9 for slider in self.speeds], np.float32)
         speed[chosen["servers"] + 1 :] = 0

@@ -1,8 +1,7 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import linen as nn
@@ -103,8 +102,10 @@ def _check_examples(examples: tuple) -> None:
 
 
 def _linen_graph(module: nn.Module, examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
-    init = partial(module.init, method=method, **keywords)
-    others = dict(jax.eval_shape(init, jax.random.key(0), *examples))
+    def init(*examples):
+        return nn.unbox(module.init(jax.random.key(0), *examples, method=method, **keywords))
+
+    others = dict(jax.eval_shape(init, *examples))
     parameters = others.pop("params", {})
 
     def apply(parameters, others, *examples):
@@ -118,7 +119,8 @@ def _linen_graph(module: nn.Module, examples: tuple, method: str | Callable | No
 def _nnx_graph(module: "nnx.Module", examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
     from flax import nnx
 
-    definition, parameters, others = nnx.split(module, nnx.Param, ...)
+    split: Any = nnx.split(module, nnx.Param, ...)
+    definition, parameters, others = split
 
     def apply(parameters, others, *examples):
         merged = nnx.merge(definition, parameters, others)
@@ -178,14 +180,14 @@ class _Reader:
             makes = {f"{len(self._operators)}.{at}": var for at, var in enumerate(equation.outvars)}
             known |= {var: tensor for tensor, var in makes.items()}
             self._sizes |= {tensor: _size(var) for tensor, var in makes.items()}
-            reads = tuple(read for read in reads if read is not None)
-            modules = [self._modules[read] for read in reads if read in self._modules]
+            tensors = tuple(read for read in reads if read is not None)
+            modules = [self._modules[tensor] for tensor in tensors if tensor in self._modules]
             self._operators.append(
                 Operator(
                     kind=_KINDS.get(kind, kind),
                     path=path[self._root :] or (common_path(modules) if modules else ()),
                     macs=equation_macs(equation),
-                    reads=reads,
+                    reads=tensors,
                     makes=tuple(makes),
                     lookup=kind == "gather" and bool(modules),
                 )
@@ -193,5 +195,5 @@ class _Reader:
         return [tensor_of(atom) for atom in jaxpr.outvars]
 
 
-def _size(var: core.Var) -> Tensor:
+def _size(var: Any) -> Tensor:  # of core.Var, whose type does not tell that values have shapes
     return Tensor(var.aval.size, var.aval.size * var.aval.dtype.itemsize)

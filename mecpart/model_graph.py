@@ -84,10 +84,11 @@ class ModelGraph:
         A parameter that several layers share counts in the first of them. Operators that lead to no output count
         nothing; those that work on parameters alone count where their result is first used.
 
-        A layer is named after the outermost module that holds what computes in it and nothing of what computes in
-        another; where there is none, after its first operator that computes.
+        A layer is named after the outermost module that holds all that computes in it, or at least the first of that,
+        and nothing that computes in another layer; where there is none, after the kind of its first operator that
+        computes.
 
-        **Raises:** `ValueError` where no output depends on the input, or a tensor is of unknown size.
+        **Raises:** `ValueError` where no output depends on the input, or the size of a tensor is not known.
         """
         steps = self._steps
         entering = [tensor for tensor in self.inputs if any(tensor in op.reads for op in self._live)]
@@ -103,7 +104,7 @@ class ModelGraph:
         ends = [*starts[1:], len(steps)]
         names = _names([_computing(steps[at]) for at in main], self.separator)
 
-        counted = set()
+        counted: set[str] = set()
         table = []
         for name, start, end in zip(names, starts, ends, strict=True):
             parameters = frozenset().union(*(step.parameters for step in steps[start:end])) - counted
@@ -180,8 +181,8 @@ class ModelGraph:
 
     def _size(self, tensor: str) -> Tensor:
         if tensor not in self.tensors:
-            kinds = [operator.kind for operator in self.operators if tensor in operator.makes]
-            raise ValueError(f"every tensor must have a known size; got none for {tensor!r}, made by {kinds}")
+            made_by = ", ".join(operator.kind for operator in self.operators if tensor in operator.makes)
+            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}, made by {made_by}")
         return self.tensors[tensor]
 
 
@@ -201,9 +202,9 @@ def _names(layers: Sequence[Sequence[Operator]], separator: str) -> list[str]:
     names: list[str] = []
     for layer in layers:
         first, common = layer[0], common_path([op.path for op in layer])
-        own = next((common[:depth] for depth in range(1, len(common) + 1) if users[common[:depth]] == 1), None)
-        name = _joined((*first.path, first.kind) if own is None else own, separator)
-        names.append(name)
+        modules = [path[:depth] for path in (common, first.path) for depth in range(1, len(path) + 1)]
+        own = next((module for module in modules if users[module] == 1), (*first.path, first.kind))
+        names.append(_joined(own, separator))
     taken, twice = set(names), {name for name in names if names.count(name) > 1}
     seen: Counter = Counter()
     for at, name in enumerate(names):

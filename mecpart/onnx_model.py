@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def onnx_operators(
 
     with _naming(path):
         model = _read(path, input_shape, count_as_zero)
-        rows = {
+        rows: dict[str, dict[str, Any]] = {
             kind: {"operator": kind, "number": 0, "macs": 0, "counted": kind in _MULTIPLY, "pooling_operations": 0}
             for kind in model.kinds
         }
@@ -205,12 +205,23 @@ class _Model:
         """The multiply-accumulates of an operator."""
         if node.op_type not in _MULTIPLY or not _standard(node):
             return 0
+        try:
+            return self._macs(node)
+        except (LookupError, TypeError) as error:  # onnx lets some of them pass
+            raise ValueError(
+                f"{node.op_type} {node.name!r} must have operands with as many axes as the standard asks for; "
+                f"got {[self.shapes.get(name) for name in node.input]}"
+            ) from error
+
+    def _macs(self, node: "onnx.NodeProto") -> int:
         first, second = self._shape(node.input[0]), self._shape(node.input[1]) if len(node.input) > 1 else ()
         output = math.prod(self._shape(next(filter(None, node.output))))
         match node.op_type:
             case "Conv":
+                self._check_channels(node, first[1], second[1] * _attribute(node, "group", 1))
                 return output * math.prod(second[1:])
             case "ConvTranspose":  # each value that enters meets each weight of its channel
+                self._check_channels(node, first[1], second[0])
                 return math.prod(first) * math.prod(second[1:])
             case "Gemm":
                 return output * first[0 if _attribute(node, "transA", 0) else 1]
@@ -232,8 +243,14 @@ class _Model:
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
         if tensor not in self.shapes:
-            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}")
+            made_by = ", ".join(_kind(node) for node in self.nodes if tensor in node.output)
+            raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}, made by {made_by}")
         return self.shapes[tensor]
+
+    def _check_channels(self, node: "onnx.NodeProto", channels: int, allowed: int) -> None:
+        """What onnx does not check."""
+        if channels != allowed:
+            raise ValueError(f"{node.input[0]!r} must have {allowed} channels, as {node.op_type} takes; got {channels}")
 
 
 def _standard(node: "onnx.NodeProto") -> bool:
@@ -346,9 +363,16 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def _refuse_unreadable(model: "onnx.ModelProto", count_as_zero: Sequence[str]) -> None:
-    nodes = model.graph.node
+    graph, nodes = model.graph, model.graph.node
     if not nodes:
         raise ValueError("the file must hold a model with at least one operator; got none")
+    names = [text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    names += [
+        entry.name for field in (graph.initializer, graph.input, graph.output, graph.value_info) for entry in field
+    ]
+    broken = [name for name in names if isinstance(name, bytes)]  # what protobuf makes of it
+    if broken:
+        raise ValueError(f"names must be UTF-8; got {broken[0]!r}")
 
     def refuse(found: set[str], allowed: str) -> None:
         if found:
@@ -362,7 +386,7 @@ def _refuse_unreadable(model: "onnx.ModelProto", count_as_zero: Sequence[str]) -
     }
     refuse(with_graphs, "operators must not hold graphs of their own (control flow)")
     refuse({node.op_type for node in nodes} & set(_QUANTISED), "the model must not be quantised")
-    refuse({weight.values.name for weight in model.graph.sparse_initializer}, "weights must not be sparse")
+    refuse({weight.values.name for weight in graph.sparse_initializer}, "weights must not be sparse")
     unknown = {_kind(node) for node in nodes if not _standard(node)} - set(count_as_zero)
     refuse(unknown, "operators must be of the ONNX standard, or named in count_as_zero")
 
@@ -469,9 +493,9 @@ def _fix_shapes(
             axis = f"axis {', '.join(unknown)}" if unknown else "the number of axes"
             raise ValueError(f"input {entry.name!r} must have a known shape; {axis} is not: give input_shape")
         if axes and axes[0].dim_value != 1 and entry.name not in given:
-            shape = tuple(axis.dim_value for axis in axes)
+            sizes = tuple(axis.dim_value for axis in axes)
             raise ValueError(
-                f"input {entry.name!r} must have a batch axis of one; got shape {shape}: give input_shape, or export "
+                f"input {entry.name!r} must have a batch axis of one; got shape {sizes}: give input_shape, or export "
                 "the model with a batch of one"
             )
     made_elsewhere = {name for node in model.graph.node if not _standard(node) for name in node.output}
@@ -541,8 +565,8 @@ def _value(
         shape = np.array(shapes[node.input[0]], dtype=np.int64)
         part = slice(attribute("start", 0), attribute("end"))
         return np.array(shape.prod()) if node.op_type == "Size" else shape[part]
-    read = [values[name] if name else None for name in node.input]  # KeyError: not known
-    first = read[0] if read else None
+    read: list[Any] = [values[name] if name else None for name in node.input]  # KeyError: not known
+    first: Any = read[0] if read else None
 
     def given(at: int, name: str):
         """What older versions of the standard have as an attribute, and newer ones as an input."""
@@ -577,20 +601,19 @@ def _value(
         case "Unsqueeze":
             return np.expand_dims(first, tuple(int(axis) for axis in given(1, "axes")))
         case "Reshape":
-            shape = [first.shape[at] if size == 0 else int(size) for at, size in enumerate(read[1])]
-            return first.reshape(shape)
+            return first.reshape([first.shape[at] if size == 0 else int(size) for at, size in enumerate(read[1])])
         case "Slice":
             starts, ends, axes = given(1, "starts"), given(2, "ends"), given(3, "axes")
             steps = read[4] if len(read) > 4 else np.ones(len(starts), dtype=int)
             for start, end, axis, step in zip(
                 starts, ends, range(first.ndim) if axes is None else axes, steps, strict=False
             ):
-                part = [slice(None)] * first.ndim
+                within: list[slice] = [slice(None)] * first.ndim
                 at_end = step < 0 and end < -first.shape[axis]
-                part[axis] = slice(int(start), None if at_end else int(end), int(step))
-                first = first[tuple(part)]
+                within[axis] = slice(int(start), None if at_end else int(end), int(step))
+                first = first[tuple(within)]
             return first
-        case "ConstantOfShape" if first.prod() <= _LARGEST_SHAPE:
+        case "ConstantOfShape" if math.prod(first.tolist()) <= _LARGEST_SHAPE:
             fill = attribute("value")
             fill = np.zeros(1, np.float32) if fill is None else to_array(fill)
             return np.full(tuple(first), fill[0], fill.dtype)

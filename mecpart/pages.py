@@ -51,13 +51,13 @@ class _Renderer(IPythonRenderer):
     """Markdown with formulas as MathML, and without pictures from elsewhere."""
 
     def block_math(self, body: str) -> str:
-        return _formula(body, "block")
+        return formula(body, "block")
 
     def inline_math(self, body: str) -> str:
-        return _formula(body, "inline")
+        return formula(body, "inline")
 
     def latex_environment(self, name: str, body: str) -> str:
-        return _formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+        return formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         return self.link(text, url, title) if "//" in url else super().image(text, url, title)
@@ -72,7 +72,7 @@ _REWRITTEN = {
 }
 
 
-def _formula(tex: str, display: str) -> str:
+def formula(tex: str, display: str) -> str:
     """A formula as MathML; as its source if it holds what cannot be translated, for that can be read too."""
     rewritten = tex
     for pattern, replacement in _REWRITTEN.items():
@@ -252,6 +252,8 @@ nav .fold { margin-left: auto; border: 1px solid var(--line); background: #fff; 
 .output_html table { border-block: 0; font-size: .8125rem; }
 .output_html :is(th, td) { border-block: 0; }
 .output_html thead th { border-bottom: 1.5px solid var(--ink); }
+.documentation :is(h1, p, li) { overflow-wrap: anywhere; }
+.documentation table { display: block; overflow-x: auto; }
 .notebook code.tex { background: var(--wash); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); }
 footer h2 { font-size: 1rem; margin-top: 1.5rem; }
@@ -271,6 +273,7 @@ footer h2 { font-size: 1rem; margin-top: 1.5rem; }
   .claims small { font-weight: 400; }
   .data .group th { padding-left: 0; white-space: normal; }
   .notebooks li { white-space: normal; }
+  .contents tbody th, .contents td { padding-left: 0; white-space: normal; overflow-wrap: anywhere; }
   .output_html table { width: max-content; max-width: 56rem; }
 }
 @media print {

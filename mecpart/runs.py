@@ -52,6 +52,9 @@ WINDOWS = 150
 #: time, so the sizes are close together; the ledger's N is one of them, since most figures use it.
 PADDED_SERVERS = (4, 6, 8, 9)
 
+#: Programs that a process keeps compiled, at most: each takes 20 to 60 MB.
+COMPILED = 32
+
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
     "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "own_methods.py", "policies.py",
@@ -265,7 +268,7 @@ def _function(program: Program) -> Callable:
     return run
 
 
-@cache
+@lru_cache(maxsize=COMPILED)
 def _compiled(program: Program) -> Callable:
     """`_function`, compiled; for many runs at once where they are computed side by side."""
     run = _own_function(program, program.own) if program.own else _function(program)

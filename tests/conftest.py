@@ -5,6 +5,13 @@ import pytest
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
+#: Files with few tests that take long: begun first, so that no process is left with one of them at the end.
+LONG = ("test_notebooks.py", "test_cluster.py", "test_explorer.py", "test_own_methods.py", "test_experiments.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def refused():

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,11 @@ from mecpart.cluster import LOCAL, Scheduler, SchedulerError, check_address, spr
 from mecpart.experiments import run_experiment
 from mecpart.runs import Run, Setting
 
+dask = pytest.importorskip("dask", reason="needs Dask: pip install mecpart[cluster]")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
+
+#: Where workers find this package and these tests.
+PATH = os.pathsep.join([str(Path(__file__).parent), str(Path(cluster.__file__).parents[1])])
 
 SECONDS = 300  # within which everything below has happened, also on a machine that is busy with other things
 
@@ -32,8 +37,8 @@ def own_cores(item):
     return os.sched_getaffinity(0)
 
 
-def threads_of_xla(item):
-    return os.environ["PJRT_NPROC"]
+def variables(name):
+    return os.environ.get(name)
 
 
 def slowly(item):
@@ -139,7 +144,7 @@ class TestSpread:
         assert sorted(map(sorted, {frozenset(found) for _, found in spread(own_cores, work, local)})) == [
             [core] for core in processes.cores()[:2]
         ]
-        assert {found for _, found in spread(threads_of_xla, work, local)} == {"1"}
+        assert dict(spread(variables, {"all": ["PJRT_NPROC"]}, local)) == {"PJRT_NPROC": "1"}
 
     def test_an_item_that_takes_down_its_workers_is_named_after_all_others_are_finished(self, local):
         before = set(dict(spread(own_process, {"a": [1], "b": [2]}, local)).values())
@@ -276,8 +281,7 @@ def a_scheduler(folder, workers=1, **environment):
     file.unlink(missing_ok=True)
     place = ["--scheduler-file", file]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    here = os.pathsep.join([str(Path(__file__).parent), str(Path(cluster.__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": here, **environment}
+    environment = {**os.environ, "PYTHONPATH": PATH, **environment}
     started = [subprocess.Popen([*command, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *place],
                                 **quiet)]  # fmt: skip
     try:
@@ -364,6 +368,36 @@ def test_a_scheduler_that_is_killed_and_the_batch_started_again_with_another(tmp
     after = {file: file.stat().st_mtime_ns for file in kept.glob("*.npz")}
     assert len(after) == 6
     assert first.items() <= after.items()
+
+
+def test_the_slurm_recipe(tmp_path, monkeypatch):
+    """The page's code as it stands, but for SLURM itself: a job is run by hand, with one worker."""
+    pytest.importorskip("dask_jobqueue", reason="needs dask-jobqueue: pip install dask-jobqueue")
+    from dask_jobqueue import SLURMCluster
+
+    page = Path(__file__).parents[1] / "docs" / "cluster.md"
+    (recipe,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    asked = []
+    monkeypatch.setattr(SLURMCluster, "scale", lambda self, n=None, *, jobs=None: asked.append(jobs))
+    monkeypatch.setattr("mecpart.reproduce.reproduce", lambda *given, **options: asked.append((given, options)))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with dask.config.set({"jobqueue.slurm.scheduler-options": {"dashboard_address": ":0", "host": "127.0.0.1"}}):
+        names = {"__name__": "__main__"}
+        exec(recipe, names)
+    with names["cluster"] as slurm:
+        assert asked == [8, (("paper",), {"jobs": 8, "scheduler": slurm.scheduler_address})]
+        script = slurm.job_script()
+        for part in ("#SBATCH -p normal", "#SBATCH -A my-project", "#SBATCH --cpus-per-task=16", "#SBATCH -t 04:00:00"):
+            assert part in script.splitlines()
+        assert "--nthreads 1 " in script
+        assert "--nworkers 16 " in script
+        job = ["bash", "-c", script.replace("--nworkers 16 ", "--nworkers 1 ")]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+        with subprocess.Popen(job, env={**os.environ, "PYTHONPATH": PATH}, **quiet) as running:
+            try:
+                assert dict(spread(variables, {"all": ["PJRT_NPROC"]}, slurm.scheduler_address)) == {"PJRT_NPROC": "1"}
+            finally:
+                running.terminate()
 
 
 class TestRunsAreNamed:

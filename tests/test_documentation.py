@@ -150,9 +150,10 @@ def test_how_tos_name_what_there_is(path):
                 value = getattr(value, name)
 
 
-@pytest.mark.parametrize("name", ["own_experiment", "own_policy"])
-def test_how_tos_run(name, monkeypatch):
+@pytest.mark.parametrize("name", ["own_experiment", "own_network", "own_policy"])
+def test_how_tos_run(name, monkeypatch, tmp_path):
     """As written, but with one seed and a single setting."""
+    monkeypatch.chdir(tmp_path)
     for at, experiment in list(EXPERIMENTS.items()):
         monkeypatch.setitem(EXPERIMENTS, at, replace(experiment, xs=experiment.xs[:1]))
     monkeypatch.setattr(own_methods, "_registered", {})
@@ -163,5 +164,5 @@ def test_how_tos_run(name, monkeypatch):
         exec(block, namespace)
     assert len(namespace["results"]) > 1
     for at in set(EXPERIMENTS) - {"fig8"}:
-        if at in ("mine", "slow"):
+        if at in ("mine", "networks", "slow"):
             del EXPERIMENTS[at]

@@ -338,31 +338,6 @@ def test_every_formula_of_the_notebooks_is_translated(path):
     assert 'class="tex"' not in report._Exporter().markdown2html({}, text)
 
 
-@pytest.mark.parametrize(
-    ("tex", "translated"),
-    [
-        (r"a < b", True),
-        (r"\min_{i} x_i", True),
-        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", True),
-        (r"\nosuch{a}", False),
-        (r"x_", False),
-        (r"\text{<script>}", False),
-    ],
-)
-def test_a_formula_that_cannot_be_translated_is_shown_as_written(tex, translated):
-    for display in ("inline", "block"):
-        formula = report._formula(tex, display)
-        assert formula.startswith("<math") == translated
-        assert "<script" not in formula
-    if not translated:
-        assert tex.replace("<", "&lt;").replace(">", "&gt;") in formula
-
-
-def test_bounds_stand_below_operators_in_display_only():
-    assert "<munder>" in report._formula(r"\min_{i} x_i", "block")
-    assert "<munder>" not in report._formula(r"\min_{i} x_i", "inline")
-
-
 def test_failures_are_named(site, filled):
     page = Page(site / "index.html")
     assert "fig99: failed: KeyError: 'lost' in data/here" in page.words

@@ -74,6 +74,7 @@ RESULT = "f'data/results/{profile}/{scenario}/%s.csv'"
 def mixed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MECPART_PROCESSES", raising=False)
+        patch.setattr(driver, "installed", lambda: False)  # with Dask, notebooks would share a scheduler
         yield mixed_batch(tmp_path_factory)
 
 
