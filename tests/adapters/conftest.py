@@ -1,5 +1,7 @@
 """A small problem on which plans differ much, and a fair comparison on it: every policy plays the same episodes."""
 
+import importlib.util
+
 import jax
 import numpy as np
 import pytest
@@ -15,6 +17,20 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def one_torch_thread():
+    """For repeatable sums, and because networks as small as these gain nothing from more; nothing without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

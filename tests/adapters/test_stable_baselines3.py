@@ -15,14 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from mecpart.adapters.stable_baselines3 import make_vec_env
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For repeatable sums; and these networks are too small to gain from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def model_of(algorithm, env, **settings):
