@@ -117,17 +117,22 @@ def _local_cluster(environment: Mapping[str, str]):
     from distributed import LocalCluster
 
     count = default_processes()
-    cluster = LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        # No dashboard; what is left of its server must not ask for a port that another one may have.
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        memory_limit=0,  # what compiled code takes would be held against the workers
-        silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
-        env={"PJRT_NPROC": "1", **environment},
-    )
+    try:
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            # No dashboard; what is left of its server must not ask for a port that another one may have.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,  # what compiled code takes would be held against the workers
+            silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
+            env={"PJRT_NPROC": "1", **environment},
+        )
+    except RuntimeError as error:
+        raise SchedulerError(
+            f"no scheduler could be started here: {error} (a script needs `if __name__ == '__main__':`)"
+        ) from error
     with _connection(cluster.scheduler_address) as client:
         client.register_plugin(_of_this_batch(cores() if count <= len(cores()) else None))
     return cluster

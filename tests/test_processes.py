@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mecpart import processes
-from mecpart.processes import spread
+from mecpart.processes import Agenda, spread
 
 
 def own_process(item):
@@ -20,6 +20,20 @@ def fail_at_three(item):
 
 def die(item):
     os._exit(1)
+
+
+class TestAgenda:
+    """Of workers that keep what they have compiled over several calls."""
+
+    def test_what_a_worker_has_compiled_comes_first_then_what_nobody_has(self):
+        agenda = Agenda({"a": [1], "b": [2], "c": [3, 4], "d": [5], "none": []})
+        assert agenda.total == 5
+        taken = [agenda.take(compiled, {"a", "b"}) for compiled in (["b"], ["b"], ["b"], ["b"], ["b"], ["b"])]
+        assert taken == [("b", 2), ("c", 3), ("d", 5), ("a", 1), ("c", 4), None]
+
+    def test_the_last_program_is_shared(self):
+        agenda = Agenda({"a": [1, 2], "b": [3, 4, 5]})
+        assert [agenda.take([mine]) for mine in ("a", "b", "x", "y")] == [("a", 1), ("b", 3), ("b", 4), ("a", 2)]
 
 
 class TestSpread:
