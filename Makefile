@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce smoke test lab benchmark benchmark-batch reference setup lock clean
+.PHONY: help reproduce smoke test lab docs clients benchmark benchmark-batch reference setup lock clean
 
 help: ## show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,13 +19,18 @@ smoke: $(READY) ## set up, then run every notebook as briefly as possible
 	$(BIN)/mecpart reproduce --profile smoke $(ARGS)
 
 test: $(READY) ## set up, then run all tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(ARGS) notebooks
 
-benchmark: $(READY) ## set up, then measure the speed, next to Stable-Baselines3
-	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+docs: $(READY) ## set up, then write the documentation to build/docs
+	$(BIN)/mecpart docs $(ARGS)
+
+clients: $(READY) ## also install Stable-Baselines3 and PyTorch, for the tests and notebooks that train with them
+	$(BIN)/python -m pip install --quiet -r requirements-clients.txt
+
+benchmark: clients ## set up, then measure the speed, next to Stable-Baselines3
 	$(BIN)/python benchmarks
 
 benchmark-batch: $(READY) ## set up, then measure where the time of a batch goes (ARGS=quick for that profile)

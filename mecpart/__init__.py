@@ -4,18 +4,26 @@ An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained 
 Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
 """
 
-from mecpart import agents
+from typing import TYPE_CHECKING
+
+from mecpart import adapters, agents
 from mecpart.comparison import published
 from mecpart.delay import PlanCost, evaluate_plan, utilisation
 from mecpart.environment import EnvState, PartitionEnv, rollout
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
+from mecpart.flax_model import layers_from_module, workload_from_module
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
+from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
 from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
-from mecpart.workload import Workload, workload
+from mecpart.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+
+if TYPE_CHECKING:
+    from mecpart.gantt import plot_plan
 
 __version__ = "0.1.0"
 
@@ -29,6 +37,7 @@ __all__ = [
     "SCENARIOS",
     "EnvState",
     "Experiment",
+    "LayerTable",
     "Network",
     "OptimalPlan",
     "PartitionEnv",
@@ -37,22 +46,44 @@ __all__ = [
     "Setting",
     "Slot",
     "Workload",
+    "adapters",
     "agents",
     "as_printed",
     "episode_bound",
     "evaluate_plan",
+    "layers_from_csv",
+    "layers_from_module",
+    "layers_from_onnx",
     "loaded",
     "lower_bound",
     "make_network",
+    "onnx_operators",
     "optimal_plan",
+    "plot_plan",
     "priced_plan",
     "published",
+    "register_agent",
+    "register_learner",
+    "register_policy",
     "rollout",
     "run_experiment",
     "sample_network",
     "sample_slot",
     "sample_slots",
     "shannon_rate",
+    "unregister",
     "utilisation",
     "workload",
+    "workload_from_csv",
+    "workload_from_module",
+    "workload_from_onnx",
 ]
+
+
+def __getattr__(name: str):
+    # Only here, for matplotlib takes long to import.
+    if name == "plot_plan":
+        from mecpart.gantt import plot_plan
+
+        return plot_plan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

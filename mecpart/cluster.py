@@ -195,7 +195,7 @@ def spread(
         compiled = _compare(client, expected)
         doing: dict[str, tuple[Hashable, Any, Any]] = {}  # by worker: program, item and future
         again: deque[tuple[Hashable, Any]] = deque()
-        deaths: Counter[Any] = Counter()
+        deaths: Counter = Counter()
         left, quiet_since = agenda.total, time.monotonic()
 
         def begin(worker: str, program: Hashable, item: Any) -> None:

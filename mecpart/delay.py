@@ -57,7 +57,7 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
     shape or with negative or NaN values. Values inside `jit` are assumed to be valid unless `check` is set.
     """
     check_slot(scenario, slot)
-    plan = _checked_plan(scenario, plan, check)
+    plan = checked_plan(scenario, plan, check)
     return plan_cost(scenario, slot, plan)
 
 
@@ -173,12 +173,8 @@ def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
     return jnp.maximum(backlog + given - scenario.network.speed * scenario.slot_seconds, 0)
 
 
-def _divide(amount, rate):
-    """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
-    return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)
-
-
-def _checked_plan(scenario: Scenario, plan, check: bool) -> Int[Array, " blocks"]:
+def checked_plan(scenario: Scenario, plan, check: bool = False) -> Int[Array, " blocks"]:
+    """`plan` as int32 array, checked as `evaluate_plan` says."""
     plan = np.asarray(plan) if is_concrete(plan) else jnp.asarray(plan)
     check_shape("plan", plan, (scenario.num_blocks,))
     last = scenario.num_nodes - 1
@@ -193,3 +189,8 @@ def _checked_plan(scenario: Scenario, plan, check: bool) -> Int[Array, " blocks"
     if check:
         checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"plan must be {allowed}; got {{}}", plan)
     return plan
+
+
+def _divide(amount, rate):
+    """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
+    return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import pandas as pd
@@ -22,10 +23,12 @@ from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
+from mecpart.own_methods import own_methods
 from mecpart.processes import default_processes, spread
-from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform, side_by_side
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform, side_by_side
 from mecpart.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_count
+from mecpart.workload import LayerTable
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
 COLUMNS = (
@@ -69,7 +72,7 @@ PROFILES = {
 }
 
 
-def _check_methods(methods: tuple[str, ...], known: Sequence[str] = METHODS) -> None:
+def _check_methods(methods: Sequence[str], known: Iterable[str]) -> None:
     if not methods:
         raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got ()")
     for method in methods:
@@ -86,9 +89,11 @@ class Experiment:
     """One figure as data.
 
     A sweep trains anew at each of `xs`, a value of the field `x_name` of `Setting`, and then runs one fresh episode.
-    With `x_name` "episode" the training itself is shown, averaged over windows of episodes.
+    With `x_name` "episode" the training itself is shown, averaged over windows of episodes. Layer tables among `xs`
+    appear in the results by their names.
 
     - `fixed`: the other fields of `Setting`.
+    - `methods`: those that take part; by default all that the scenario has, registered ones included.
     - `series`: where a figure has several curves of one method, the name of each and what it changes: fields of
       `Setting`, or settings of the learner. Results then have a column `setting` with the name.
     """
@@ -99,12 +104,11 @@ class Experiment:
     x_label: str
     xs: tuple = ()
     fixed: Setting = Setting()
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] | None = None
     series: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self):
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
-        _check_methods(self.methods)
 
     @property
     def convergence(self) -> bool:
@@ -113,9 +117,10 @@ class Experiment:
 
     def cases(self) -> list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]]:
         """(name of the series, x, setting, changes to the learner) of every point."""
-        found = []
+        found: list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]] = []
         for name, changes in (self.series or {"": {}}).items():
-            fixed = replace(self.fixed, **{key: changes[key] for key in changes if key in _setting_fields()})
+            setting: dict[str, Any] = {key: changes[key] for key in changes if key in _setting_fields()}
+            fixed = replace(self.fixed, **setting)
             agent = tuple((key, changes[key]) for key in changes if key not in _setting_fields())
             if self.convergence:
                 found.append((name, "episode", fixed, agent))
@@ -128,7 +133,7 @@ def _setting_fields() -> list[str]:
     return [entry.name for entry in fields(Setting)]
 
 
-_LEARNING_CURVE = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
+_LEARNING_CURVE: dict[str, Any] = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
 _SERVERS = Experiment(
     "fig8", "Delay against the number of edge servers", "num_servers", "edge servers N", tuple(range(2, 10))
 )
@@ -138,7 +143,7 @@ _RATE = Experiment(
 )
 
 # One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
-_ABLATION = {
+_ABLATION: dict[str, dict[str, object]] = {
     **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
     "synchronous": {"asynchronous": False},
     "replay": {"replay_rollouts": 40},
@@ -157,7 +162,7 @@ WORLDS = {
     "penalty": (0.1, 10.0),
     "energy_budget": (1e3, 1e7),
 }
-_WORLDS = {"ledger": {}} | {
+_WORLDS: dict[str, dict[str, object]] = {"ledger": {}} | {
     f"{name}={value[0]:g}..{value[1]:g}" if isinstance(value, tuple) else f"{name}={value:g}": {
         "constants": ((name, value),)
     }
@@ -249,24 +254,27 @@ def run_experiment(
     experiment = EXPERIMENTS[name]
     seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
+    known = methods_in(scenario)
+    if experiment.methods is not None:
+        _check_methods(experiment.methods, dict.fromkeys((*METHODS, *known)))
     if methods is None:
-        methods = [method for method in experiment.methods if method in methods_in(scenario)]
+        methods = [method for method in known if experiment.methods is None or method in experiment.methods]
     methods = tuple(methods)
-    _check_methods(methods, methods_in(scenario))
-    _check_cases(experiment, scenario, methods, episodes)
+    _check_methods(methods, known)
+    methods = _check_cases(experiment, scenario, methods, episodes)
     processes = check_count("processes", default_processes() if processes is None else processes)
     scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
     if scheduler:
         cluster.check_address(scheduler)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
-    points = {}  # of every run: the name of its series and x
+    points: dict[Run, list] = {}  # of every run: the name of its series and x
     for series, x, setting, agent in experiment.cases():
         for method in dict.fromkeys((*methods, _best(scenario))):  # always needed, for the gap
             changes = agent if method in AGENTS else ()
             for seed in range(seeds):
                 run = Run(method, scenario, setting, seed, episodes, changes, experiment.convergence)
-                points.setdefault(run, []).append((series, x))
+                points.setdefault(run, []).append((series, _shown(x)))
     compute = partial(_compute, processes=processes, scheduler=scheduler)
     costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
     rows = [
@@ -278,20 +286,36 @@ def run_experiment(
     return _table(rows, experiment, scenario, methods)
 
 
-def _check_cases(experiment: Experiment, scenario: str, methods: Sequence[str], episodes: int) -> None:
-    """Raise `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be."""
-    if not experiment.convergence and (not experiment.xs or len(set(experiment.xs)) < len(experiment.xs)):
-        raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {experiment.xs}")
+def _shown(x):
+    """A value of `xs` in a table."""
+    return x.name if isinstance(x, LayerTable) else x
+
+
+def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...], episodes: int) -> tuple[str, ...]:
+    """The methods that can be shown: own learners that do not tell what their training cost have no learning curve.
+
+    **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be; or for an own
+    method that makes no plans.
+    """
+    shown = tuple(_shown(x) for x in experiment.xs)
+    if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
+        raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
+    own, without_curve = own_methods(), set()
     for _, _, setting, agent in experiment.cases():
         jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
         for method in methods:
             if method in AGENTS:
                 agent_config(method, episodes=episodes, **dict(agent))
+            elif method in own:
+                run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
+                if not check_own(run.program, own[method], setting) and experiment.convergence:
+                    without_curve.add(method)
+    return tuple(method for method in methods if method not in without_curve)
 
 
 def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, what: str) -> dict[Run, Costs]:
     """The costs of all runs: those that have been kept, and the others computed."""
-    costs = {run: found for run in wanted if folder and run.learns and (found := kept(folder, run))}
+    costs = {run: found for run in wanted if folder and run.keepable and (found := kept(folder, run))}
     work: dict = {}
     for run in wanted:
         if run not in costs:
@@ -304,8 +328,8 @@ def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, wha
         print(f"{what}: {len(costs)} of {total} runs were kept from before", flush=True)
     for batch, found in compute(batches):
         costs |= zip(batch, found, strict=True)
-        for run in batch if folder else ():
-            if run.learns:
+        for run in batch:
+            if folder and run.keepable:
                 keep(folder, run, costs[run])
         if len(costs) == total or time.monotonic() - told > QUIET_SECONDS:
             told = time.monotonic()
@@ -340,9 +364,10 @@ _COLUMN_OF_COST = {"total_delay": "total_delay_s", "edge_delay": "edge_delay_s",
 def _rows(run: Run, costs: Costs, experiment: Experiment, x) -> list[dict]:
     """One row for a point of a sweep; of a learning curve one for each window."""
 
-    def row(x, cost: EpisodeCost, trained: int) -> dict:
+    def row(x, cost: EpisodeCost | None, trained: int) -> dict:
+        assert cost is not None
         values = {_COLUMN_OF_COST.get(name, name): float(value) for name, value in asdict(cost).items()}
-        steps = trained * LEDGER.default("num_slots") if run.learns else 0
+        steps = trained * run.setting.num_slots if run.learns else 0
         return {"method": run.method, "seed": run.seed, "x": x, **values, "env_steps": steps}
 
     if not experiment.convergence:
@@ -359,7 +384,9 @@ def _table(rows: list[dict], experiment: Experiment, scenario: str, methods: Seq
     results["gap_percent"] = 100 * (results.total_delay_s / results.optimal_total_delay_s - 1)
     results = results[results.method.isin(methods)]
     names = list(experiment.series) or [""]
-    order = results.assign(method=results.method.map(METHODS.index), setting=results.setting.map(names.index))
+    order = results.assign(
+        method=results.method.map(methods_in(scenario).index), setting=results.setting.map(names.index)
+    )
     order = order.sort_values(["method", "setting", "x", "seed"]).index
     columns = [*COLUMNS, "setting"] if experiment.series else list(COLUMNS)
     return results.loc[order, columns].reset_index(drop=True)

@@ -1,7 +1,7 @@
-"""Where the notebooks and the published values lie: in the repository, or inside an installed wheel.
+"""Where the notebooks, the how-tos and the published values lie: in the repository, or inside an installed wheel.
 
-An editable installation works on the checkout itself. A wheel carries `notebooks/` and `data/published/` in
-`mecpart/_repository/` (see pyproject.toml), laid out as in the checkout.
+An editable installation works on the checkout itself. A wheel carries `notebooks/`, `docs/` and
+`data/published/` in `mecpart/_repository/` (see pyproject.toml), laid out as in the checkout.
 """
 
 from pathlib import Path
@@ -17,6 +17,11 @@ def _root() -> Path:
 def notebooks_folder() -> Path:
     """Folder of the notebooks that `mecpart reproduce` runs."""
     return _root() / "notebooks"
+
+
+def docs_folder() -> Path:
+    """Folder of the how-tos that the documentation is made of."""
+    return _root() / "docs"
 
 
 def data_folder() -> Path:

@@ -107,11 +107,11 @@ def make_network(
     check_number("energy_coefficient", energy_coefficient)
     check_shape("server_speed", server_speed, (max(np.size(server_speed), 1),))
     server_speed = jnp.asarray(server_speed, jnp.float32)
-    num_devices, device_frequency = jnp.float32(num_devices), jnp.float32(device_frequency)
+    devices, frequency = jnp.float32(num_devices), jnp.float32(device_frequency)
     return Network(
-        speed=jnp.concatenate([(num_devices * device_frequency)[None], server_speed]),
-        num_devices=num_devices,
-        device_frequency=device_frequency,
+        speed=jnp.concatenate([(devices * frequency)[None], server_speed]),
+        num_devices=devices,
+        device_frequency=frequency,
         device_rate_range=jnp.asarray(device_rate_range, jnp.float32),
         wired_rate=jnp.float32(wired_rate),
         transmit_power=jnp.float32(transmit_power),

@@ -8,7 +8,9 @@ as lines among ours.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,9 +35,9 @@ _BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE = plt.color_s
 class Style:
     """How a method is drawn; reference lines have no marker."""
 
-    color: str | tuple[float, float, float]
+    color: Any  # of the types that matplotlib takes
     marker: str
-    linestyle: str | tuple[int, tuple[int, ...]]
+    linestyle: Any
     zorder: float = 2.0
 
 
@@ -87,7 +89,7 @@ def _legend(figure: Figure, drawn: dict[str, Style], extra: Sequence[Line2D] = (
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, math.ceil(len(handles) / 2)))
 
 
-def _panels(rows: int, columns: int, height: float, **options: object) -> tuple[Figure, np.ndarray]:
+def _panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure that is not kept by pyplot, so that it is shown once in a notebook and freed afterwards."""
     figure, axes = plt.subplots(rows, columns, figsize=(COLUMN_WIDTH, height), squeeze=False, **options)
     plt.close(figure)
@@ -138,7 +140,7 @@ def _draw(
             )
 
 
-def _x_axis(axes: Axes, results: pd.DataFrame, xs: Sequence[float]) -> None:
+def _x_axis(axes: Axes, results: pd.DataFrame, xs: Sequence[float] | np.ndarray) -> None:
     experiment = EXPERIMENTS.get(results["figure"].iloc[0])
     axes.set_xlabel(experiment.x_label if experiment else heading(results["x_name"].iloc[0]))
     if len(xs) <= 10:
@@ -294,7 +296,7 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
                 )
         shares.set_yticks(range(len(names)), names)
         shares.set(title="Final cost", xlabel=f"share of that of\n{reference}", ylim=(-0.6, len(names) - 0.4))
-        open_circle = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}
+        open_circle: dict[str, Any] = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}
         _legend(figure, drawn, [Line2D([], [], **open_circle, label="published final cost")])
     return figure
 
@@ -354,7 +356,7 @@ def plot_headline(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     return figure
 
 
-def _headline_point(panel: Axes, row: tuple, y: float, filled: bool) -> None:
+def _headline_point(panel: Axes, row: Any, y: float, filled: bool) -> None:
     """One reduction; what is undefined, or too far off to draw to scale, is written at the left edge."""
     marker = _AVERAGING_MARKERS[row.averaging]
     if not row.reduction_percent >= _LEAST_DRAWN:
@@ -362,7 +364,7 @@ def _headline_point(panel: Axes, row: tuple, y: float, filled: bool) -> None:
             undefined = math.isnan(row.reduction_percent)
             shown = f"{row.reduction_percent:.3g}".replace("-", "\N{MINUS SIGN}")
             text = "undefined" if undefined else f"\N{LEFTWARDS ARROW} {shown} %"
-            place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
             panel.annotate(text, (0.02, y), **place, fontsize=6, color="0.45" if undefined else _VERMILION)
         return
     if not filled:
@@ -377,7 +379,7 @@ def _headline_point(panel: Axes, row: tuple, y: float, filled: bool) -> None:
 
 
 def _headline_legend(figure: Figure, ours: pd.DataFrame) -> None:
-    def dot(label: str, **options: object) -> Line2D:
+    def dot(label: str, **options: Any) -> Line2D:
         return Line2D([], [], label=label, **({"linestyle": ""} | options))
 
     handles = [
@@ -403,10 +405,12 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
     - `axis`: what the values are, with the unit in brackets.
     - `expected`: where to draw a line, e.g. at no difference; None for none.
     """
-    rows = list(table.itertuples())
+    rows: list[Any] = list(table.itertuples())
     with plt.style.context(STYLE):
         figure, axes = _panels(1, 1, 0.8 + 0.19 * len(rows))
         panel = axes[0, 0]
+        if table["value"].abs().max() > LOG_ABOVE * max(table["value"].abs().median(), 1.0):
+            panel.set_xscale("symlog", linthresh=10.0)
         if expected is not None:
             panel.axvline(expected, color="0.3", linewidth=0.8)
         for at, row in enumerate(rows):
@@ -418,8 +422,6 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
         panel.set_yticks(range(len(rows)), list(table[label]))
         panel.set_ylim(len(rows) - 0.4, -0.6)
         panel.set_xlabel(axis)
-        if table["value"].abs().max() > LOG_ABOVE * max(table["value"].abs().median(), 1.0):
-            panel.set_xscale("symlog", linthresh=10.0)
     return figure
 
 
@@ -440,7 +442,7 @@ def save_figure(figure: Figure, stem: str | Path) -> tuple[Path, ...]:
         return tuple(
             write_atomically(
                 stem.with_name(f"{stem.name}.{kind}"),
-                lambda path, kind=kind: figure.savefig(path, format=kind, metadata=metadata[kind]),
+                partial(figure.savefig, format=kind, metadata=metadata[kind]),
             )
             for kind in metadata
         )

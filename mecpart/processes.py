@@ -104,7 +104,8 @@ def spread(
 
     What `function` raises is raised here; then, and when the caller stops, the processes are ended at once.
     """
-    agenda, done = Agenda(work), queue.SimpleQueue()
+    agenda = Agenda(work)
+    done: queue.SimpleQueue[tuple[Any, Any, BaseException | None]] = queue.SimpleQueue()
 
     def serve(pool):
         program = None

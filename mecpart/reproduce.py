@@ -35,12 +35,14 @@ from mecpart.cluster import LOCAL, Scheduler, check_address, installed
 from mecpart.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.experiments import PROFILES
 from mecpart.locations import data_folder, default_output, notebooks_folder
+from mecpart.own_methods import METHODS_FILE, check_methods_file
 from mecpart.processes import cores
 from mecpart.scenario import SCENARIOS
 
 # Sources that decide how notebooks are run, not what they compute: changing them makes no result stale.
 _DRIVER = {
-    "cli.py", "cluster.py", "comparison/reference.py", "execution.py", "locations.py", "report.py", "reproduce.py"
+    "cli.py", "cluster.py", "comparison/reference.py", "documentation.py", "execution.py", "locations.py", "pages.py",
+    "report.py", "reproduce.py",
 }  # fmt: skip
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
@@ -174,6 +176,7 @@ def reproduce(
     jobs: int = 1,
     output: Path | str | None = None,
     scheduler: str | None = None,
+    methods: Path | str | None = None,
     *,
     notebooks: Path | None = None,
 ) -> Summary:
@@ -190,6 +193,8 @@ def reproduce(
             `multiprocessing`, so a script that calls this needs a main guard). Default: MECPART_SCHEDULER; or else
             "local" if there are several jobs and Dask is installed; or else each notebook starts processes of its own
             on its share of the cores.
+        methods: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
+            then take part in every notebook. Default: MECPART_METHODS, or else none.
         notebooks: folder of the notebooks. Default: those of the package.
 
     Raises:
@@ -212,13 +217,15 @@ def reproduce(
         check_address(scheduler, local=True)
     elif jobs > 1 and installed():
         scheduler = LOCAL
+    methods = os.environ.get(METHODS_FILE) if methods is None else methods
+    methods = check_methods_file(methods) if methods else None
     selected = _select(find_notebooks(notebooks), only)
     scenarios = list(SCENARIOS) if scenario == "both" else [scenario]
     runs = [Run(notebook, profile, name) for notebook in selected for name in scenarios]
     for run in runs:
         check_parameters(run.notebook.name, read_notebook(run.notebook.path), run.parameters)
     with _only_batch_in(output), _stopped_by_sigterm():
-        return _Batch(output, jobs, runs, scheduler).complete()
+        return _Batch(output, jobs, runs, scheduler, methods).complete()
 
 
 def _select(notebooks: dict[str, Notebook], only: Sequence[str] | None) -> list[Notebook]:
@@ -241,7 +248,9 @@ def _select(notebooks: dict[str, Notebook], only: Sequence[str] | None) -> list[
 class _Batch:
     """The runs that are to be completed in one output folder."""
 
-    def __init__(self, output: Path, jobs: int, runs: Sequence[Run], scheduler: str | None) -> None:
+    def __init__(
+        self, output: Path, jobs: int, runs: Sequence[Run], scheduler: str | None, methods: Path | None
+    ) -> None:
         self.output = output
         self.jobs = jobs
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
@@ -256,7 +265,7 @@ class _Batch:
         self.origin = {"commit": _commit(), "device": _device()}
         # Notebooks side by side must not pin their processes to the same cores.
         mine = cores()
-        self.shares = queue.SimpleQueue()
+        self.shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for job in range(jobs):
             self.shares.put(mine[job::jobs])
         self.environment = {
@@ -264,6 +273,9 @@ class _Batch:
             "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "MECPART_RUNS": str(self.build / "cache" / "runs"),
         }
+        self.methods = methods
+        if methods:
+            self.environment[METHODS_FILE] = str(methods)
         self.scheduler = Scheduler(scheduler, self.environment) if scheduler else None
 
     def complete(self) -> Summary:
@@ -347,7 +359,10 @@ class _Batch:
             # Experiments split their work over this many processes.
             environment = self.environment | {"MECPART_PROCESSES": str(len(share) or 1)}
             # What the user has set is the user's choice.
-            environment = {name: os.environ.get(name, value) for name, value in environment.items()}
+            environment = {
+                name: value if name == METHODS_FILE else os.environ.get(name, value)
+                for name, value in environment.items()
+            }
             try:
                 if self.scheduler:
                     environment["MECPART_SCHEDULER"] = self.scheduler.address()
@@ -401,11 +416,11 @@ class _Batch:
             "notebook": _sha256(run.notebook.path),
             "package": package_hash(),
             "inputs": inputs | self.data_of_needs(run),
-        }
+        } | ({"methods": _sha256(self.methods)} if self.methods else {})
 
     def data_of_needs(self, run: Run) -> dict[str, str]:
         """Path and hash of each data file that the needed runs wrote."""
-        found = {}
+        found: dict[str, str] = {}
         for need in run.notebook.needs:
             record = self.record(self.runs[need, run.scenario])
             if record is None:
@@ -587,8 +602,8 @@ def _device() -> dict[str, Any]:
     """The machine that computed, so far as times and rounding depend on it."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        processor = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)[1]
-    except (OSError, TypeError):
+        (processor, *_) = re.findall(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
+    except (OSError, ValueError):
         processor = platform.processor() or platform.machine()
     accelerators = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {

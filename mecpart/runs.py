@@ -8,27 +8,38 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mecpart.agents import AGENTS, agent_config, make_train
-from mecpart.agents.learning import EpisodeCost, channel_key, episode_slots, evaluate_policy, run_episode
+from mecpart.agents import AGENTS, Policy, PricePolicy, agent_config, make_train
+from mecpart.agents.learning import (
+    EpisodeCost,
+    channel_key,
+    episode_slots,
+    episode_start,
+    evaluate_policy,
+    run_episode,
+    sum_costs,
+)
+from mecpart.environment import rollout
 from mecpart.ledger import LEDGER
 from mecpart.network import sample_network
 from mecpart.optimum import bound_prices, episode_bound
+from mecpart.own_methods import OwnMethod, first_missing_node, own_methods
 from mecpart.policies import ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice, check_count, check_number
-from mecpart.workload import workload
+from mecpart.workload import LayerTable, workload
 
-#: All methods, in the order of the paper and then the reference lines.
+#: All methods of the package, in the order of the paper and then the reference lines.
 METHODS = (*AGENTS, *POLICIES)
 
 #: Not a method: as a `Run`, the certified lower bound on the total delay of the same episodes.
@@ -46,8 +57,8 @@ COMPILED = 32
 
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
-    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "policies.py", "runs.py",
-    "sampling.py", "scenario.py", "workload.py", "zoo.py",
+    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "own_methods.py", "policies.py",
+    "runs.py", "sampling.py", "scenario.py", "workload.py", "zoo.py",
 )  # fmt: skip
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
@@ -61,26 +72,32 @@ _OF_NETWORK = frozenset(
 class Setting:
     """What an experiment can sweep or fix; the defaults are the ledger's.
 
+    - `network`: the name of one of the paper's, or the layer table of one's own, as `mecpart.workload` takes it.
     - `link_capacity`: in Mbit/s, replaces the range of device rates by one value (Fig. 13).
     - `constants`: any other argument of `sample_network` or of the scenario, as (name, value) pairs.
     """
 
-    network: str = LEDGER.default("network")
+    network: str | LayerTable = LEDGER.default("network")  # noqa: RUF009 (a name)
     num_blocks: int = LEDGER.default("num_blocks")
     num_servers: int = LEDGER.default("num_servers")
     release_rate: float = LEDGER.default("release_rate")
     deadline: float = LEDGER.default("deadline")
     device_rate_range: tuple[float, float] = LEDGER.default("device_rate_range")
     link_capacity: float | None = None
-    constants: tuple[tuple[str, object], ...] = ()
+    constants: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of an episode."""
+        return dict(self.constants).get("num_slots", LEDGER.default("num_slots"))
 
     @property
     def padded_servers(self) -> int:
         """The number of servers that the network is padded to."""
         return min((size for size in PADDED_SERVERS if size >= self.num_servers), default=self.num_servers)
 
-    def build(self, scenario: str, seed: int) -> Scenario:
-        """The scenario of this setting on the network of `seed`, padded with servers that do not exist.
+    def build(self, scenario: str, seed: int, *, pad: bool = True) -> Scenario:
+        """The scenario of this setting on the network of `seed`, where `pad` is set with servers that do not exist.
 
         **Raises:** `ValueError` for a setting that cannot be; under `jax.eval_shape`, without compiling anything.
         """
@@ -93,18 +110,18 @@ class Setting:
         of_scenario = {name for name, way in signature(build).parameters.items() if way.kind == way.KEYWORD_ONLY}
         for name in constants:
             check_choice("constants", name, sorted(_OF_NETWORK | of_scenario))
-        of_network = {name: constants.pop(name) for name in _OF_NETWORK & set(constants)}
+        of_network: dict[str, Any] = {name: constants.pop(name) for name in _OF_NETWORK & set(constants)}
         key = jax.random.fold_in(jax.random.key(seed), 0)
-        network = sample_network(
-            key, self.num_servers, pad_to=self.padded_servers, device_rate_range=rates, **of_network
-        )
+        servers = self.padded_servers if pad else self.num_servers
+        network = sample_network(key, self.num_servers, pad_to=servers, device_rate_range=rates, **of_network)
         tasks = workload(self.network, self.num_blocks)
         return build(tasks, network, self.release_rate, self.deadline, **constants)
 
 
 def methods_in(scenario: str) -> tuple[str, ...]:
-    """The methods that there are in a scenario, in the order of `METHODS`."""
-    return tuple(method for method in METHODS if ONLY_IN.get(method, scenario) == scenario)
+    """The methods that there are in a scenario: the package's in the order of `METHODS`, then those registered."""
+    own = [method.name for method in own_methods().values() if scenario in method.scenarios]
+    return (*(method for method in METHODS if ONLY_IN.get(method, scenario) == scenario), *own)
 
 
 @dataclass(frozen=True)
@@ -117,6 +134,8 @@ class Run:
     - `convergence`: of a method that does not learn, that the training episodes are wanted rather than a fresh one; of
       a learner both are always known.
 
+    - `own`: the method itself, where it is one that was registered: it goes wherever the run goes.
+
     Two descriptions of one run are equal: what changes nothing is dropped.
     """
 
@@ -127,15 +146,18 @@ class Run:
     episodes: int
     agent: tuple[tuple[str, object], ...] = ()
     convergence: bool = False
+    own: OwnMethod | None = field(default=None, init=False)
 
     def __post_init__(self):
         check_choice("scenario", self.scenario, SCENARIOS)
         check_choice("method", self.method, (*methods_in(self.scenario), BOUND))
         check_count("episodes", self.episodes)
-        if self.learns:
+        object.__setattr__(self, "own", own_methods().get(self.method))
+        if self.method in AGENTS:
             agent_config(self.method, episodes=self.episodes, **dict(self.agent))
-            own = AGENTS[self.method]
-            object.__setattr__(self, "agent", tuple(pair for pair in self.agent if getattr(own, pair[0]) != pair[1]))
+            usual = AGENTS[self.method]
+            object.__setattr__(self, "agent", tuple(pair for pair in self.agent if getattr(usual, pair[0]) != pair[1]))
+        if self.learns:
             object.__setattr__(self, "convergence", False)
 
     def __str__(self) -> str:
@@ -147,25 +169,34 @@ class Run:
     @property
     def learns(self) -> bool:
         """Whether the method learns."""
+        return self.method in AGENTS or (self.own is not None and self.own.kind == "learner")
+
+    @property
+    def keepable(self) -> bool:
+        """Whether what the run costs is worth keeping, and known to stay the same: own code may change unseen."""
         return self.method in AGENTS
 
     @property
     def program(self) -> "Program":
         """What is compiled for this run, and for all others of the same shape."""
         learner = self.method if self.learns or self.method == BOUND else None
-        size = self.setting.num_blocks, self.setting.padded_servers
-        return Program(learner, self.agent, self.episodes, self.convergence, self.scenario, *size)
+        # Own methods are not to be bothered with servers that do not exist.
+        servers = self.setting.num_servers if self.own else self.setting.padded_servers
+        size = self.setting.num_blocks, servers
+        return Program(learner, self.agent, self.episodes, self.convergence, self.scenario, *size, self.own)
 
     @property
     def slots(self) -> int:
         """How many slots the run is made of."""
-        return LEDGER.default("num_slots") * (self.episodes if self.learns or self.convergence else 1)
+        return self.setting.num_slots * (self.episodes if self.learns or self.convergence else 1)
 
     @property
     def identity(self) -> str:
         """A hash of all that the run's costs depend on: its description, the sources and the libraries."""
         config = asdict(agent_config(self.method, **dict(self.agent))) if self.learns else {}
-        description = asdict(self) | {"agent": config, "windows": WINDOWS, "backend": jax.default_backend()}
+        description = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "own"}
+        description |= {"setting": asdict(self.setting), "agent": config, "windows": WINDOWS}
+        description["backend"] = jax.default_backend()
         text = json.dumps([description, made_with()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -187,7 +218,7 @@ class Program:
     """What makes two runs share one compiled function: all that is static in it.
 
     The methods that do not learn share one for each size (`learner` is None): they would each take seconds to compile.
-    That of the bound has `BOUND` in the learner's place.
+    That of the bound has `BOUND` in the learner's place. An own method has one to itself.
     """
 
     learner: str | None
@@ -197,20 +228,20 @@ class Program:
     scenario: str
     num_blocks: int
     num_servers: int
+    own: OwnMethod | None = None
 
     @property
     def effort(self) -> float:
         """Roughly how long a run takes, for an order of work in which nothing long comes last."""
         if self.learner in (None, BOUND):
             return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
-        sequential = getattr(AGENTS[self.learner], "heads", "") == "sequential"
+        sequential = getattr(AGENTS.get(self.learner), "heads", "") == "sequential"
         return self.episodes * self.num_blocks * (3 if sequential else 1)
 
 
-@lru_cache(maxsize=COMPILED)
-def _compiled(program: Program) -> Callable:
+def _function(program: Program) -> Callable:
     """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
-    policies = [POLICIES[method] for method in methods_in(program.scenario) if method in POLICIES]
+    policies = [POLICIES[method] for method in _policies_in(program.scenario)]
 
     def run(key, scenario, number):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
@@ -234,6 +265,13 @@ def _compiled(program: Program) -> Callable:
             return jax.lax.map(partial(episode, draws), jnp.arange(program.episodes)), None
         return None, episode(evaluation_key, jnp.int32(0))
 
+    return run
+
+
+@lru_cache(maxsize=COMPILED)
+def _compiled(program: Program) -> Callable:
+    """`_function`, compiled; for many runs at once where they are computed side by side."""
+    run = _own_function(program, program.own) if program.own else _function(program)
     if not side_by_side():
         return jax.jit(run)
     if jax.default_backend() == "cpu":
@@ -248,6 +286,58 @@ def _compiled(program: Program) -> Callable:
     return jax.jit(jax.shard_map(share, mesh=over.mesh, in_specs=over.spec, out_specs=over.spec, check_vma=False))
 
 
+def _own_function(program: Program, own: OwnMethod) -> Callable:
+    """`_function` of an own method, whose plans are not to be trusted: also returns `first_missing_node` of them."""
+
+    def run(key, scenario, number):
+        train_key, evaluation_key, policy_key = jax.random.split(key, 3)
+
+        def episode(draws, count, choose_plan):
+            slots = episode_slots(draws, scenario, count)
+            noise = jax.random.split(jax.random.fold_in(policy_key, count), scenario.num_slots)
+            start = episode_start(scenario, slots)
+            _, plans, cost = rollout(scenario, start, slots, jax.vmap(choose_plan), noise)
+            cost = sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
+            return cost, first_missing_node(scenario, plans)
+
+        if own.kind == "learner":
+            result = own.train(train_key, scenario, program.episodes)
+            if isinstance(result.policy, Policy | PricePolicy):  # of the package, with other settings
+                fresh = evaluate_policy(evaluation_key, scenario, result.policy)
+                return result.episode_cost, fresh, jnp.zeros(2, jnp.int32)
+            follow = partial(own.follow, result.policy, scenario)
+            fresh, missing = episode(evaluation_key, 0, lambda state, noise: follow(state))
+            return result.episode_cost, fresh, missing
+
+        choose_plan = partial(own.plan, scenario)
+        if program.convergence:
+            of_episode = partial(episode, channel_key(train_key), choose_plan=choose_plan)
+            training, missing = jax.lax.map(of_episode, jnp.arange(program.episodes))
+            return training, None, missing[jnp.argmax(missing[:, 0])]
+        return None, *episode(evaluation_key, 0, choose_plan)
+
+    return run
+
+
+def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
+    """Trace an own method in a setting, without compiling anything; whether it tells what its training cost.
+
+    **Raises:** `ValueError` if it does not make a plan, or cannot be traced.
+    """
+    scenario = jax.eval_shape(partial(setting.build, program.scenario, 0, pad=False))
+    try:
+        training, *_ = jax.eval_shape(_own_function(program, own), jax.random.key(0), scenario, np.int32(0))
+    except jax.errors.JAXTypeError as error:
+        advice = "" if own.kind == "learner" else "; on_host=True calls it with NumPy arrays instead"
+        raise ValueError(f"{own.kind} {own.name!r} must be traceable by JAX{advice}: {error}") from error
+    return training is not None
+
+
+def _policies_in(scenario: str) -> list[str]:
+    """The package's methods that do not learn: which is which in `_compiled` is told by a number."""
+    return [method for method in POLICIES if ONLY_IN.get(method, scenario) == scenario]
+
+
 def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
     """The same for the bound: of training episodes under the prices that are best for the first of them."""
 
@@ -255,7 +345,7 @@ def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
         return jax.tree.map(lambda leaf: leaf[:-1], episode_slots(key, scenario, episode))
 
     def cost(total_delay):
-        rest = {field.name: jnp.full_like(total_delay, jnp.nan) for field in fields(EpisodeCost)}
+        rest = {entry.name: jnp.full_like(total_delay, jnp.nan) for entry in fields(EpisodeCost)}
         return EpisodeCost(**rest | {"total_delay": total_delay})
 
     if not program.convergence:
@@ -288,12 +378,11 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         raise ValueError(f"runs must be of one program; got {len(programs)}")
     (program,) = programs
     compiled = _compiled(program)
-    policies = [method for method in methods_in(program.scenario) if method in POLICIES]
-    numbers = {method: number for number, method in enumerate(policies)}
+    numbers = {method: number for number, method in enumerate(_policies_in(program.scenario))}
     cases = [
         (
             _run_key(run.seed),
-            _case(run.setting, run.scenario, run.seed),
+            _case(run.setting, run.scenario, run.seed, pad=not run.own),
             np.int32(numbers.get(run.method, 0)),
         )
         for run in runs
@@ -308,7 +397,11 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
     windows = np.array_split(np.arange(program.episodes), min(WINDOWS, program.episodes))
     last_episode = np.array([window[-1] + 1 for window in windows])
     costs = []
-    for training, evaluation in found:
+    for training, evaluation, *missing in found:
+        for given, node in missing:
+            if given and program.own:
+                allowed = f"nodes that exist, 0 to {program.num_servers}"
+                raise ValueError(f"plan of {program.own.name!r} must hold {allowed}; got {node}")
         if training is not None:
             training = jax.tree.map(lambda leaf: np.array([leaf[window].mean() for window in windows]), training)
         costs.append(Costs(last_episode, training, evaluation))
@@ -320,16 +413,16 @@ def _run_key(seed: int):
 
 
 @lru_cache(maxsize=1024)
-def _case(setting: Setting, scenario: str, seed: int) -> Scenario:
+def _case(setting: Setting, scenario: str, seed: int, *, pad: bool) -> Scenario:
     """The scenario without names, which would tell programs apart that are the same."""
-    built = setting.build(scenario, seed)
+    built = setting.build(scenario, seed, pad=pad)
     nameless = replace(built.workload, name="", block_names=("",) * built.num_blocks)
     return replace(built, workload=nameless)
 
 
 def keep(folder: Path, run: Run, costs: Costs) -> None:
     """Write what a run cost into `folder`, in one step."""
-    arrays = {"last_episode": costs.last_episode}
+    arrays: dict[str, Any] = {"last_episode": costs.last_episode}
     for part in ("training", "evaluation"):
         values = getattr(costs, part)
         arrays |= {f"{part}_{name}": value for name, value in asdict(values).items()} if values is not None else {}
@@ -348,7 +441,7 @@ def kept(folder: Path, run: Run) -> Costs | None:
     with np.load(path) as arrays:
 
         def part(name: str) -> EpisodeCost | None:
-            found = {field.name: arrays.get(f"{name}_{field.name}") for field in fields(EpisodeCost)}
+            found = {entry.name: arrays.get(f"{name}_{entry.name}") for entry in fields(EpisodeCost)}
             return None if any(value is None for value in found.values()) else EpisodeCost(**found)
 
         return Costs(arrays["last_episode"], part("training"), part("evaluation"))

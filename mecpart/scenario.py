@@ -133,15 +133,16 @@ def as_printed(
     num_slots = check_count("num_slots", num_slots)
     if energy_budget is None:
         cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
-        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
+        budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
     else:
         check_shape("energy_budget", energy_budget, ())
         check_number("energy_budget", energy_budget)
+        budget = jnp.asarray(energy_budget)
     return Scenario(
         workload=workload,
         network=network,
         deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=jnp.float32(energy_budget),
+        energy_budget=budget.astype(jnp.float32),
         num_slots=num_slots,
         name="as_printed",
         **{constant: jnp.float32(value) for constant, value in scalars.items()},

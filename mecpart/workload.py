@@ -1,10 +1,15 @@
 """A DNN task as the chain of blocks that a plan places on nodes, and the cutting of layers into blocks."""
 
+import csv
 import functools
 import html
 import itertools
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,10 +87,54 @@ PAPER_CUTS: dict[tuple[str, int], tuple[str, ...]] = {
 """The cuts stated in the paper (Sec. 5.1): the first layer of each block, by network and number of blocks."""
 
 
-def workload(name: str, blocks: int | None = None) -> Workload:
-    """One of the paper's networks for a 32x32x3 image, cut into blocks.
+@dataclass(frozen=True)
+class LayerTable:
+    """A network of one's own: layers in the order in which they run, between any two of which it may be cut.
 
-    - `name`: "alexnet", "nin", "resnet32" or "vgg16".
+    - `layers`: each fed by the one before it.
+    - `name`: of the network.
+
+    Plain values, so that it can be compared, hashed, sent to another process and be part of a kept run's identity:
+    `workload` and the field `network` of `mecpart.Setting` take one wherever they take a name.
+
+    **Raises:** `ValueError` for an empty name or table, two layers of one name, or a layer whose input is not as large
+    as the output of the layer before it.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name of a network must be a non-empty string; got {self.name!r}")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        _check_layers(self.layers)
+
+    def workload(self, blocks: int | None = None) -> Workload:
+        """The network cut into blocks by `balanced_cut`.
+
+        - `blocks`: M, from 1 to the number of layers; by default the ledger's, or all layers where there are fewer.
+
+        **Raises:** `ValueError` for another number of blocks.
+        """
+        if blocks is None:
+            blocks = min(LEDGER.default("num_blocks"), len(self.layers))
+        return workload_from_layers(self.layers, balanced_cut(self.layers, blocks), name=self.name)
+
+    def to_frame(self):
+        """The table as a pandas DataFrame, one row per layer."""
+        import pandas as pd
+
+        return pd.DataFrame([astuple(layer) for layer in self.layers], columns=[entry.name for entry in fields(Layer)])
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(index=False, justify="left")
+
+
+def workload(name: str | LayerTable, blocks: int | None = None) -> Workload:
+    """One of the paper's networks for a 32x32x3 image, or a network of one's own, cut into blocks.
+
+    - `name`: "alexnet", "nin", "resnet32" or "vgg16"; or a layer table of one's own.
     - `blocks`: M, from 1 to the number of layers of the network (9, 12, 18 and 21); by default the ledger's.
 
     VGG16 in six blocks is the paper's cut; everything else is cut by `balanced_cut`. The image enters as
@@ -93,6 +142,8 @@ def workload(name: str, blocks: int | None = None) -> Workload:
 
     **Raises:** `ValueError` for an unknown name, or a number of blocks that the network does not allow.
     """
+    if isinstance(name, LayerTable):
+        return name.workload(blocks)
     check_choice("name", name, NETWORKS)
     layers = _layers(name)
     blocks = LEDGER.default("num_blocks") if blocks is None else blocks
@@ -137,6 +188,85 @@ def workload_from_layers(layers: Sequence[Layer], starts: Sequence[int], *, name
     )
 
 
+def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> LayerTable:
+    """A layer table from a CSV file with a row for each block of a network, in the order in which they run.
+
+    **Arguments:**
+
+    - `path`: of the file. Its columns, in any order:
+
+        - `block_name` or `name`: no two the same;
+        - `macs`: multiply-accumulates;
+        - `input_bytes`: of the tensor that enters; of the first row, the raw input;
+        - `parameter_bytes`: of the trainable parameters;
+        - `output_bytes`: of the tensor that leaves. Needed in the last row only: that of any other row is the input of
+          the next, and if given must be equal to it.
+
+      Quantities are of one task, and whole numbers of at least 0, `1.5e9` included.
+    - `name`: of the network; by default the file's, without its ending.
+
+    **Raises:** `ValueError` that names the file, and the row (the first below the header is 1) and column of what is
+    missing, superfluous or not allowed.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file, strict=True) if any(map(str.strip, row))] or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a CSV file in UTF-8; got one that cannot be read: {error}") from error
+    columns = [column.strip() for column in header]
+    columns = ["name" if column == "block_name" else column for column in columns]
+    known = ("name", "macs", "input_bytes", "parameter_bytes", "output_bytes")
+    if sorted(columns) != sorted(known):
+        allowed = "block_name, macs, input_bytes, parameter_bytes and output_bytes, each once"
+        raise ValueError(f"{path} must have the columns {allowed}; got {', '.join(header) or 'no header'}")
+    if not rows:
+        raise ValueError(f"{path} must have a row for each block below its header; got none")
+    table: list[dict] = []
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"row {number} of {path} must have {len(columns)} columns; got {len(row)}: {row}")
+        entries: dict[str, Any] = {column: entry.strip() for column, entry in zip(columns, row, strict=True)}
+        last = number == len(rows)
+        for column, entry in entries.items():
+            where = f"column {column!r} in row {number} of {path}"
+            if column == "name":
+                if not entry or any(entry == earlier["name"] for earlier in table):
+                    raise ValueError(f"{where} must be a name that no row has before it; got {entry!r}")
+            elif entry or column != "output_bytes" or last:
+                entries[column] = _whole_number(where, entry)
+        if table and table[-1]["output_bytes"] not in ("", entries["input_bytes"]):
+            raise ValueError(
+                f"column 'output_bytes' in row {number - 1} of {path} must be empty or the {entries['input_bytes']} "
+                f"input_bytes of the row below; got {table[-1]['output_bytes']}"
+            )
+        table.append(entries)
+    for earlier, later in itertools.pairwise(table):
+        earlier["output_bytes"] = later["input_bytes"]
+    return LayerTable(Path(path).stem if name is None else name, tuple(Layer(**entries) for entries in table))
+
+
+def workload_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Workload:
+    """A network from a CSV file, each row of which is a block.
+
+    **Arguments:** as in `layers_from_csv`, whose table can also be cut into fewer blocks.
+
+    **Raises:** `ValueError` as there.
+    """
+    table = layers_from_csv(path, name=name)
+    return table.workload(len(table.layers))
+
+
+def _whole_number(where: str, entry: str) -> int:
+    try:
+        number = Decimal(entry)
+        whole = number.is_finite() and number >= 0 and number < 2**63 and number == int(number)
+    except ArithmeticError:
+        whole = False
+    if not whole:
+        raise ValueError(f"{where} must be a whole number of at least 0, and below 2^63; got {entry!r}")
+    return int(number)
+
+
 def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     """The first layer of each of `blocks` contiguous blocks whose largest is as small as possible, exactly.
 
@@ -169,6 +299,7 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     limit = largest[length]
 
     # best[i]: (sum of squares, bytes crossing, starts) of the best cut of the layers ahead of i into k blocks
+    best: dict[int, tuple[int, int, tuple[int, ...]]]
     best = {end: (size**2, 0, (0,)) for end, size in enumerate(before[1:], start=1) if size <= limit}
     for k in range(2, blocks + 1):
         best = {

@@ -12,6 +12,7 @@ from the layer's jaxpr.
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,7 +188,7 @@ def resnet32() -> Chain:
     as `cifar10_resnet32` in github.com/chenyaofo/pytorch-cifar-models (0.47 M parameters, 69.12 M
     multiply-accumulates).
     """
-    layers = {"conv1": Convolution(16, bias=False, batch_norm=True)}
+    layers: dict[str, nn.Module] = {"conv1": Convolution(16, bias=False, batch_norm=True)}
     for stage, features in enumerate((16, 32, 64), start=1):
         for unit in range(1, 6):
             halves = stage > 1 and unit == 1
@@ -202,7 +203,7 @@ def vgg16() -> Chain:
     arXiv:1409.1556, configuration D, as `cifar10_vgg16_bn` in github.com/chenyaofo/pytorch-cifar-models
     (15.25 M parameters, 313.73 M multiply-accumulates).
     """
-    layers = {}
+    layers: dict[str, nn.Module] = {}
     for stage, (features, depth) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], start=1):
         for conv in range(1, depth + 1):
             layers[f"conv{stage}_{conv}"] = Convolution(features, batch_norm=True)
@@ -280,8 +281,9 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
     """The multiply-accumulates of the convolutions and matrix products in `function(*arguments)`.
 
     `arguments` are pytrees of arrays or `jax.ShapeDtypeStruct`; the function is traced, not run. As in
-    published totals, taps that fall on padding count like any other; pooling, normalisation and additions
-    count nothing. Of the branches of a `cond` the dearest counts.
+    published totals, taps that fall on padding count like any other, but the zeros that a transposed convolution
+    sets between its inputs do not; pooling, normalisation and additions count nothing. Of the branches of a `cond`
+    the dearest counts.
 
     **Raises:** `ValueError` for a convolution or matrix product inside a `while` loop, whose number of rounds
     no trace can tell.
@@ -290,30 +292,40 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
 
 
 def _macs(jaxpr: core.Jaxpr) -> int:
-    total = 0
-    for equation in jaxpr.eqns:
-        inner = [_macs(sub) for sub in _subjaxprs(equation)]
-        match equation.primitive.name:
-            case "conv_general_dilated":
-                (output,), kernel = equation.outvars, equation.invars[1].aval.shape
-                features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-                total += output.aval.size * math.prod(kernel) // features
-            case "dot_general":
-                (output,), left = equation.outvars, equation.invars[0].aval.shape
-                (contracted, _), _ = equation.params["dimension_numbers"]
-                total += output.aval.size * math.prod(left[axis] for axis in contracted)
-            case "scan":
-                total += equation.params["length"] * sum(inner)
-            case "cond":
-                total += max(inner)
-            case "while" if any(inner):
-                raise ValueError(
-                    "function must not convolve or multiply matrices inside a while loop, whose number of "
-                    f"rounds is unknown before it runs; got {sum(inner)} multiply-accumulates in each round"
-                )
-            case _:
-                total += sum(inner)
-    return total
+    return sum(map(equation_macs, jaxpr.eqns))
+
+
+def equation_macs(equation: Any) -> int:  # of core.JaxprEqn, whose type does not tell that values have shapes
+    """The multiply-accumulates of one equation of a jaxpr and of the functions it calls (`multiply_accumulates`)."""
+    inner = [_macs(sub) for sub in _subjaxprs(equation)]
+    match equation.primitive.name:
+        case "conv_general_dilated":
+            return _convolution_macs(equation)
+        case "dot_general":
+            (output,), left = equation.outvars, equation.invars[0].aval.shape
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            return output.aval.size * math.prod(left[axis] for axis in contracted)
+        case "scan":
+            return equation.params["length"] * sum(inner)
+        case "cond":
+            return max(inner)
+        case "while" if any(inner):
+            raise ValueError(
+                "function must not convolve or multiply matrices inside a while loop, whose number of "
+                f"rounds is unknown before it runs; got {sum(inner)} multiply-accumulates in each round"
+            )
+        case _:
+            return sum(inner)
+
+
+def _convolution_macs(equation: Any) -> int:
+    (output,), (image, kernel) = equation.outvars, (operand.aval.shape for operand in equation.invars)
+    numbers, output = equation.params["dimension_numbers"], output.aval.shape
+    count = output[numbers.out_spec[0]] * math.prod(kernel)
+    for axis, dilation in enumerate(equation.params["lhs_dilation"], start=2):
+        # A transposed convolution spreads its input out with zeros, with which nobody multiplies.
+        count *= output[numbers.out_spec[axis]] if dilation == 1 else image[numbers.lhs_spec[axis]]
+    return count
 
 
 def _subjaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:

@@ -1,9 +1,14 @@
 from contextlib import contextmanager
 
-import jax
 import pytest
+from compilation import compilations
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
+#: Files with few tests that take long: begun first, so that no process is left with one of them at the end.
+LONG = ("test_notebooks.py", "test_cluster.py", "test_explorer.py", "test_own_methods.py", "test_experiments.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
@@ -13,18 +18,8 @@ def refused():
 
     @contextmanager
     def refusal(*texts: str):
-        compiled = []
-
-        def listen(event, duration, **details):
-            if event == COMPILED:
-                compiled.append(details.get("fun_name", event))
-
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
-            with pytest.raises(ValueError) as refusal:  # noqa: PT011 (the texts are checked below)
-                yield
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
+        with compilations() as compiled, pytest.raises(ValueError) as refusal:  # noqa: PT011 (see below)
+            yield
         missing = [text for text in texts if text not in str(refusal.value)]
         assert not missing, f"the message lacks {missing}: {refusal.value}"
         assert not compiled, f"compiled before the refusal: {compiled}"

@@ -31,14 +31,16 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
     monkeypatch.setattr(cli, "reproduce", reproduce)
     monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
     command = "reproduce --profile smoke --scenario as_printed --only fig8 fig6 --only headline --jobs 2"
-    assert cli.main([*command.split(), "--output", "there", "--scheduler", "here:8786"]) == code
+    command += " --scheduler local --methods mine.py --output there"
+    assert cli.main(command.split()) == code
     assert given == {
         "profile": "smoke",
         "scenario": "as_printed",
         "only": ["fig8", "fig6", "headline"],
         "jobs": 2,
         "output": "there",
-        "scheduler": "here:8786",
+        "scheduler": "local",
+        "methods": "mine.py",
     }
 
 

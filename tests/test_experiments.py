@@ -12,6 +12,8 @@ from mecpart.comparison import published
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Run, Setting, methods_in
+from mecpart.workload import LayerTable
+from mecpart.zoo import NETWORKS, layer_table
 
 FIXED = tuple(method for method in methods_in("as_printed") if method in POLICIES)
 QUEUED = tuple(method for method in methods_in("loaded") if method in POLICIES)
@@ -224,7 +226,7 @@ class TestThePaper:
             paper = published(name)
             series, xs, methods = (set(paper[column]) for column in ("setting", "x", "method"))
             assert (set(experiment.series) or {""}) == series, name
-            assert methods <= set(experiment.methods), name
+            assert experiment.methods is None or methods <= set(experiment.methods), name
             if not experiment.convergence:
                 assert set(experiment.xs) == xs, name
                 assert {experiment.x_name} == set(paper.x_name) or name == "fig12"
@@ -301,3 +303,23 @@ class TestBadInput:
         with pytest.raises(ValueError, match="must") as error:
             run_experiment("bad", "smoke", processes=1)
         assert all(text in str(error.value) for text in named)
+
+
+def test_a_network_of_ones_own_is_swept_beside_the_papers(monkeypatch):
+    """In processes that know nothing of it; with the layers of NiN it costs what NiN costs."""
+    table = LayerTable("mine", layer_table(NETWORKS["nin"]()))
+    fixed = Setting(num_blocks=3, num_servers=2, constants=(("num_slots", 20),))
+    monkeypatch.setitem(
+        EXPERIMENTS, "own", Experiment("own", "", "network", "", ("nin", "vgg16", table), fixed, ("Greedy",))
+    )
+    results = run_experiment("own", "smoke", seeds=2, processes=2).set_index("x")
+    assert set(results.index) == {"nin", "vgg16", "mine"}
+    np.testing.assert_array_equal(results.loc["mine"].total_delay_s, results.loc["nin"].total_delay_s)
+    assert (results.loc["mine"].total_delay_s.to_numpy() != results.loc["vgg16"].total_delay_s.to_numpy()).all()
+
+
+def test_the_identity_of_a_run_knows_the_layers_of_ones_own_network():
+    layers = layer_table(NETWORKS["nin"]())
+    settings = [Setting(network=LayerTable("mine", some)) for some in (layers, layers, layers[:-1])]
+    first, same, other = (Run("Proposed", "as_printed", setting, 0, 24).identity for setting in settings)
+    assert first == same != other

@@ -10,14 +10,16 @@ import nbformat
 import pandas as pd
 import pytest
 
+from mecpart.execution import execute
 from mecpart.locations import notebooks_folder
 from mecpart.reproduce import find_notebooks, reproduce
 
 PATHS = sorted(notebooks_folder().glob("*.ipynb"))
+HOW_TOS = sorted((notebooks_folder() / "howto").glob("*.ipynb"))  # no part of the batch
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-@each_notebook
+@pytest.mark.parametrize("path", [*PATHS, *HOW_TOS], ids=lambda path: path.stem)
 def test_committed_without_outputs(path):
     command = [sys.executable, "-m", "nbstripout", "--verify", str(path)]
     stripped = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -88,6 +90,21 @@ def test_every_notebook_runs_through_the_driver(by_driver):
 
 def test_a_notebook_runs_in_loaded(with_queues):
     assert with_queues.finished, str(with_queues)
+
+
+def test_a_policy_of_ones_own_is_in_the_figure_and_the_table(by_driver, tmp_path):
+    """The how-to, as it stands; it takes the learners' runs that the driver kept."""
+    (path,) = (path for path in HOW_TOS if path.stem == "own_policy")
+    kept = str(by_driver[1] / "build" / "cache" / "runs")
+    executed = tmp_path / "executed.ipynb"
+    parameters = {"profile": "smoke", "scenario": "as_printed"}
+    execute(path, parameters, folder=tmp_path, executed=executed, environment={"MECPART_RUNS": kept})
+    outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    (table,) = [output.data["text/plain"] for output in outputs if "Earliest finish" in str(output.get("data"))]
+    gaps = next(line for line in table.splitlines() if line.startswith("Earliest finish")).split()[2:]
+    assert len(gaps) == 4
+    assert all(float(gap) >= 0 for gap in gaps)
 
 
 @each_notebook

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
+from mecpart import own_methods
 from mecpart import reproduce as driver
 from mecpart.reproduce import find_notebooks, reproduce
 
@@ -294,6 +295,22 @@ def test_only_brings_what_it_needs(finished, tmp_path):
     folder, _ = finished
     notebook(folder, "unrelated", "1 / 0")
     assert statuses(run(folder, tmp_path / "new", only=["reader"])) == {"writer": "done", "reader": "done"}
+
+
+def test_methods_of_a_file_take_part_and_an_edit_of_it_makes_results_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_methods, "_registered", {})
+    folder, output, file = tmp_path / "notebooks", tmp_path / "output", tmp_path / "mine.py"
+    told = f"from mecpart.runs import methods_in; write({RESULT % 'told'}, methods_in(scenario)[-1])"
+    notebook(folder, "told", told)
+    register = "import mecpart\n@mecpart.register_policy({!r})\ndef mine(scenario, slot, key):\n    return slot\n"
+    for name, status in [("Mine", "done"), ("Mine", "kept"), ("Yours", "done")]:
+        file.write_text(register.format(name))
+        assert statuses(run(folder, output, methods=file)) == {"told": status}
+        assert result(output, "told").read_text() == name
+    assert statuses(run(folder, output)) == {"told": "done"}  # without the file
+    assert result(output, "told").read_text() not in ("Mine", "Yours")
+    with pytest.raises(ValueError, match="there is no file"):
+        run(folder, output, methods=tmp_path / "missing.py")
 
 
 def test_two_notebooks_cannot_write_one_file(finished):

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import re
 
 import jax
@@ -8,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mecpart.workload import Workload, balanced_cut, check_workload, workload, workload_from_layers
+from mecpart.workload import (
+    LayerTable,
+    Workload,
+    balanced_cut,
+    check_workload,
+    layers_from_csv,
+    workload,
+    workload_from_csv,
+    workload_from_layers,
+)
 from mecpart.zoo import NETWORKS, Layer, layer_table
 
 LAYERS = {"alexnet": 9, "nin": 12, "resnet32": 18, "vgg16": 21}
@@ -244,3 +254,93 @@ def test_html_table_shows_every_block():
     named = workload_from_layers([Layer("<b>", 1, 1, 1, 1)], (0,), name="<own>")._repr_html_()
     assert "<b>" not in named
     assert "&lt;own&gt;" in named
+
+
+class TestLayerTables:
+    """Networks of one's own."""
+
+    @pytest.fixture
+    def table(self):
+        return LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2), Layer("c", 1, 30, 4, 0)))
+
+    def test_cut_as_the_zoos_are(self, table):
+        found = workload(table, 2)
+        np.testing.assert_array_equal(found.macs, [5, 8])
+        np.testing.assert_array_equal(found.input_bytes, [10, 20])
+        assert (found.name, found.block_names) == ("mine", ("a", "b-c"))
+        assert workload(table).num_blocks == 3  # fewer than are usual
+
+    def test_plain_values(self, table):
+        same = pickle.loads(pickle.dumps(table))
+        assert same == table
+        assert hash(same) == hash(table)
+        assert LayerTable("mine", table.layers[:2]) != table
+        assert list(table.to_frame()["name"]) == ["a", "b", "c"]
+
+    def test_refused(self, table, refused):
+        with refused("name of a network", "''"):
+            LayerTable("", table.layers)
+        with refused("at least one layer"):
+            LayerTable("mine", ())
+        with refused("input_bytes of layer 'c'", "20", "30"):
+            LayerTable("mine", (table.layers[0], table.layers[2]))
+        with refused("blocks", "3", "4"):
+            table.workload(4)
+
+
+class TestCSV:
+    HEADER = "block_name,macs,input_bytes,parameter_bytes,output_bytes\n"
+
+    def write(self, tmp_path, text):
+        file = tmp_path / "mine.csv"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def test_each_row_is_a_block(self, tmp_path):
+        file = self.write(tmp_path, self.HEADER + "first, 1.5e9 ,3072,0,\n\nsecond,2,16,8,40\n")
+        found = workload_from_csv(file)
+        np.testing.assert_array_equal(found.macs, np.float32([1.5e9, 2]))
+        np.testing.assert_array_equal(found.input_bytes, [3072, 16])
+        np.testing.assert_array_equal(found.parameter_bytes, [0, 8])
+        assert float(found.output_bytes) == 40
+        assert (found.name, found.block_names) == ("mine", ("first", "second"))
+
+    def test_columns_in_any_order_as_a_spreadsheet_writes_them(self, tmp_path):
+        """With a byte order mark, Windows' line ends and quotes."""
+        text = '\ufeff"output_bytes","name","macs","parameter_bytes","input_bytes"\r\n"8","a, b","1","2","4"\r\n'
+        (layer,) = layers_from_csv(self.write(tmp_path, text), name="own").layers
+        assert layer == Layer("a, b", 1, 4, 8, 2)
+
+    def test_what_a_table_writes_is_read(self, tmp_path):
+        table = LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2)))
+        file = tmp_path / "mine.csv"
+        table.to_frame().to_csv(file, index=False)
+        assert layers_from_csv(file) == table
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("", ["columns", "no header"]),
+            ("macs,input_bytes\n1,2\n", ["columns", "block_name", "macs, input_bytes"]),
+            (HEADER, ["a row for each block", "none"]),
+            (HEADER + "a,1,2,3\n", ["row 1", "5 columns", "4"]),
+            (HEADER + "a,-1,2,3,4\n", ["'macs' in row 1", "'-1'"]),
+            (HEADER + "a,nan,2,3,4\n", ["'macs' in row 1", "'nan'"]),
+            (HEADER + "a,1.5,2,3,4\n", ["'macs' in row 1", "'1.5'"]),
+            (HEADER + "a,1e99,2,3,4\n", ["'macs' in row 1", "'1e99'"]),
+            (HEADER + "a,1,x,3,4\n", ["'input_bytes' in row 1", "'x'"]),
+            (HEADER + "a,1,2,3,\n", ["'output_bytes' in row 1", "''"]),
+            (HEADER + "a,1,2,3,4\na,1,4,3,4\n", ["'name' in row 2", "'a'"]),
+            (HEADER + "a,1,2,3,4\nb,1,5,3,4\n", ["'output_bytes' in row 1", "5", "got 4"]),
+            (HEADER + 'a,1,2,3,"4\n', ["cannot be read"]),
+        ],
+    )
+    def test_refused(self, tmp_path, refused, text, told):
+        with refused("mine.csv", *told):
+            workload_from_csv(self.write(tmp_path, text))
+
+    def test_a_file_that_is_no_text(self, tmp_path, refused):
+        file = tmp_path / "mine.csv"
+        file.write_bytes(b"\xff\xfe\x00\x01")
+        with refused("mine.csv", "UTF-8"):
+            workload_from_csv(file)

@@ -221,9 +221,9 @@ def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainRe
             return tuple(carry), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
 
         copies = jnp.broadcast_to(parameters, (config.workers, parameters.size))
-        carry = (parameters, optimiser.init(parameters), copies, empty_memory(start))
+        learner: tuple = (parameters, optimiser.init(parameters), copies, empty_memory(start))
         batches = jnp.arange(0, config.episodes, config.workers)
-        (parameters, *_), costs = jax.lax.scan(one_batch_of_episodes, carry, batches)
+        (parameters, *_), costs = jax.lax.scan(one_batch_of_episodes, learner, batches)
         policy = Policy(unravel(parameters), available, network)
         return TrainResult(policy, jax.tree.map(jnp.ravel, costs))
 

@@ -4,6 +4,7 @@ All methods learn from the same draws: the channels of episode e depend on the s
 the number of workers or the length of a rollout.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
@@ -64,11 +65,11 @@ class EpisodeCost:
 class TrainResult:
     """What training returns (a pytree).
 
-    - `policy`: the trained `Policy`.
+    - `policy`: a function (observation) -> plan; for the methods of this package a `Policy` or a `PricePolicy`.
     - `episode_cost`: `EpisodeCost` of each training episode, [episodes].
     """
 
-    policy: Policy
+    policy: Callable[[Float[Array, "*slots features"]], Int[Array, "*slots blocks"]]
     episode_cost: EpisodeCost
 
     @property
@@ -104,7 +105,7 @@ def channel_key(key):
     return training_keys(key)[0]
 
 
-def episode_slots(key, scenario: Scenario, episode: Int[Array, ""]) -> Slot:
+def episode_slots(key, scenario: Scenario, episode: Int[Array, ""] | int) -> Slot:
     """What the slots of one episode draw, and the slot after them: every array with a leading axis [T + 1]."""
     return sample_slots(jax.random.fold_in(key, episode), scenario, scenario.num_slots + 1)
 
@@ -114,7 +115,7 @@ def episode_start(scenario: Scenario, slots: Slot) -> EnvState:
     return EnvState(jax.tree.map(lambda leaf: leaf[0], slots), scenario.energy_budget, jnp.int32(0))
 
 
-def episode_rounds(key, scenario: Scenario, episode: Int[Array, ""], t_max: int) -> tuple[EnvState, Slot]:
+def episode_rounds(key, scenario: Scenario, episode: Int[Array, ""] | int, t_max: int) -> tuple[EnvState, Slot]:
     """The first state of an episode, and its slots cut into rounds of `t_max`: [rounds, t_max + 1, ...].
 
     Each round ends with the first slot of the next; the last round is filled up with the slot after the episode.
@@ -143,29 +144,28 @@ def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"])
     )
 
 
-def run_episode(key, scenario: Scenario, episode: Int[Array, ""], choose_plans, noise) -> EpisodeCost:
+def run_episode(key, scenario: Scenario, episode: Int[Array, ""] | int, choose_plans, noise) -> EpisodeCost:
     """Run one whole episode with `choose_plans(states, noise of the slots)`, as in `rollout`, and add up its costs."""
     slots = episode_slots(key, scenario, episode)
     _, _, cost = rollout(scenario, episode_start(scenario, slots), slots, choose_plans, noise)
     return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
 
 
-def evaluate_policy(key, scenario: Scenario, policy: Policy, episode: Int[Array, ""] = 0) -> EpisodeCost:
+def evaluate_policy(key, scenario: Scenario, policy: Callable, episode: Int[Array, ""] | int = 0) -> EpisodeCost:
     """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws.
 
     In `loaded` an actor-critic's plans are drawn, as they were in training. Where queues tie the slots together,
     spreading the work by chance is part of what it has learned; its most likely nodes are the same ones slot after
     slot, and can be given more than they are able to do.
     """
-    drawn = scenario.loaded and isinstance(policy, Policy) and policy.stochastic
-    noise = jnp.zeros((scenario.num_slots, 0))
-    if drawn:
-        noise_key = jax.random.fold_in(jax.random.fold_in(key, episode), 2)  # 0 and 1 draw the slots
-        noise = uniform(noise_key, (scenario.num_slots, policy.network.num_decisions))
+    decisions, plans = 0, lambda observations, noise: policy(observations)
+    if scenario.loaded and isinstance(policy, Policy) and policy.stochastic:
+        decisions, plans = policy.network.num_decisions, policy.sample
+    noise_key = jax.random.fold_in(jax.random.fold_in(key, episode), 2)  # 0 and 1 draw the slots
+    noise = uniform(noise_key, (scenario.num_slots, decisions))
 
     def choose_plans(states, noise):
-        observations = observe_all(scenario, states)
-        return policy.sample(observations, noise) if drawn else policy(observations)
+        return plans(observe_all(scenario, states), noise)
 
     return run_episode(key, scenario, episode, choose_plans, noise)
 

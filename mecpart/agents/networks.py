@@ -17,6 +17,7 @@ A network maps an observation to the logits of its decisions and to values:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -70,6 +71,8 @@ class PartitionNetwork(nn.Module):
             for column in columns:
                 out = nn.Dense(width, kernel_init=_he, name=f"{column}_{layer}")(hidden[column])
                 if layer == 0 and self.heads == "sequential":
+                    assert block is not None
+                    assert previous is not None
                     # A dense layer on the observation and, one-hot, the question: the product with a one-hot vector
                     # is a row of the kernel.
                     inputs, name = self.num_blocks + self.num_nodes, f"{column}_question"
@@ -109,10 +112,11 @@ class PartitionNetwork(nn.Module):
         available: Bool[Array, " nodes"],
     ) -> tuple[Float[Array, "decisions choices slots"], Int[Array, "decisions slots"], Float[Array, "values slots"]]:
         """(log-probabilities, the choices that `plans` made, values) of the decisions that lead to the plans."""
-        question = ()
+        question: tuple[Array, ...] = ()
         if self.heads == "sequential":
             question = (jnp.arange(self.num_blocks), jnp.pad(plans[:, :-1], ((0, 0), (1, 0))))
-        logits, values = self.apply(parameters, observations, *question)
+        answer: Any = self.apply(parameters, observations, *question)
+        logits, values = answer
         log_probabilities = jax.nn.log_softmax(self._slots_last(logits, available), axis=1)
         choices = plans.T if self.heads != "joint" else _plan_to_index(plans, self.num_nodes)[None]
         return log_probabilities, choices, values.T

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def paper_claims() -> tuple[Claim, ...]:
 
 def _convergence_claims() -> Iterator[Claim]:
     """Fig. 6: where the learning curves end, and how soon."""
-    figure = {"figures": ("fig6",), "notebook": "fig6"}
+    figure: dict[str, Any] = {"figures": ("fig6",), "notebook": "fig6"}
     for other in BASELINES:
         measure = Advantage("reward", (other,), x="last")
         yield Claim(

@@ -11,6 +11,13 @@ from jaxtyping import Float, Int
 X = float | Literal["last"] | None
 
 
+def where_along(x: X) -> str:
+    """In words, which part of a curve `x` stands for."""
+    if x is None:
+        return "mean over x"
+    return "at the end" if x == "last" else f"at x = {x}"
+
+
 @dataclass(frozen=True)
 class Curves:
     """One quantity of one figure in one scenario. Published curves have one row of values and no seed."""

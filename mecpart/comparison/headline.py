@@ -102,7 +102,7 @@ def headline_table(results: pd.DataFrame, method: str = PROPOSED) -> pd.DataFram
     **Raises:** `ValueError` if `method` is missing or figures to be pooled do not have the same seeds.
     """
     stated = published_reductions().query("where == 'abstract'").set_index("metric")["reduction_percent"]
-    rows = []
+    rows: list[dict] = []
     for scenario, part in delay_results(results).groupby("scenario", sort=False):
         for metric in DELAYS:
             per_figure: dict[str, tuple[Curves, dict, dict]] = {}
@@ -140,9 +140,7 @@ def _headline_rows(
         limits = [limit[name] for _, _, limit in figures if limit]
         for averaging in ("mean of ratios", "ratio of means"):
             draws = _pooled(parts, averaging)
-            low = high = math.nan
-            if len(seeds) > 1:
-                low, high = percentile_interval(draws[1:], len(seeds))
+            low, high = percentile_interval(draws[1:], len(seeds)) if len(seeds) > 1 else (math.nan, math.nan)
             reason = ""
             if math.isnan(draws[0]):
                 members = {"learned": LEARNED, "all": BASELINES, "best": BASELINES}.get(name, (name,))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from mecpart.comparison.curves import X, as_curves
+from mecpart.comparison.curves import X, as_curves, where_along
 from mecpart.comparison.headline import reduction, why_undefined
 from mecpart.comparison.paper import PROPOSED
 from mecpart.comparison.statistics import concordance, share
@@ -29,8 +29,8 @@ class Reduction:
         return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
 
     def __str__(self) -> str:
-        where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
-        return f"reduction [%] of {self.metric} by {self.method} against {' and '.join(self.baselines)}, {where}"
+        baselines = " and ".join(self.baselines)
+        return f"reduction [%] of {self.metric} by {self.method} against {baselines}, {where_along(self.x)}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,9 @@ class Advantage:
         return advantage.mean(axis=1), why_undefined(block, (self.reference,), at)
 
     def __str__(self) -> str:
-        where = {None: "mean over x", "last": "at the end"}.get(self.x, f"at x = {self.x}")
-        return (
-            f"{self.metric} of {' and '.join(self.others)} minus that of {self.method} [% of {self.reference}], {where}"
-        )
+        others = " and ".join(self.others)
+        where = where_along(self.x)
+        return f"{self.metric} of {others} minus that of {self.method} [% of {self.reference}], {where}"
 
 
 @dataclass(frozen=True)

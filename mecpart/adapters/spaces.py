@@ -1,0 +1,88 @@
+"""What both adapters ask of a scenario: that it is whole, and between which bounds its observations lie."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mecpart.delay import backlog_after
+from mecpart.runs import Setting
+from mecpart.scenario import SCENARIOS, Scenario
+from mecpart.validation import check_choice, is_concrete
+
+# The most tasks that `jax.random.poisson` can return.
+_MOST_TASKS = np.iinfo(np.int32).max
+
+
+def playable(scenario: Scenario | str) -> Scenario:
+    """`scenario` without the servers that only pad its network, so that every action names a node that exists.
+
+    **Arguments:** `scenario`: a `Scenario`, or the name of one: that is then built from the ledger's defaults on the
+    network of seed 0.
+
+    **Raises:** `ValueError` for an unknown name, something else, a traced scenario, or one without any server.
+    """
+    if isinstance(scenario, str):
+        check_choice("scenario", scenario, SCENARIOS)
+        scenario = Setting().build(scenario, seed=0)
+    if not isinstance(scenario, Scenario):
+        names = ", ".join(map(repr, SCENARIOS))
+        raise ValueError(f"scenario must be a Scenario or one of {names}; got {scenario!r}")
+    if not is_concrete(scenario):
+        raise ValueError("scenario must hold numbers, for it decides which actions there are; got traced values")
+    speed = np.asarray(scenario.network.speed)
+    if speed.ndim != 1:
+        raise ValueError(f"scenario must be a single one (network.speed of shape (N + 1,)); got shape {speed.shape}")
+    if not (speed[1:] > 0).any():
+        raise ValueError("scenario must have at least one server that exists (network.speed above 0); got none")
+    if (speed > 0).all():
+        return scenario
+    return replace(scenario, network=replace(scenario.network, speed=jnp.asarray(speed[speed > 0])))
+
+
+@jax.jit
+def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], Float[Array, " features"]]:
+    """The least and the greatest value of every entry that `observe` returns within an episode, [features] each.
+
+    They follow from the scenario: the work of a slot, the range of rates, and for the remaining energy and the queues
+    the plan that would do worst in every slot of the episode. A Poisson number of tasks has no bound but that of its
+    data type, so there the bounds are valid but far away: they are no measure of what is usual. Where a link may be
+    down (rate 0), a transmission may take infinite energy.
+
+    Values traced by a JAX transformation are fine.
+    """
+    network, workload = scenario.network, scenario.workload
+    blocks, servers = scenario.num_blocks, network.num_servers
+    tasks = _MOST_TASKS if scenario.arrivals == "poisson" else scenario.release_rate
+    work = tasks * workload.macs * scenario.cycles_per_mac
+
+    slowest = network.num_devices * network.device_rate_range[0]
+    local = network.energy_coefficient * network.device_frequency**2 * work
+    sent = tasks * workload.input_bytes / jnp.minimum(slowest, network.wired_rate)
+    returned = tasks * workload.output_bytes / slowest if scenario.loaded else 0
+    sending = jnp.where(network.transmit_power > 0, network.transmit_power * (jnp.sum(sent) + returned), 0)
+    most_energy = scenario.num_slots * (jnp.sum(local) + sending)
+
+    budget = jnp.maximum(scenario.energy_budget, 1e-30)
+    rate = network.device_rate_range / network.device_rate_range[1]
+    low = [
+        jnp.zeros(2 * blocks),
+        jnp.full(blocks * servers, rate[0]),
+        (scenario.energy_budget - most_energy)[None] / budget,
+    ]
+    high = [
+        work / (network.speed[0] * scenario.slot_seconds),
+        jnp.ones(blocks + blocks * servers),
+        (scenario.energy_budget / budget)[None],
+    ]
+    if scenario.loaded:
+        # All work on one node in every slot: as much as it can fall behind.
+        behind = backlog_after(scenario, jnp.zeros(network.num_nodes), jnp.sum(work))
+        slots = scenario.num_slots * behind / (network.speed * scenario.slot_seconds)
+        low.append(jnp.zeros(network.num_nodes))
+        high.append(jnp.log1p(10 * slots) / np.log(11))
+    least, most = jnp.concatenate(low), jnp.concatenate(high)
+    rounding = (scenario.num_slots + 8) * float(jnp.finfo(jnp.float32).eps)
+    return jnp.where(least == 0, 0, least - rounding * (1 + jnp.abs(least))), most + rounding * (1 + jnp.abs(most))

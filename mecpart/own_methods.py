@@ -1,0 +1,198 @@
+"""Methods of one's own: registered under a name, they appear in every experiment, table and figure.
+
+    @mecpart.register_policy("Fastest server")
+    def fastest(scenario, slot, key):
+        return jnp.full(scenario.num_blocks, jnp.argmax(scenario.network.speed))
+
+A registered method is sent along with the runs that need it, so it may be defined anywhere, in a notebook too. For
+`mecpart reproduce`, whose notebooks run in processes of their own, `--methods FILE` names a Python file that registers.
+"""
+
+import os
+import runpy
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from mecpart.agents import AGENTS, TrainResult
+from mecpart.environment import EnvState, observe
+from mecpart.policies import POLICIES
+from mecpart.scenario import SCENARIOS, Scenario
+from mecpart.validation import check_choice
+
+#: Names a Python file that registers methods; it is run before they are first asked for.
+METHODS_FILE = "MECPART_METHODS"
+
+
+@dataclass(frozen=True)
+class OwnMethod:
+    """A registered method. Two are equal only if they come from one registration.
+
+    - `kind`: a "policy" is a function (scenario, slot, key) -> plan; an "agent" (observation) -> plan; a "learner" is a
+      function (episodes) -> `train`, with `train` (key, scenario) -> `TrainResult`.
+    - `on_host`: the function is not traced but called with NumPy arrays, one slot at a time.
+    - `scenarios`: the scenarios that it is for.
+    """
+
+    name: str
+    kind: Literal["policy", "agent", "learner"] = field(compare=False)
+    function: Callable = field(compare=False)
+    on_host: bool = field(compare=False)
+    scenarios: tuple[str, ...] = field(compare=False)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def plan(self, scenario: Scenario, state: EnvState, key: PRNGKeyArray) -> Int[Array, " blocks"]:
+        """The plan for the slot of `state`; its nodes are not checked.
+
+        **Raises:** `ValueError` for a plan of wrong shape or dtype.
+        """
+        inputs: tuple
+        if self.kind == "policy":
+            inputs = (scenario, state.slot, jax.random.key_data(key) if self.on_host else key)
+        else:
+            inputs = (observe(scenario, state),)
+        if not self.on_host:
+            return self._plan(scenario, self.function(*inputs))
+
+        def on_host(*inputs):
+            return np.asarray(self._plan(scenario, self.function(*jax.tree.map(np.asarray, inputs))))
+
+        wanted = jax.ShapeDtypeStruct((scenario.num_blocks,), jnp.int32)
+        return jax.pure_callback(on_host, wanted, *inputs, vmap_method="sequential")
+
+    def train(self, key: PRNGKeyArray, scenario: Scenario, episodes: int) -> TrainResult:
+        """Train a learner.
+
+        **Raises:** `ValueError` if it does not return a `TrainResult`.
+        """
+        result = self.function(episodes)(key, scenario)
+        if not isinstance(result, TrainResult):
+            raise ValueError(f"train of {self.name!r} must return a TrainResult; got {type(result).__name__}")
+        return result
+
+    def follow(self, policy: Callable, scenario: Scenario, state: EnvState) -> Int[Array, " blocks"]:
+        """The plan of a policy that `train` returned."""
+        return self._plan(scenario, policy(observe(scenario, state)))
+
+    def _plan(self, scenario: Scenario, plan) -> Int[Array, " blocks"]:
+        plan = plan if isinstance(plan, jax.Array) else np.asarray(plan)
+        if plan.shape != (scenario.num_blocks,) or not jnp.issubdtype(plan.dtype, jnp.integer):
+            raise ValueError(
+                f"plan of {self.name!r} must be {scenario.num_blocks} integers; "
+                f"got shape {plan.shape}, dtype {plan.dtype}"
+            )
+        return plan.astype(np.int32)
+
+
+def first_missing_node(scenario: Scenario, plans: Int[Array, "slots blocks"]) -> Int[Array, " 2"]:
+    """(1 if a plan names a node that does not exist, else 0; that node)."""
+    exists = (plans >= 0) & (plans < scenario.num_nodes)
+    exists &= scenario.network.available[jnp.clip(plans, 0, scenario.num_nodes - 1)]
+    missing = ~exists.ravel()
+    return jnp.stack([jnp.any(missing).astype(jnp.int32), plans.ravel()[jnp.argmax(missing)]])
+
+
+_registered: dict[str, OwnMethod] = {}
+
+
+def register_policy(name: str, policy: Callable | None = None, *, on_host: bool = False, scenario: str | None = None):
+    """Let a policy without learning, or one learned elsewhere, take part under `name`.
+
+    **Arguments:**
+
+    - `policy`: a function (scenario, slot, key) -> plan, [M] integers 0..N, that JAX can trace. Without it a decorator
+      is returned.
+    - `on_host`: call it with NumPy arrays instead, one slot at a time, for what JAX cannot trace; `key` is then a few
+      integers to seed `numpy.random.default_rng` with.
+    - `scenario`: the only scenario that it is for; by default it is for all.
+
+    **Raises:** `ValueError` if the name is taken by a method of the package. One of your own is replaced.
+    """
+    return _register(name, "policy", policy, on_host, scenario)
+
+
+def register_agent(name: str, agent: Callable | None = None, *, on_host: bool = False, scenario: str | None = None):
+    """Let a trained agent take part under `name`: a function (observation of `PartitionEnv`) -> plan.
+
+    It fits only scenarios with as many blocks and servers as that which it was trained for: in an experiment that
+    sweeps them use `register_learner`. Arguments and errors as in `register_policy`.
+    """
+    return _register(name, "agent", agent, on_host, scenario)
+
+
+def register_learner(name: str, make_train: Callable | None = None, *, scenario: str | None = None):
+    """Let a learner take part under `name`: it is trained anew in every setting, as the package's own are.
+
+    **Arguments:** `make_train`: a function (episodes) -> `train`, with `train` (key, scenario) -> `TrainResult` that
+    JAX can trace. The `policy` in it is called with one observation. Where its `episode_cost` is None it is left out of
+    the figures that show training. Without `make_train` a decorator is returned.
+
+    **Raises:** `ValueError` as `register_policy`.
+    """
+    return _register(name, "learner", make_train, False, scenario)
+
+
+def unregister(name: str) -> None:
+    """Forget a method of one's own.
+
+    **Raises:** `ValueError` if there is none of that name.
+    """
+    check_choice("name", name, _registered)
+    del _registered[name]
+
+
+def own_methods() -> dict[str, OwnMethod]:
+    """The registered methods by name, in the order of registration."""
+    if METHODS_FILE in os.environ:
+        _registered_by(os.environ[METHODS_FILE], Path(os.environ[METHODS_FILE]).read_bytes())
+    return dict(_registered)
+
+
+def check_methods_file(path: str | Path) -> Path:
+    """The absolute path of a file that registers methods, run once to see that it does.
+
+    **Raises:** `ValueError` if there is no such file, it fails, or it registers nothing.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise ValueError(f"methods must be a Python file that registers methods; there is no file {path}")
+    try:
+        names = _registered_by(str(path), path.read_bytes())
+    except Exception as error:
+        raise ValueError(f"methods must be a Python file; {path} fails: {type(error).__name__}: {error}") from error
+    if not names:
+        raise ValueError(f"methods must be a Python file that registers methods; {path} registers none")
+    return path
+
+
+@cache
+def _registered_by(path: str, content: bytes) -> tuple[str, ...]:
+    """The names that a file registers, when it is run for the first time with this content."""
+    before = dict(_registered)
+    # Not imported: so its functions are sent to other processes as they are, not as names to be looked up there.
+    runpy.run_path(path, run_name="mecpart_methods_file")
+    return tuple(name for name, method in _registered.items() if before.get(name) != method)
+
+
+def _register(name, kind, function, on_host, scenario):
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"name must be a non-empty text; got {name!r}")
+    if name in (*AGENTS, *POLICIES):
+        raise ValueError(f"name must not be that of a method of the package; got {name!r}")
+    if scenario is not None:
+        check_choice("scenario", scenario, SCENARIOS)
+    if function is None:
+        return lambda function: _register(name, kind, function, on_host, scenario)
+    if not callable(function):
+        raise ValueError(f"{kind} must be a function; got {function!r}")
+    scenarios = tuple(SCENARIOS) if scenario is None else (scenario,)
+    _registered[name] = OwnMethod(name, kind, function, on_host, scenarios)
+    return function
