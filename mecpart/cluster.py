@@ -38,7 +38,7 @@ LOOK_SECONDS = 1.0
 #: Seconds between two complaints that nobody does.
 QUIET_SECONDS = 60.0
 
-#: Programs that this process has compiled, if it is a worker: those that it was given work for last.
+#: Programs that this process has compiled, if it is a worker; the latest first.
 _compiled: list[Hashable] = []
 
 
@@ -219,7 +219,7 @@ def spread(
             for worker in doing.keys() - workers:
                 give_back(worker)
             for worker in sorted(workers - doing.keys()):
-                elsewhere = {program for other in workers for program in compiled.get(other, ())}
+                elsewhere = {program for other in workers - {worker} for program in compiled.get(other, ())}
                 taken = agenda.take(compiled.get(worker, ()), elsewhere) or (again.popleft() if again else None)
                 if taken is None:
                     break
@@ -265,8 +265,8 @@ class _Task:
         _check(get_worker().address, self.expected, _report()[0])  # it may have come after the others were asked
         if self.program in _compiled:
             _compiled.remove(self.program)
-        _compiled.append(self.program)
-        del _compiled[:-COMPILED]
+        _compiled.insert(0, self.program)
+        del _compiled[COMPILED:]
         return list(_compiled), self.function(self.item)
 
 

@@ -71,13 +71,16 @@ class Agenda:
         self.total = sum(map(len, self._left.values()))
 
     def take(self, compiled: Iterable[Hashable], elsewhere: Collection[Hashable] = ()) -> tuple[Hashable, Any] | None:
-        """(program, item) for a worker that has these programs compiled, others having theirs; None if all is taken."""
+        """(program, item) for a worker; None if all is taken.
+
+        **Arguments:** the programs that this worker has compiled, the latest first; those that others have.
+        """
         with self._lock:
-            own = [program for program in compiled if program in self._left]
+            own = sorted((program for program in compiled if program in self._left), key=elsewhere.__contains__)
             fresh = [program for program in self._left if program not in self._begun and program not in elsewhere]
-            program = next(iter(own + fresh), None) or max(
-                self._left, key=lambda other: len(self._left[other]), default=None
-            )
+            program = next(iter(own + fresh), None)
+            if program is None:
+                program = max(self._left, key=lambda other: len(self._left[other]), default=None)
             if program is None:
                 return None
             self._begun.add(program)

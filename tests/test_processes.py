@@ -25,11 +25,11 @@ def die(item):
 class TestAgenda:
     """Of workers that keep what they have compiled over several calls."""
 
-    def test_what_a_worker_has_compiled_comes_first_then_what_nobody_has(self):
-        agenda = Agenda({"a": [1], "b": [2], "c": [3, 4], "d": [5], "none": []})
-        assert agenda.total == 5
-        taken = [agenda.take(compiled, {"a", "b"}) for compiled in (["b"], ["b"], ["b"], ["b"], ["b"], ["b"])]
-        assert taken == [("b", 2), ("c", 3), ("d", 5), ("a", 1), ("c", 4), None]
+    def test_what_only_this_worker_has_compiled_comes_first_then_the_latest_then_what_nobody_has(self):
+        agenda = Agenda({"a": [1], "b": [2], "c": [3, 4], "d": [5, 6], "e": [7], "none": []})
+        assert agenda.total == 7
+        taken = [agenda.take(["d", "c", "b"], {"a", "d", "c"}) for _ in range(8)]
+        assert taken == [("b", 2), ("d", 5), ("d", 6), ("c", 3), ("c", 4), ("e", 7), ("a", 1), None]
 
     def test_the_last_program_is_shared(self):
         agenda = Agenda({"a": [1, 2], "b": [3, 4, 5]})
