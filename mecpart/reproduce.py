@@ -39,9 +39,10 @@ from mecpart.own_methods import METHODS_FILE, check_methods_file
 from mecpart.processes import cores
 from mecpart.scenario import SCENARIOS
 
-# Sources that decide how notebooks are run, not what they compute: changing them makes no result stale.
+# Sources that decide how notebooks are run, or that no notebook of a batch uses: changing them makes no result stale.
 _DRIVER = {
-    "cli.py", "cluster.py", "comparison/reference.py", "documentation.py", "execution.py", "locations.py", "pages.py",
+    "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
+    "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py", "documentation.py", "execution.py", "locations.py", "pages.py",
     "report.py", "reproduce.py",
 }  # fmt: skip
 # Distributions that results depend on.
