@@ -42,8 +42,8 @@ from mecpart.scenario import SCENARIOS
 # Sources that decide how notebooks are run, or that no notebook of a batch uses: changing them makes no result stale.
 _DRIVER = {
     "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
-    "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py", "documentation.py", "execution.py", "locations.py", "pages.py",
-    "report.py", "reproduce.py",
+    "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py", "documentation.py",
+    "execution.py", "locations.py", "pages.py", "report.py", "reproduce.py",
 }  # fmt: skip
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
