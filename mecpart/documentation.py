@@ -237,12 +237,16 @@ def _documented(value: object) -> str:
 def _signature(value: Any) -> str:
     """How it is called, as written in the source, in a block of code."""
     node: Any = ast.parse(inspect.cleandoc("\n" + inspect.getsource(value))).body[0]
-    if isinstance(node, ast.FunctionDef):
-        arguments = ", ".join(_arguments(node.args))
-        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        text = f"{node.name}({arguments}){returns}"
+    call = node
+    if isinstance(node, ast.ClassDef):
+        made_by = [entry for entry in node.body if getattr(entry, "name", "") == "__init__"]
+        call = made_by[0] if made_by else None
+    if call:
+        arguments = _arguments(call.args)
+        returns = f" -> {ast.unparse(call.returns)}" if call.returns else ""
+        text = f"{node.name}({', '.join(arguments)}){returns}"
         if len(text) > 100:
-            text = f"{node.name}(\n    " + ",\n    ".join(_arguments(node.args)) + f",\n){returns}"
+            text = f"{node.name}(\n    " + ",\n    ".join(arguments) + f",\n){returns}"
     elif is_dataclass(value):
         entries = [ast.unparse(entry) for entry in node.body if isinstance(entry, ast.AnnAssign)]
         text = f"{node.name}(\n    " + ",\n    ".join(entries) + ",\n)"

@@ -253,6 +253,7 @@ nav .fold { margin-left: auto; border: 1px solid var(--line); background: #fff; 
 .output_html :is(th, td) { border-block: 0; }
 .output_html thead th { border-bottom: 1.5px solid var(--ink); }
 .documentation :is(h1, p, li) { overflow-wrap: anywhere; }
+.documentation .highlight { margin-block: 1rem; }
 .documentation table { display: block; overflow-x: auto; }
 .notebook code.tex { background: var(--wash); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); }
