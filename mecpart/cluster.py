@@ -38,7 +38,7 @@ LOOK_SECONDS = 1.0
 #: Seconds between two complaints that nobody does.
 QUIET_SECONDS = 60.0
 
-#: Programs that this process has compiled, if it is a worker; the latest first.
+#: Hashes of the programs that this process has compiled, if it is a worker; the latest first.
 _compiled: list[Hashable] = []
 
 
@@ -186,7 +186,8 @@ def spread(
     """
     from dask.base import tokenize
 
-    agenda = Agenda(work)
+    # Hashes, since what one caller has registered and sends along, another may not be able to read.
+    agenda = Agenda({tokenize(program): items for program, items in work.items()})
     done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     if not agenda.total:
         return
