@@ -27,7 +27,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 docs: $(READY) ## set up, then write the documentation to build/docs
 	$(BIN)/mecpart docs $(ARGS)
 
-clients: $(READY) ## also install Stable-Baselines3 and PyTorch, for the tests and notebooks that train with them
+clients: $(READY) ## also install other libraries that tests and notebooks train with (Stable-Baselines3, PyTorch)
 	$(BIN)/python -m pip install --quiet -r requirements-clients.txt
 
 benchmark: clients ## set up, then measure the speed, next to Stable-Baselines3

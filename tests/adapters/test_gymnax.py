@@ -291,7 +291,7 @@ class TestRejax:
 
 class TestJaxnasium:
     def test_its_wrapper_takes_whole_plans_and_tells_truncation_from_termination(self, small):
-        wrappers = pytest.importorskip("jaxnasium.wrappers", reason="install with: pip install jaxnasium")
+        wrappers = pytest.importorskip("jaxnasium.wrappers", reason="install with make clients")
         env, _ = adapter.make(small("loaded", num_slots=3))
         wrapped = wrappers.GymnaxWrapper(env)
         assert tuple(wrapped.action_space.nvec) == (4, 4, 4, 4)
