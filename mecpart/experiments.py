@@ -257,11 +257,12 @@ def run_experiment(
     known = methods_in(scenario)
     if experiment.methods is not None:
         _check_methods(experiment.methods, dict.fromkeys((*METHODS, *known)))
+    chosen = methods is not None
     if methods is None:
         methods = [method for method in known if experiment.methods is None or method in experiment.methods]
     methods = tuple(methods)
     _check_methods(methods, known)
-    methods = _check_cases(experiment, scenario, methods, episodes)
+    methods = _check_cases(experiment, scenario, methods, episodes, chosen)
     processes = check_count("processes", default_processes() if processes is None else processes)
     scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
     if scheduler:
@@ -291,8 +292,13 @@ def _shown(x):
     return x.name if isinstance(x, LayerTable) else x
 
 
-def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...], episodes: int) -> tuple[str, ...]:
-    """The methods that can be shown: own learners that do not tell what their training cost have no learning curve.
+def _check_cases(
+    experiment: Experiment, scenario: str, methods: tuple[str, ...], episodes: int, chosen: bool
+) -> tuple[str, ...]:
+    """The methods that can be shown.
+
+    Own learners that do not tell what their training cost have no learning curve. Unless the methods were `chosen`, own
+    agents that were trained for other numbers of blocks or servers are left out, and that is said.
 
     **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be; or for an own
     method that makes no plans.
@@ -300,17 +306,25 @@ def _check_cases(experiment: Experiment, scenario: str, methods: tuple[str, ...]
     shown = tuple(_shown(x) for x in experiment.xs)
     if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
-    own, without_curve = own_methods(), set()
+    own, left_out = own_methods(), set()
     for _, _, setting, agent in experiment.cases():
         jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
         for method in methods:
             if method in AGENTS:
                 agent_config(method, episodes=episodes, **dict(agent))
-            elif method in own:
+            elif method in own and method not in left_out:
                 run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
-                if not check_own(run.program, own[method], setting) and experiment.convergence:
-                    without_curve.add(method)
-    return tuple(method for method in methods if method not in without_curve)
+                try:
+                    told = check_own(run.program, own[method], setting)
+                except ValueError as error:
+                    if chosen or own[method].kind != "agent":
+                        raise
+                    print(f"{experiment.name}: {method} is left out: {error}", flush=True)
+                    left_out.add(method)
+                else:
+                    if not told and experiment.convergence:
+                        left_out.add(method)
+    return tuple(method for method in methods if method not in left_out)
 
 
 def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, what: str) -> dict[Run, Costs]:

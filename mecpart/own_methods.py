@@ -122,8 +122,8 @@ def register_policy(name: str, policy: Callable | None = None, *, on_host: bool 
 def register_agent(name: str, agent: Callable | None = None, *, on_host: bool = False, scenario: str | None = None):
     """Let a trained agent take part under `name`: a function (observation of `PartitionEnv`) -> plan.
 
-    It fits only scenarios with as many blocks and servers as that which it was trained for: in an experiment that
-    sweeps them use `register_learner`. Arguments and errors as in `register_policy`.
+    It fits only scenarios with as many blocks and servers as that which it was trained for. Experiments that sweep them
+    leave it out, and say so: for these use `register_learner`. Arguments and errors as in `register_policy`.
     """
     return _register(name, "agent", agent, on_host, scenario)
 

@@ -179,6 +179,14 @@ class TestAgents:
         with refused("plan of 'Mine'", "3 integers", "(5,)"):
             sweep(methods=["Mine"])
 
+    def test_of_another_size_is_left_out_where_nobody_asked_for_it(self, sweep, monkeypatch, capsys):
+        register_agent("Mine", lambda observation: jnp.zeros(5, int))
+        register_policy("Ours", all_local)
+        usual = replace(EXPERIMENTS["small"], methods=("Local only", "Mine", "Ours"))
+        monkeypatch.setitem(EXPERIMENTS, "small", usual)
+        assert set(sweep()["method"]) == {"Local only", "Ours"}
+        assert "Mine is left out: plan of 'Mine' must be 3 integers" in capsys.readouterr().out
+
 
 class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):

@@ -5,6 +5,7 @@ import importlib.util
 import jax
 import numpy as np
 import pytest
+from compilation import without_costly_passes
 
 import mecpart
 from mecpart.environment import read_observation
@@ -12,11 +13,8 @@ from mecpart.environment import read_observation
 
 @pytest.fixture(scope="package", autouse=True)
 def quick_compilation():
-    """Skip XLA's costly passes: compiling takes half the time, and the runs here are too short to need them."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with without_costly_passes():
+        yield
 
 
 @pytest.fixture

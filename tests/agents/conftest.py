@@ -1,18 +1,15 @@
 """Small problems for the agents' tests, and quick compilation: what takes time here is compiling, not running."""
 
-import jax
 import pytest
+from compilation import without_costly_passes
 
 import mecpart
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_compilation():
-    """Skip XLA's costly passes: compiling takes half the time, and the runs here are too short to need them."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with without_costly_passes():
+        yield
 
 
 @pytest.fixture(scope="session")
