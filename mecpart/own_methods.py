@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from mecpart.agents import AGENTS, TrainResult
-from mecpart.environment import EnvState, observe
+from mecpart.environment import EnvState, PartitionEnv, observe
 from mecpart.policies import POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice
@@ -67,6 +67,18 @@ class OwnMethod:
 
         wanted = jax.ShapeDtypeStruct((scenario.num_blocks,), jnp.int32)
         return jax.pure_callback(on_host, wanted, *inputs, vmap_method="sequential")
+
+    def try_on_host(self, scenario: Scenario) -> None:
+        """Give an agent that is not traced an observation of zeros, of which only the shapes of `scenario` are needed.
+
+        **Raises:** `ValueError` if it does not make a plan of it.
+        """
+        size = PartitionEnv().observation_size(scenario)
+        try:
+            plan = self.function(np.zeros(size, np.float32))
+        except Exception as error:
+            raise ValueError(f"agent {self.name!r} must take an observation [{size}]: {error}") from error
+        self._plan(scenario, plan)
 
     def train(self, key: PRNGKeyArray, scenario: Scenario, episodes: int) -> TrainResult:
         """Train a learner.

@@ -325,6 +325,8 @@ def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
     **Raises:** `ValueError` if it does not make a plan, or cannot be traced.
     """
     scenario = jax.eval_shape(partial(setting.build, program.scenario, 0, pad=False))
+    if own.on_host and own.kind == "agent":
+        own.try_on_host(scenario)
     try:
         training, *_ = jax.eval_shape(_own_function(program, own), jax.random.key(0), scenario, np.int32(0))
     except jax.errors.JAXTypeError as error:

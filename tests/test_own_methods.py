@@ -179,8 +179,14 @@ class TestAgents:
         with refused("plan of 'Mine'", "3 integers", "(5,)"):
             sweep(methods=["Mine"])
 
-    def test_of_another_size_is_left_out_where_nobody_asked_for_it(self, sweep, monkeypatch, capsys):
-        register_agent("Mine", lambda observation: jnp.zeros(5, int))
+    def test_on_the_host_that_takes_other_observations_is_refused(self, sweep, refused):
+        register_agent("Mine", lambda observation: np.ones((7, 3)) @ observation, on_host=True)
+        with refused("agent 'Mine'", "observation [13]", "matmul"):
+            sweep(methods=["Mine"])
+
+    @pytest.mark.parametrize("on_host", [False, True])
+    def test_of_another_size_is_left_out_where_nobody_asked_for_it(self, sweep, monkeypatch, capsys, on_host):
+        register_agent("Mine", lambda observation: np.zeros(5, int), on_host=on_host)
         register_policy("Ours", all_local)
         usual = replace(EXPERIMENTS["small"], methods=("Local only", "Mine", "Ours"))
         monkeypatch.setitem(EXPERIMENTS, "small", usual)
