@@ -141,7 +141,14 @@ LEDGER = Ledger(
         "drift_patience", "V", 10.0, "s", "chosen", "Drift-plus-penalty: best of 3, 10, 20 and 50 s on 5 networks"
     ),
     Constant("look_ahead_slots", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by less than 1 %"),
-    Constant("price_spread", "", 0.3, "1", "chosen", "Learned prices: first standard deviation; not tuned"),
+    Constant(
+        "price_step_range",
+        "",
+        (0.01, 1.0),
+        "1",
+        "chosen",
+        "Learned prices: steps of its search; wider by a factor of 2 to 3 at either end was no better on 6 networks",
+    ),
     Constant("replay_batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),
     Constant("target_period", "", 100, "updates", "chosen", "updates between two copies to the target network"),

@@ -201,10 +201,10 @@ class TestLearners:
         small = EXPERIMENTS["small"]  # at a rate of its own: scenarios are remembered, padded as they were first
         monkeypatch.setitem(EXPERIMENTS, "small", replace(small, fixed=replace(small.fixed, release_rate=61.0)))
         make_train = mecpart.agents.make_train
-        register_learner("Same", lambda episodes: make_train("Learned prices", episodes=episodes))
-        register_learner("Bold", lambda episodes: make_train("Learned prices", spread=20.0, episodes=episodes))
-        results = sweep(methods=["Learned prices", "Same", "Bold"], scenario="loaded")
-        same(delays(results, "Same"), delays(results, "Learned prices"))
+        register_learner("Same", lambda episodes: make_train("Distributed DQN", episodes=episodes))
+        register_learner("Bold", lambda episodes: make_train("Distributed DQN", learning_rate=0.1, episodes=episodes))
+        results = sweep(methods=["Distributed DQN", "Same", "Bold"], scenario="loaded")
+        same(delays(results, "Same"), delays(results, "Distributed DQN"))
         assert not np.allclose(delays(results, "Bold"), delays(results, "Same"), rtol=1e-6)
         assert (results["env_steps"] == 8 * 20).all()
 

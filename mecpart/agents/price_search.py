@@ -19,7 +19,7 @@ from mecpart.environment import read_observation
 from mecpart.ledger import LEDGER
 from mecpart.optimum import priced_plan
 from mecpart.scenario import Scenario, Slot
-from mecpart.validation import check_count, check_number
+from mecpart.validation import check_count, check_number, check_range
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,20 @@ class PriceSearchConfig:
     """Plain values that define the search for prices.
 
     - `episodes`: of training, over all workers together.
-    - `workers`: candidates that are compared on the same episode; an even number, since they come in opposite pairs.
-    - `spread`: standard deviation of the first candidates.
+    - `workers`: weights that are compared on the same episode: the best so far, its challenger, and new ones.
+    - `step_range`: the shortest and the longest step from the best weights to new ones.
     """
 
     name: str = "Learned prices"
     episodes: int = LEDGER.default("episodes")
     workers: int = LEDGER.default("workers")
-    spread: float = LEDGER.default("price_spread")
+    step_range: tuple[float, float] = LEDGER.default("price_step_range")
 
     def __post_init__(self):
-        for name in ("episodes", "workers"):
-            check_count(name, getattr(self, name))
-        check_number("spread", self.spread, exclusive=True)
-        if self.workers % 2:
-            raise ValueError(f"workers must be an even number; got {self.workers}")
+        check_count("episodes", self.episodes)
+        check_count("workers", self.workers, minimum=3)
+        check_range("step_range", self.step_range)
+        check_number("step_range", self.step_range, exclusive=True)
         if self.episodes % self.workers:
             raise ValueError(f"episodes must be a multiple of workers ({self.workers}); got {self.episodes}")
 
@@ -51,7 +50,7 @@ class PriceSearchConfig:
 class PricePolicy:
     """Plans by `priced_plan`, for observations of `scenario` (a pytree).
 
-    - `weights`: [2 (N + 1)]. The price of node n is max(0, weights[n] + weights[N + 1 + n] * its queue in slots).
+    - `weights`: [2 (N + 1)], not negative. The price of node n is weights[n] + weights[N + 1 + n] * its queue in slots.
     """
 
     weights: Float[Array, " weights"]
@@ -68,40 +67,39 @@ class PricePolicy:
         nodes = jnp.arange(self.scenario.num_nodes)
         queue = jnp.where(self.scenario.network.available, queue_delay(self.scenario, slot, nodes), 0)
         fixed, growing = jnp.split(self.weights, 2)
-        price = fixed + growing * queue / self.scenario.slot_seconds
-        return priced_plan(self.scenario, slot, jnp.maximum(price, 0))
+        return priced_plan(self.scenario, slot, fixed + growing * queue / self.scenario.slot_seconds)
 
 
 def make_train(config: PriceSearchConfig) -> Callable[[Array, Scenario], TrainResult]:
     """A function `train(key, scenario) -> TrainResult`, a function of the key alone; `jit` and `vmap` it at will.
 
-    Separable natural evolution strategies (Schaul, Glasmachers and Schmidhuber 2011), with opposite pairs: each round
-    draws `workers` candidates around the mean, runs all of them on one episode, and moves mean and spread towards
-    those that took least. The mean starts at zero, the myopic plan, and is what is returned.
+    Random search with steps of all lengths (gradientless descent, Golovin et al. 2020), which starts at zero, the
+    myopic plan. In each round all workers run one episode: the best weights so far, the challenger of the round before,
+    and new ones, a random step away from the best in about half of the directions. A challenger that takes less than
+    the best takes its place. The best of the new ones is the next challenger: so it has to win on two episodes, the
+    second of which it was not chosen by, and what is returned is seldom there by luck.
     """
 
     def train(key: Array, scenario: Scenario) -> TrainResult:
         channel_key, candidate_key, _ = training_keys(key)
-        count, size = config.workers, 2 * scenario.num_nodes
-        utility = jnp.maximum(jnp.log(count / 2 + 1) - jnp.log(jnp.arange(1, count + 1)), 0)
-        utility = utility / jnp.sum(utility) - 1 / count
-        spread_rate = (3 + jnp.log(size)) / (5 * jnp.sqrt(size)) / 2  # half the usual, for so few candidates
+        new, size = config.workers - 2, 2 * scenario.num_nodes
+        shortest, longest = config.step_range
 
         def one_round(search, number):
-            mean, spread = search
-            draw = jax.random.normal(jax.random.fold_in(candidate_key, number), (count // 2, size))
-            draw = jnp.concatenate([draw, -draw])
-            cost = jax.vmap(lambda weights: _episode(channel_key, scenario, number * count, weights))(
-                mean + spread * draw
-            )
-            weight = utility[jnp.argsort(jnp.argsort(cost.total_delay))]
-            mean = mean + spread * (weight @ draw)
-            spread = spread * jnp.exp(spread_rate / 2 * (weight @ (draw**2 - 1)))
-            return (mean, spread), cost
+            best, challenger = search
+            length_key, direction_key, step_key = jax.random.split(jax.random.fold_in(candidate_key, number), 3)
+            length = shortest * (longest / shortest) ** jax.random.uniform(length_key, (new, 1))
+            step = length * jax.random.normal(step_key, (new, size))
+            moved = jnp.where(jax.random.bernoulli(direction_key, shape=(new, size)), best + step, best)
+            weights = jnp.concatenate([best[None], challenger[None], jnp.maximum(moved, 0)])
+            cost = jax.vmap(lambda weights: _episode(channel_key, scenario, number * config.workers, weights))(weights)
+            of_best, of_challenger, of_new = jnp.split(cost.total_delay, [1, 2])
+            best = jnp.where(of_challenger < of_best, challenger, best)
+            return (best, weights[2 + jnp.argmin(of_new)]), cost
 
-        first = jnp.zeros(size), jnp.full(size, config.spread)
-        (mean, _), costs = jax.lax.scan(one_round, first, jnp.arange(config.episodes // count))
-        return TrainResult(PricePolicy(mean, scenario), jax.tree.map(jnp.ravel, costs))
+        zero = jnp.zeros(size)
+        (best, _), costs = jax.lax.scan(one_round, (zero, zero), jnp.arange(config.episodes // config.workers))
+        return TrainResult(PricePolicy(best, scenario), jax.tree.map(jnp.ravel, costs))
 
     return train
 
