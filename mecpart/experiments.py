@@ -24,9 +24,23 @@ from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.ledger import LEDGER
 from mecpart.own_methods import own_methods
+from mecpart.policies import POLICIES
 from mecpart.processes import default_processes, spread
-from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, check_own, keep, kept, methods_in, perform, side_by_side
-from mecpart.scenario import SCENARIOS
+from mecpart.runs import (
+    BOUND,
+    METHODS,
+    Costs,
+    Run,
+    Setting,
+    check_own,
+    keep,
+    kept,
+    methods_in,
+    perform,
+    settings_of,
+    side_by_side,
+)
+from mecpart.scenario import SCENARIOS, sample_slot
 from mecpart.validation import check_choice, check_count
 from mecpart.workload import LayerTable
 
@@ -95,7 +109,8 @@ class Experiment:
     - `fixed`: the other fields of `Setting`.
     - `methods`: those that take part; by default all that the scenario has, registered ones included.
     - `series`: where a figure has several curves of one method, the name of each and what it changes: fields of
-      `Setting`, or settings of the learner. Results then have a column `setting` with the name.
+      `Setting`, or settings of methods (`settings_of`), each of those methods that have it. `only_in` names the only
+      scenario that has this curve. Results then have a column `setting` with the name.
     """
 
     name: str
@@ -109,23 +124,27 @@ class Experiment:
 
     def __post_init__(self):
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
+        for changes in self.series.values():
+            check_choice("only_in", changes.get("only_in", next(iter(SCENARIOS))), SCENARIOS)
 
     @property
     def convergence(self) -> bool:
         """Whether the training itself is shown."""
         return self.x_name == "episode"
 
-    def cases(self) -> list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]]:
-        """(name of the series, x, setting, changes to the learner) of every point."""
-        found: list[tuple[str, object, Setting, tuple[tuple[str, object], ...]]] = []
-        for name, changes in (self.series or {"": {}}).items():
-            setting: dict[str, Any] = {key: changes[key] for key in changes if key in _setting_fields()}
+    def cases(self, scenario: str) -> list[tuple[str, object, Setting, dict[str, Any]]]:
+        """(name of the series, x, setting, changes to the methods) of every point that there is in a scenario."""
+        found: list[tuple[str, object, Setting, dict[str, Any]]] = []
+        for name, given in (self.series or {"": {}}).items():
+            changes = dict(given)
+            if changes.pop("only_in", scenario) != scenario:
+                continue
+            setting: dict[str, Any] = {key: changes.pop(key) for key in given if key in _setting_fields()}
             fixed = replace(self.fixed, **setting)
-            agent = tuple((key, changes[key]) for key in changes if key not in _setting_fields())
             if self.convergence:
-                found.append((name, "episode", fixed, agent))
+                found.append((name, "episode", fixed, changes))
             else:
-                found += [(name, x, replace(fixed, **{self.x_name: x}), agent) for x in self.xs]
+                found += [(name, x, replace(fixed, **{self.x_name: x}), changes) for x in self.xs]
         return found
 
 
@@ -150,8 +169,8 @@ _ABLATION: dict[str, dict[str, object]] = {
     **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
 }
 
-#: The ledger's constants that are neither stated nor settings of a learner, and two other values for each.
-WORLDS = {
+#: The ledger's constants that the paper does not state, and other values for each: half and double, or what is usual.
+WORLDS: dict[str, tuple] = {
     "server_speed_range": ((2e9, 6e9), (6e9, 18e9)),
     "device_frequency": (0.4e9, 1.6e9),
     "num_devices": (5, 20),
@@ -161,14 +180,44 @@ WORLDS = {
     "slot_seconds": (4.0, 8.0),
     "penalty": (0.1, 10.0),
     "energy_budget": (1e3, 1e7),
+    "deadline": (2.5, 7.0),
+    "arrivals": ("poisson",),
+    "hidden": ((32, 32), (128, 128)),
+    "rmsprop_decay": (0.9, 0.999),
+    "rmsprop_epsilon": (1e-6, 1e-4),
+    "max_gradient_norm": (0.25, 1.0),
+    "entropy_weight": (0.003, 0.03),
+    "sharing_weight": (1e-4, 1e-2),
+    "exploration_fraction": (0.15, 0.6),
+    "replay_size": (5_000, 20_000),
+    "target_period": (50, 200),
+    "price_step_range": ((0.005, 0.5), (0.02, 2.0)),
+    "look_ahead_slots": (4, 16),
+    "drift_patience": (5.0, 20.0),
 }
-_WORLDS: dict[str, dict[str, object]] = {"ledger": {}} | {
-    f"{name}={value[0]:g}..{value[1]:g}" if isinstance(value, tuple) else f"{name}={value:g}": {
-        "constants": ((name, value),)
-    }
-    for name, values in WORLDS.items()
-    for value in values
-}
+# Where the function that takes a constant calls it by another name, and those that mean something in `loaded` only.
+_ARGUMENTS = {"price_step_range": "step_range", "look_ahead_slots": "horizon", "drift_patience": "patience"}
+_QUEUES_ONLY = ("arrivals", "look_ahead_slots", "drift_patience")
+
+
+def _world(name: str, value) -> tuple[str, dict[str, Any]]:
+    """A constant of the ledger with another value, as a series: its name, and what it changes."""
+    argument = _ARGUMENTS.get(name, name)
+    of_method = any(argument in settings_of(method) for method in METHODS)
+    changes: dict[str, Any] = {argument: value}
+    if not of_method and argument not in _setting_fields():
+        changes = {"constants": ((argument, value),)}
+    if name in _QUEUES_ONLY:
+        changes["only_in"] = "loaded"
+    if isinstance(value, tuple):
+        shown = ("x" if isinstance(value[0], int) else "..").join(f"{part:g}" for part in value)
+    else:
+        shown = value if isinstance(value, str) else f"{value:g}"
+    return f"{name}={shown}", changes
+
+
+_WORLDS: dict[str, dict[str, Any]] = {"ledger": {}}
+_WORLDS.update(_world(name, value) for name, values in WORLDS.items() for value in values)
 
 EXPERIMENTS = {
     experiment.name: experiment
@@ -207,7 +256,7 @@ EXPERIMENTS = {
         # Four blocks, so that the joint head, one output for each of (N + 1)^M plans, can be among them.
         Experiment("ablation", "What each part of the method is worth", **_LEARNING_CURVE,
                    fixed=Setting(num_blocks=4), series=_ABLATION),
-        Experiment("sensitivity", "Every chosen constant varied", "num_servers", "edge servers N",
+        Experiment("sensitivity", "Every constant that is not stated, varied", "num_servers", "edge servers N",
                    xs=(LEDGER.default("num_servers"),), series=_WORLDS),
     )
 }  # fmt: skip
@@ -270,11 +319,11 @@ def run_experiment(
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
 
     points: dict[Run, list] = {}  # of every run: the name of its series and x
-    for series, x, setting, agent in experiment.cases():
+    for series, x, setting, changes in experiment.cases(scenario):
         for method in dict.fromkeys((*methods, _best(scenario))):  # always needed, for the gap
-            changes = agent if method in AGENTS else ()
+            of_method = tuple((name, changes[name]) for name in settings_of(method) if name in changes)
             for seed in range(seeds):
-                run = Run(method, scenario, setting, seed, episodes, changes, experiment.convergence)
+                run = Run(method, scenario, setting, seed, episodes, of_method, experiment.convergence)
                 points.setdefault(run, []).append((series, _shown(x)))
     compute = partial(_compute, processes=processes, scheduler=scheduler)
     costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
@@ -300,18 +349,25 @@ def _check_cases(
     Own learners that do not tell what their training cost have no learning curve. Unless the methods were `chosen`, own
     agents that were trained for other numbers of blocks or servers are left out, and that is said.
 
-    **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be; or for an own
-    method that makes no plans.
+    **Raises:** `ValueError` where a sweep is empty, has a value twice, or names a setting that cannot be or that no
+    method of the experiment has; or for an own method that makes no plans.
     """
     shown = tuple(_shown(x) for x in experiment.xs)
     if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
     own, left_out = own_methods(), set()
-    for _, _, setting, agent in experiment.cases():
-        jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
+    known = {name: None for method in experiment.methods or METHODS for name in settings_of(method)}
+    for _, _, setting, changes in experiment.cases(scenario):
+        built = jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
+        for name in changes:
+            check_choice(f"series of {experiment.name}", name, [*_setting_fields(), "only_in", *known])
         for method in methods:
+            of_method = {name: changes[name] for name in settings_of(method) if name in changes}
             if method in AGENTS:
-                agent_config(method, episodes=episodes, **dict(agent))
+                agent_config(method, episodes=episodes, **of_method)
+            elif of_method:
+                drawn = jax.eval_shape(sample_slot, jax.random.key(0), built)
+                jax.eval_shape(partial(POLICIES[method], **of_method), built, drawn, jax.random.key(0))
             elif method in own and method not in left_out:
                 run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
                 try:

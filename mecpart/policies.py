@@ -14,6 +14,7 @@ from mecpart.delay import backlog_after, plan_cost, queue_delay, work_given
 from mecpart.ledger import LEDGER
 from mecpart.optimum import optimal_plan, priced_plan
 from mecpart.scenario import Scenario, Slot
+from mecpart.validation import check_count, check_number
 
 Plan = Int[Array, " blocks"]
 
@@ -86,6 +87,7 @@ def drift_plus_penalty(
     The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
     `as_printed` it is the optimum.
     """
+    check_number("patience", patience, exclusive=True)
     return priced_plan(scenario, slot, _queues(scenario, slot) / patience)
 
 
@@ -101,6 +103,7 @@ def look_ahead(
     The candidates are the best plan of this slot, the best without each node in turn, and queue-weighted ones. After
     each of them the myopic plan is followed, at the mean rates and the mean number of tasks.
     """
+    check_count("horizon", horizon)
     nodes = jnp.arange(scenario.num_nodes)
     queues = _queues(scenario, slot)
     weighted = jnp.stack([queues / patience for patience in (3.0, 10.0, 30.0, 100.0)])

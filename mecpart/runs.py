@@ -124,13 +124,25 @@ def methods_in(scenario: str) -> tuple[str, ...]:
     return (*(method for method in METHODS if ONLY_IN.get(method, scenario) == scenario), *own)
 
 
+def settings_of(method: str) -> dict[str, Any]:
+    """What can be changed of a method of the package, and what it is otherwise.
+
+    Of a learner the fields of its configuration, of any other method the keyword arguments of its function.
+    """
+    if method in AGENTS:
+        given = {entry.name: getattr(AGENTS[method], entry.name) for entry in fields(AGENTS[method])}
+        return {name: value for name, value in given.items() if name not in ("name", "episodes")}
+    arguments = signature(POLICIES[method]).parameters if method in POLICIES else {}
+    return {name: way.default for name, way in arguments.items() if way.kind == way.KEYWORD_ONLY}
+
+
 @dataclass(frozen=True)
 class Run:
     """One method in one setting with one seed.
 
     - `method`, `scenario`: keys of `METHODS` and `SCENARIOS`.
     - `episodes`: that a learner is trained for.
-    - `agent`: settings of the learner that are to differ from its own, as (name, value) pairs.
+    - `changes`: settings of the method (`settings_of`) that are to differ, as (name, value) pairs.
     - `convergence`: of a method that does not learn, that the training episodes are wanted rather than a fresh one; of
       a learner both are always known.
 
@@ -144,7 +156,7 @@ class Run:
     setting: Setting
     seed: int
     episodes: int
-    agent: tuple[tuple[str, object], ...] = ()
+    changes: tuple[tuple[str, Any], ...] = ()
     convergence: bool = False
     own: OwnMethod | None = field(default=None, init=False)
 
@@ -153,17 +165,21 @@ class Run:
         check_choice("method", self.method, (*methods_in(self.scenario), BOUND))
         check_count("episodes", self.episodes)
         object.__setattr__(self, "own", own_methods().get(self.method))
+        usual = settings_of(self.method)
+        for name, _ in self.changes:
+            check_choice(f"setting of {self.method}", name, usual)
         if self.method in AGENTS:
-            agent_config(self.method, episodes=self.episodes, **dict(self.agent))
-            usual = AGENTS[self.method]
-            object.__setattr__(self, "agent", tuple(pair for pair in self.agent if getattr(usual, pair[0]) != pair[1]))
+            agent_config(self.method, episodes=self.episodes, **dict(self.changes))
+        given = dict(self.changes)
+        changed = tuple((name, given[name]) for name in usual if name in given and given[name] != usual[name])
+        object.__setattr__(self, "changes", changed)
         if self.learns:
             object.__setattr__(self, "convergence", False)
 
     def __str__(self) -> str:
         own = [(field.name, getattr(self.setting, field.name)) for field in fields(Setting)]
         changed = [f"{name}={value}" for name, value in own if value != getattr(Setting, name)]
-        changed += [f"{name}={value}" for name, value in self.agent]
+        changed += [f"{name}={value}" for name, value in self.changes]
         return f"{self.method} ({', '.join([self.scenario, f'seed {self.seed}', *changed])})"
 
     @property
@@ -179,11 +195,12 @@ class Run:
     @property
     def program(self) -> "Program":
         """What is compiled for this run, and for all others of the same shape."""
-        learner = self.method if self.learns or self.method == BOUND else None
+        alone = self.learns or self.method == BOUND or self.changes
         # Own methods are not to be bothered with servers that do not exist.
         servers = self.setting.num_servers if self.own else self.setting.padded_servers
         size = self.setting.num_blocks, servers
-        return Program(learner, self.agent, self.episodes, self.convergence, self.scenario, *size, self.own)
+        method = self.method if alone else None
+        return Program(method, self.changes, self.episodes, self.convergence, self.scenario, *size, self.own)
 
     @property
     def slots(self) -> int:
@@ -193,9 +210,9 @@ class Run:
     @property
     def identity(self) -> str:
         """A hash of all that the run's costs depend on: its description, the sources and the libraries."""
-        config = asdict(agent_config(self.method, **dict(self.agent))) if self.learns else {}
+        config = asdict(agent_config(self.method, **dict(self.changes))) if self.method in AGENTS else self.changes
         description = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "own"}
-        description |= {"setting": asdict(self.setting), "agent": config, "windows": WINDOWS}
+        description |= {"setting": asdict(self.setting), "changes": config, "windows": WINDOWS}
         description["backend"] = jax.default_backend()
         text = json.dumps([description, made_with()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -217,12 +234,12 @@ class Costs:
 class Program:
     """What makes two runs share one compiled function: all that is static in it.
 
-    The methods that do not learn share one for each size (`learner` is None): they would each take seconds to compile.
-    That of the bound has `BOUND` in the learner's place. An own method has one to itself.
+    The methods that do not learn share one for each size (`method` is None), unless their settings are changed: they
+    would each take seconds to compile. That of the bound has `BOUND` as its method. An own method has one to itself.
     """
 
-    learner: str | None
-    agent: tuple[tuple[str, object], ...]
+    method: str | None
+    changes: tuple[tuple[str, Any], ...]
     episodes: int
     convergence: bool
     scenario: str
@@ -233,22 +250,24 @@ class Program:
     @property
     def effort(self) -> float:
         """Roughly how long a run takes, for an order of work in which nothing long comes last."""
-        if self.learner in (None, BOUND):
+        if self.method in (None, BOUND, *POLICIES):
             return 1e-3 * self.num_blocks * (self.episodes if self.convergence else 1)
-        sequential = getattr(AGENTS.get(self.learner), "heads", "") == "sequential"
+        sequential = getattr(AGENTS.get(self.method or ""), "heads", "") == "sequential"
         return self.episodes * self.num_blocks * (3 if sequential else 1)
 
 
 def _function(program: Program) -> Callable:
     """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
-    policies = [POLICIES[method] for method in _policies_in(program.scenario)]
+    policies: list[Callable] = [POLICIES[method] for method in _policies_in(program.scenario)]
+    if program.method in POLICIES:
+        policies = [partial(POLICIES[program.method], **dict(program.changes))]
 
     def run(key, scenario, number):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
-        if program.learner == BOUND:
+        if program.method == BOUND:
             return _bounds(program, scenario, channel_key(train_key), evaluation_key)
-        if program.learner is not None:
-            train = make_train(program.learner, episodes=program.episodes, **dict(program.agent))
+        if program.method in AGENTS:
+            train = make_train(program.method, episodes=program.episodes, **dict(program.changes))
             result = train(train_key, scenario)
             return result.episode_cost, evaluate_policy(evaluation_key, scenario, result.policy)
 
@@ -380,7 +399,8 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         raise ValueError(f"runs must be of one program; got {len(programs)}")
     (program,) = programs
     compiled = _compiled(program)
-    numbers = {method: number for number, method in enumerate(_policies_in(program.scenario))}
+    shared = _policies_in(program.scenario) if program.method is None else []
+    numbers = {method: number for number, method in enumerate(shared)}
     cases = [
         (
             _run_key(run.seed),

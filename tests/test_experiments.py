@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mecpart.agents import AGENTS
 from mecpart.comparison import published
-from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
+from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, WORLDS, Experiment, run_experiment
+from mecpart.ledger import LEDGER
 from mecpart.policies import POLICIES
-from mecpart.runs import METHODS, Run, Setting, methods_in
+from mecpart.runs import METHODS, Run, Setting, methods_in, settings_of
+from mecpart.scenario import SCENARIOS
 from mecpart.workload import LayerTable
 from mecpart.zoo import NETWORKS, layer_table
 
@@ -217,6 +220,69 @@ class TestSeries:
         assert (named.loc["slow"].total_delay_s[24] != plain.total_delay_s.iloc[-1]).all()
         assert (named.loc["wide"].total_delay_s != named.loc["same"].total_delay_s).all()
 
+    def test_changes_reach_the_policies_that_have_them(self, monkeypatch):
+        """Without patience for queues none counts more than its wait, and no server is used by one that may not."""
+        series = {
+            "as it is": {}, "blind": {"patience": 1e9}, "short": {"horizon": 1},
+            "servers only": {"include_device": False}, "elsewhere": {"patience": 1.0, "only_in": "as_printed"},
+        }  # fmt: skip
+        fixed = Setting(num_blocks=3, num_servers=2, release_rate=110.0, constants=(("num_slots", 100),))
+        mine = Experiment("mine", "", "deadline", "", (1.0,), fixed, series=series)
+        monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+        methods = ("Greedy", "RPDI", "Myopic", "Look-ahead", "Drift-plus-penalty")
+        results = run_experiment("mine", "smoke", "loaded", seeds=1, methods=methods, processes=1)
+        assert list(results[results.method == "Greedy"].setting) == ["as it is", "blind", "short", "servers only"]
+        delay = results.pivot(index="setting", columns="method", values="total_delay_s")
+        usual, changed = delay.loc["as it is"], {
+            (setting, method) for setting, row in delay.iterrows() for method in methods
+            if row[method] != delay.loc["as it is", method]
+        }  # fmt: skip
+        assert changed == {("blind", "Drift-plus-penalty"), ("short", "Look-ahead"), ("servers only", "Greedy")}
+        assert delay.loc["blind", "Drift-plus-penalty"] == pytest.approx(usual["Myopic"], rel=1e-6)
+        local = results[(results.method == "Greedy") & (results.setting == "servers only")].local_delay_s
+        assert local.item() == 0 < results[results.method == "Greedy"].local_delay_s.iloc[0]
+
+
+class TestWorlds:
+    def test_all_constants_that_the_paper_does_not_state_are_varied(self):
+        """To values on both sides of the ledger's, where it is a number."""
+        assert set(WORLDS) == {constant.name for constant in LEDGER.values() if constant.status != "stated"}
+        for name, values in WORLDS.items():
+            usual = LEDGER.default(name)
+            assert usual not in values
+            if isinstance(usual, tuple):
+                assert values[0] < usual < values[1]
+            elif not isinstance(usual, str | None):
+                low, high = values
+                assert low < usual < high
+
+    @pytest.mark.parametrize("scenario", SCENARIOS)
+    def test_each_world_changes_what_it_names(self, scenario):
+        """A constant of the model every run, a setting of methods those of the methods that have it."""
+        of_world = {}
+        for name, _, setting, changes in EXPERIMENTS["sensitivity"].cases(scenario):
+            of_world[name] = {
+                method: Run(method, scenario, setting, 0, 24, tuple(
+                    (key, value) for key, value in changes.items() if key in settings_of(method)
+                ))
+                for method in methods_in(scenario)
+            }  # fmt: skip
+        ledger = of_world.pop("ledger")
+        learned = set(methods_in(scenario)) & set(AGENTS) - {"Learned prices"}
+        expected = {
+            "hidden": learned, "rmsprop_decay": learned, "rmsprop_epsilon": learned, "max_gradient_norm": learned,
+            "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed", "A3C"},
+            "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
+            "target_period": {"Distributed DQN"}, "price_step_range": {"Learned prices"},
+            "look_ahead_slots": {"Look-ahead"}, "drift_patience": {"Drift-plus-penalty"},
+        }  # fmt: skip
+        for name, runs in of_world.items():
+            changed = {method for method in ledger if runs[method] != ledger[method]}
+            assert changed == expected.get(name.partition("=")[0], set(ledger)), name
+        queues_only = {"arrivals", "look_ahead_slots", "drift_patience"}
+        left_out = set(WORLDS) - {name.partition("=")[0] for name in of_world}
+        assert left_out == (queues_only if scenario == "as_printed" else set())
+
 
 class TestThePaper:
     def test_every_figure_is_there_with_the_published_points(self):
@@ -236,8 +302,9 @@ class TestThePaper:
         """Trained once for all of them: it is one run."""
         shared = {Run("Proposed", "as_printed", Setting(), 0, 24)}
         for name in ("fig6", "fig7a", "fig7b", "fig7c", "fig8", "fig9", "fig10", "fig11a", "fig11b", "fig11c", "fig12"):
-            cases = EXPERIMENTS[name].cases()
-            assert shared <= {Run("Proposed", "as_printed", setting, 0, 24, agent) for _, _, setting, agent in cases}
+            cases = EXPERIMENTS[name].cases("as_printed")
+            runs = {Run("Proposed", "as_printed", setting, 0, 24, tuple(to.items())) for _, _, setting, to in cases}
+            assert shared <= runs
 
     @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
     def test_episodes_suit_every_number_of_workers(self, profile):
@@ -294,6 +361,10 @@ class TestBadInput:
             (Experiment("bad", "", "link_capacity", "", xs=(2.0, 0.0)), ["link_capacity", "0"]),
             (Experiment("bad", "", "episode", "", series={"a": {"colour": 1}}), ["colour", "learning_rate"]),
             (Experiment("bad", "", "episode", "", series={"a": {"workers": 5}}), ["workers", "multiple", "24"]),
+            (
+                Experiment("bad", "", "episode", "", methods=("RPDI",), series={"a": {"workers": 4}}),
+                ["bad", "'workers'", "release_rate"],
+            ),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
     )
@@ -303,6 +374,18 @@ class TestBadInput:
         with pytest.raises(ValueError, match="must") as error:
             run_experiment("bad", "smoke", processes=1)
         assert all(text in str(error.value) for text in named)
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), [("patience", 0.0, "above 0"), ("horizon", 0, "at least 1")])
+def test_refuses_a_bad_setting_of_a_policy(refused, monkeypatch, name, value, allowed):
+    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": {name: value}}))
+    with refused(name, "got 0", allowed):
+        run_experiment("bad", "smoke", "loaded", processes=1)
+
+
+def test_refuses_a_curve_of_a_scenario_that_there_is_not(refused):
+    with refused("only_in", "got 'rainy'", "'as_printed', 'loaded'"):
+        Experiment("bad", "", "episode", "", series={"a": {"only_in": "rainy"}})
 
 
 def test_a_network_of_ones_own_is_swept_beside_the_papers(monkeypatch):

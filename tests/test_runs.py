@@ -108,14 +108,14 @@ class TestMethods:
 
 class TestIdentity:
     def test_of_two_descriptions_of_one_run(self):
-        described = replace(LEARNED, agent=(("workers", 8), ("discount", 0.95)), convergence=True)
+        described = replace(LEARNED, changes=(("workers", 8), ("discount", 0.95)), convergence=True)
         assert described == LEARNED
         assert described.identity == LEARNED.identity
 
     @pytest.mark.parametrize(
         "change",
         [
-            {"method": "A3C"}, {"seed": 2}, {"episodes": 16}, {"agent": (("workers", 4),)},
+            {"method": "A3C"}, {"seed": 2}, {"episodes": 16}, {"changes": (("workers", 4),)},
             {"setting": replace(SMALL, release_rate=61.0)}, {"setting": replace(SMALL, link_capacity=2.0)},
             {"setting": replace(SMALL, constants=(("slot_seconds", 2.0),))}, {"scenario": "loaded"},
         ],
