@@ -169,7 +169,8 @@ _ABLATION: dict[str, dict[str, object]] = {
     **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
 }
 
-#: The ledger's constants that the paper does not state, and other values for each: half and double, or what is usual.
+#: The ledger's constants that the paper does not state, and other values for each: about half and double, or three to
+#: ten times less and more where only the order of magnitude is known.
 WORLDS: dict[str, tuple] = {
     "server_speed_range": ((2e9, 6e9), (6e9, 18e9)),
     "device_frequency": (0.4e9, 1.6e9),
@@ -203,10 +204,8 @@ _QUEUES_ONLY = ("arrivals", "look_ahead_slots", "drift_patience")
 def _world(name: str, value) -> tuple[str, dict[str, Any]]:
     """A constant of the ledger with another value, as a series: its name, and what it changes."""
     argument = _ARGUMENTS.get(name, name)
-    of_method = any(argument in settings_of(method) for method in METHODS)
-    changes: dict[str, Any] = {argument: value}
-    if not of_method and argument not in _setting_fields():
-        changes = {"constants": ((argument, value),)}
+    named = argument in _setting_fields() or any(argument in settings_of(method) for method in METHODS)
+    changes: dict[str, Any] = {argument: value} if named else {"constants": ((name, value),)}
     if name in _QUEUES_ONLY:
         changes["only_in"] = "loaded"
     if isinstance(value, tuple):
@@ -356,7 +355,7 @@ def _check_cases(
     if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
     own, left_out = own_methods(), set()
-    known = {name: None for method in experiment.methods or METHODS for name in settings_of(method)}
+    known = sorted({name for method in experiment.methods or METHODS for name in settings_of(method)})
     for _, _, setting, changes in experiment.cases(scenario):
         built = jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
         for name in changes:

@@ -195,11 +195,10 @@ class Run:
     @property
     def program(self) -> "Program":
         """What is compiled for this run, and for all others of the same shape."""
-        alone = self.learns or self.method == BOUND or self.changes
+        method = self.method if self.learns or self.method == BOUND or self.changes else None
         # Own methods are not to be bothered with servers that do not exist.
         servers = self.setting.num_servers if self.own else self.setting.padded_servers
         size = self.setting.num_blocks, servers
-        method = self.method if alone else None
         return Program(method, self.changes, self.episodes, self.convergence, self.scenario, *size, self.own)
 
     @property
