@@ -108,7 +108,7 @@ def measure_training(report: Report, processes: Processes) -> None:
     share = 100 * reached / report.figures["matrix products"]["value"]
     report.note("their share of the rate of matrix products alone", share, "percent")
 
-    settings = [setting for _, _, setting, _ in EXPERIMENTS["fig8"].cases()]
+    settings = [setting for _, _, setting, _ in EXPERIMENTS["fig8"].cases("as_printed")]
     runs = runs_of("Proposed", EPISODES["Proposed"], SEEDS, settings)
     rate = env_steps(runs) / processes.training_seconds(dealt(runs, len(processes)), FEW)
     report.note(f"training Proposed over Fig. 8, {SEEDS} seeds", rate, "steps/s")

@@ -32,6 +32,7 @@ from mecpart.runs import (
     Costs,
     Run,
     Setting,
+    changes_of,
     check_own,
     keep,
     kept,
@@ -125,7 +126,8 @@ class Experiment:
     def __post_init__(self):
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
         for changes in self.series.values():
-            check_choice("only_in", changes.get("only_in", next(iter(SCENARIOS))), SCENARIOS)
+            if "only_in" in changes:
+                check_choice("only_in", changes["only_in"], SCENARIOS)
 
     @property
     def convergence(self) -> bool:
@@ -169,8 +171,10 @@ _ABLATION: dict[str, dict[str, object]] = {
     **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
 }
 
-#: The ledger's constants that the paper does not state, and other values for each: about half and double, or three to
-#: ten times less and more where only the order of magnitude is known.
+#: The ledger's constants that the paper does not state, and other values for each: the ends of a range that the paper
+#: or its siblings name; else half and double, or three to ten times less and more where only the order of magnitude is
+#: known. Slots of half the length would leave the servers no time to spare; the energy budgets are spent within a few
+#: slots, and never.
 WORLDS: dict[str, tuple] = {
     "server_speed_range": ((2e9, 6e9), (6e9, 18e9)),
     "device_frequency": (0.4e9, 1.6e9),
@@ -320,9 +324,9 @@ def run_experiment(
     points: dict[Run, list] = {}  # of every run: the name of its series and x
     for series, x, setting, changes in experiment.cases(scenario):
         for method in dict.fromkeys((*methods, _best(scenario))):  # always needed, for the gap
-            of_method = tuple((name, changes[name]) for name in settings_of(method) if name in changes)
+            mine = tuple(changes_of(method, changes).items())
             for seed in range(seeds):
-                run = Run(method, scenario, setting, seed, episodes, of_method, experiment.convergence)
+                run = Run(method, scenario, setting, seed, episodes, mine, experiment.convergence)
                 points.setdefault(run, []).append((series, _shown(x)))
     compute = partial(_compute, processes=processes, scheduler=scheduler)
     costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
@@ -333,6 +337,16 @@ def run_experiment(
         for row in _rows(run, costs[run], experiment, x)
     ]
     return _table(rows, experiment, scenario, methods)
+
+
+def _check_settings(method: str, scenario: str, setting: Setting, episodes: int, changes: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a bad setting of a method of the package."""
+    if method in AGENTS:
+        agent_config(method, episodes=episodes, **changes)
+    elif changes:
+        built = jax.eval_shape(partial(setting.build, scenario, 0))
+        slot = jax.eval_shape(sample_slot, jax.random.key(0), built)
+        jax.eval_shape(partial(POLICIES[method], **changes), built, slot, jax.random.key(0))
 
 
 def _shown(x):
@@ -355,18 +369,21 @@ def _check_cases(
     if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
     own, left_out = own_methods(), set()
-    known = sorted({name for method in experiment.methods or METHODS for name in settings_of(method)})
-    for _, _, setting, changes in experiment.cases(scenario):
-        built = jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
+    cases = experiment.cases(scenario)
+    if not cases:
+        raise ValueError(f"scenario must be one that a curve of {experiment.name} is for; got {scenario!r}")
+    taking_part = set(methods_in(scenario)).intersection(experiment.methods or METHODS)
+    known = sorted({name for method in taking_part for name in settings_of(method)})
+    for _, _, setting, changes in cases:
+        jax.eval_shape(partial(setting.build, scenario, 0))  # makes every check and compiles nothing
         for name in changes:
             check_choice(f"series of {experiment.name}", name, [*_setting_fields(), "only_in", *known])
         for method in methods:
-            of_method = {name: changes[name] for name in settings_of(method) if name in changes}
-            if method in AGENTS:
-                agent_config(method, episodes=episodes, **of_method)
-            elif of_method:
-                drawn = jax.eval_shape(sample_slot, jax.random.key(0), built)
-                jax.eval_shape(partial(POLICIES[method], **of_method), built, drawn, jax.random.key(0))
+            if method in AGENTS or method in POLICIES:
+                try:
+                    _check_settings(method, scenario, setting, episodes, changes_of(method, changes))
+                except ValueError as error:
+                    raise ValueError(f"{experiment.name}, {method}: {error}") from error
             elif method in own and method not in left_out:
                 run = Run(method, scenario, setting, 0, episodes, (), experiment.convergence)
                 try:

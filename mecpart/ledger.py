@@ -147,7 +147,7 @@ LEDGER = Ledger(
         (0.01, 1.0),
         "1",
         "chosen",
-        "Learned prices: steps of its search; the best of 15 variants of it on 6 networks that no figure uses",
+        "Learned prices: steps of its search, which was chosen of 16 variants on 6 networks that no figure uses",
     ),
     Constant("replay_batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),

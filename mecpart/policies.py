@@ -14,7 +14,7 @@ from mecpart.delay import backlog_after, plan_cost, queue_delay, work_given
 from mecpart.ledger import LEDGER
 from mecpart.optimum import optimal_plan, priced_plan
 from mecpart.scenario import Scenario, Slot
-from mecpart.validation import check_count, check_number
+from mecpart.validation import check_count, check_flag, check_number, check_shape
 
 Plan = Int[Array, " blocks"]
 
@@ -32,6 +32,7 @@ def apdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, inc
     `include_device=False` is the reading of the paper's text; only with the device does it have the local delay that
     the paper plots.
     """
+    check_flag("include_device", include_device)
     nodes, count = _candidates(scenario, include_device)
     return nodes[jnp.arange(scenario.num_blocks) * count // scenario.num_blocks]
 
@@ -41,6 +42,7 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
 
     Ties go to the lower node. `include_device` as in `apdi`.
     """
+    check_flag("include_device", include_device)
     speed, work = scenario.network.speed, scenario.work_in(slot)
     candidate = scenario.network.available.at[0].set(include_device)
     given, plan = slot.backlog, []
@@ -87,6 +89,7 @@ def drift_plus_penalty(
     The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
     `as_printed` it is the optimum.
     """
+    check_shape("patience", patience, ())
     check_number("patience", patience, exclusive=True)
     return priced_plan(scenario, slot, _queues(scenario, slot) / patience)
 

@@ -7,7 +7,7 @@ has been kept in a folder is never computed again.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from inspect import signature
@@ -92,6 +92,11 @@ class Setting:
         return dict(self.constants).get("num_slots", LEDGER.default("num_slots"))
 
     @property
+    def arrivals(self) -> str:
+        """How many tasks arrive in a slot, one of `mecpart.scenario.ARRIVALS`."""
+        return dict(self.constants).get("arrivals", LEDGER.default("arrivals"))
+
+    @property
     def padded_servers(self) -> int:
         """The number of servers that the network is padded to."""
         return min((size for size in PADDED_SERVERS if size >= self.num_servers), default=self.num_servers)
@@ -125,15 +130,25 @@ def methods_in(scenario: str) -> tuple[str, ...]:
 
 
 def settings_of(method: str) -> dict[str, Any]:
-    """What can be changed of a method of the package, and what it is otherwise.
+    """What can be changed of a method, and what it is otherwise.
 
-    Of a learner the fields of its configuration, of any other method the keyword arguments of its function.
+    Of a learner of the package the fields of its configuration, of a policy the keyword arguments of its function; of a
+    method of one's own nothing.
     """
     if method in AGENTS:
         given = {entry.name: getattr(AGENTS[method], entry.name) for entry in fields(AGENTS[method])}
         return {name: value for name, value in given.items() if name not in ("name", "episodes")}
     arguments = signature(POLICIES[method]).parameters if method in POLICIES else {}
     return {name: way.default for name, way in arguments.items() if way.kind == way.KEYWORD_ONLY}
+
+
+def changes_of(method: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `changes` that are settings of `method` and make a difference to it."""
+    usual = settings_of(method)
+    found = {name: changes[name] for name in usual if name in changes and changes[name] != usual[name]}
+    if {**usual, **found}.get("sharing") != "soft":
+        found.pop("sharing_weight", None)
+    return found
 
 
 @dataclass(frozen=True)
@@ -165,14 +180,11 @@ class Run:
         check_choice("method", self.method, (*methods_in(self.scenario), BOUND))
         check_count("episodes", self.episodes)
         object.__setattr__(self, "own", own_methods().get(self.method))
-        usual = settings_of(self.method)
         for name, _ in self.changes:
-            check_choice(f"setting of {self.method}", name, usual)
+            check_choice(f"setting of {self.method}", name, settings_of(self.method))
         if self.method in AGENTS:
             agent_config(self.method, episodes=self.episodes, **dict(self.changes))
-        given = dict(self.changes)
-        changed = tuple((name, given[name]) for name in usual if name in given and given[name] != usual[name])
-        object.__setattr__(self, "changes", changed)
+        object.__setattr__(self, "changes", tuple(changes_of(self.method, dict(self.changes)).items()))
         if self.learns:
             object.__setattr__(self, "convergence", False)
 
@@ -198,7 +210,7 @@ class Run:
         method = self.method if self.learns or self.method == BOUND or self.changes else None
         # Own methods are not to be bothered with servers that do not exist.
         servers = self.setting.num_servers if self.own else self.setting.padded_servers
-        size = self.setting.num_blocks, servers
+        size = self.setting.num_blocks, servers, self.setting.num_slots, self.setting.arrivals
         return Program(method, self.changes, self.episodes, self.convergence, self.scenario, *size, self.own)
 
     @property
@@ -244,6 +256,8 @@ class Program:
     scenario: str
     num_blocks: int
     num_servers: int
+    num_slots: int
+    arrivals: str
     own: OwnMethod | None = None
 
     @property

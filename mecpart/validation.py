@@ -36,6 +36,12 @@ def check_fraction(name: str, value) -> None:
         raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
 
 
+def check_flag(name: str, value) -> None:
+    """Raise `ValueError` unless `value` is True or False."""
+    if is_concrete(value) and (np.shape(value) != () or np.asarray(value).dtype != bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}")
+
+
 def check_count(name: str, value, *, minimum: int = 1, maximum: int | None = None) -> int:
     """Return `value` as an `int`; raise `ValueError` unless it is a whole number in the allowed range."""
     allowed = f"a whole number of at least {minimum}"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from mecpart.comparison import published
 from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, WORLDS, Experiment, run_experiment
 from mecpart.ledger import LEDGER
 from mecpart.policies import POLICIES
-from mecpart.runs import METHODS, Run, Setting, methods_in, settings_of
+from mecpart.runs import METHODS, Run, Setting, changes_of, methods_in
 from mecpart.scenario import SCENARIOS
 from mecpart.workload import LayerTable
 from mecpart.zoo import NETWORKS, layer_table
@@ -233,10 +234,9 @@ class TestSeries:
         results = run_experiment("mine", "smoke", "loaded", seeds=1, methods=methods, processes=1)
         assert list(results[results.method == "Greedy"].setting) == ["as it is", "blind", "short", "servers only"]
         delay = results.pivot(index="setting", columns="method", values="total_delay_s")
-        usual, changed = delay.loc["as it is"], {
-            (setting, method) for setting, row in delay.iterrows() for method in methods
-            if row[method] != delay.loc["as it is", method]
-        }  # fmt: skip
+        usual = delay.loc["as it is"]
+        pairs = [(setting, method) for setting in delay.index for method in methods]
+        changed = {(setting, method) for setting, method in pairs if delay.loc[setting, method] != usual[method]}
         assert changed == {("blind", "Drift-plus-penalty"), ("short", "Look-ahead"), ("servers only", "Greedy")}
         assert delay.loc["blind", "Drift-plus-penalty"] == pytest.approx(usual["Myopic"], rel=1e-6)
         local = results[(results.method == "Greedy") & (results.setting == "servers only")].local_delay_s
@@ -249,12 +249,13 @@ class TestWorlds:
         assert set(WORLDS) == {constant.name for constant in LEDGER.values() if constant.status != "stated"}
         for name, values in WORLDS.items():
             usual = LEDGER.default(name)
-            assert usual not in values
-            if isinstance(usual, tuple):
-                assert values[0] < usual < values[1]
-            elif not isinstance(usual, str | None):
+            if name == "energy_budget":
+                usual = float(Setting().build("as_printed", 0).energy_budget)
+            if isinstance(usual, str):
+                assert usual not in values
+            else:
                 low, high = values
-                assert low < usual < high
+                assert np.all(np.less(low, usual) & np.less(usual, high)), name
 
     @pytest.mark.parametrize("scenario", SCENARIOS)
     def test_each_world_changes_what_it_names(self, scenario):
@@ -262,16 +263,14 @@ class TestWorlds:
         of_world = {}
         for name, _, setting, changes in EXPERIMENTS["sensitivity"].cases(scenario):
             of_world[name] = {
-                method: Run(method, scenario, setting, 0, 24, tuple(
-                    (key, value) for key, value in changes.items() if key in settings_of(method)
-                ))
+                method: Run(method, scenario, setting, 0, 24, tuple(changes_of(method, changes).items()))
                 for method in methods_in(scenario)
-            }  # fmt: skip
+            }
         ledger = of_world.pop("ledger")
         learned = set(methods_in(scenario)) & set(AGENTS) - {"Learned prices"}
         expected = {
             "hidden": learned, "rmsprop_decay": learned, "rmsprop_epsilon": learned, "max_gradient_norm": learned,
-            "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed", "A3C"},
+            "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed"},
             "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
             "target_period": {"Distributed DQN"}, "price_step_range": {"Learned prices"},
             "look_ahead_slots": {"Look-ahead"}, "drift_patience": {"Drift-plus-penalty"},
@@ -279,6 +278,10 @@ class TestWorlds:
         for name, runs in of_world.items():
             changed = {method for method in ledger if runs[method] != ledger[method]}
             assert changed == expected.get(name.partition("=")[0], set(ledger)), name
+            if changed == set(ledger):  # a constant of the model: it is in the scenario that is run
+                here, there = (some["RPDI"].setting.build(scenario, 0) for some in (runs, ledger))
+                same = [np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (here, there)), strict=True)]
+                assert not all(same) or here.arrivals != there.arrivals, name
         queues_only = {"arrivals", "look_ahead_slots", "drift_patience"}
         left_out = set(WORLDS) - {name.partition("=")[0] for name in of_world}
         assert left_out == (queues_only if scenario == "as_printed" else set())
@@ -376,11 +379,28 @@ class TestBadInput:
         assert all(text in str(error.value) for text in named)
 
 
-@pytest.mark.parametrize(("name", "value", "allowed"), [("patience", 0.0, "above 0"), ("horizon", 0, "at least 1")])
-def test_refuses_a_bad_setting_of_a_policy(refused, monkeypatch, name, value, allowed):
-    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": {name: value}}))
-    with refused(name, "got 0", allowed):
+@pytest.mark.parametrize(
+    ("series", "named"),
+    [
+        ({"patience": 0.0}, ["Drift-plus-penalty: patience", "above 0; got 0"]),
+        ({"patience": (1.0, 2.0)}, ["Drift-plus-penalty: patience", "shape ()"]),
+        ({"horizon": 0}, ["Look-ahead: horizon", "at least 1; got 0"]),
+        ({"include_device": "no"}, ["Greedy: include_device", "True or False; got 'no'"]),
+        ({"workers": 2}, ["Learned prices: workers", "at least 3; got 2"]),
+        ({"only_in": "as_printed"}, ["scenario", "curve of bad", "got 'loaded'"]),
+    ],
+    ids=str,
+)
+def test_refuses_a_bad_setting_of_a_method(refused, monkeypatch, series, named):
+    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": series}))
+    with refused(*named):
         run_experiment("bad", "smoke", "loaded", processes=1)
+
+
+def test_refuses_a_setting_of_a_method_of_the_other_scenario(refused, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": {"horizon": 4}}))
+    with refused("series of bad", "got 'horizon'", "'include_device'"):
+        run_experiment("bad", "smoke", "as_printed", processes=1)
 
 
 def test_refuses_a_curve_of_a_scenario_that_there_is_not(refused):

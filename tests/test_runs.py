@@ -124,6 +124,38 @@ class TestIdentity:
     def test_of_runs_that_differ(self, change):
         assert replace(LEARNED, **change).identity != LEARNED.identity
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"method": "A3C"}, {"scenario": "loaded"}, {"episodes": 16}, {"changes": (("workers", 4),)},
+            {"setting": replace(SMALL, num_blocks=3)}, {"setting": replace(SMALL, num_servers=5)},
+            {"setting": replace(SMALL, constants=(("num_slots", 7),))},
+            {"setting": replace(SMALL, constants=(("arrivals", "poisson"),)), "scenario": "loaded"},
+            {"method": "Greedy"}, {"method": "Greedy", "changes": (("include_device", False),)},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_programs_that_differ(self, change):
+        """All that is static in what is compiled: runs of one program may be stacked."""
+        changed = replace(LEARNED, **change)
+        usual = replace(LEARNED, scenario=changed.scenario) if "setting" in change else LEARNED
+        assert changed.program != usual.program
+        if changed.changes:
+            assert changed.program != replace(changed, changes=()).program
+
+    def test_a_program_is_shared_by_runs_that_differ_in_numbers_only(self):
+        numbers = replace(SMALL, release_rate=61.0, deadline=1.0, constants=(("slot_seconds", 2.0),))
+        assert replace(LEARNED, seed=7, setting=numbers).program == LEARNED.program
+        assert replace(LEARNED, method="Greedy").program == replace(LEARNED, method="RPDI").program
+
+    def test_a_setting_that_makes_no_difference_is_dropped(self):
+        """The weight of soft sharing, where nothing is shared softly."""
+        weight = (("sharing_weight", 0.5),)
+        assert replace(LEARNED, method="A3C", changes=weight) == replace(LEARNED, method="A3C")
+        assert replace(LEARNED, method="Proposed", changes=weight).changes == weight
+        shared = replace(LEARNED, method="A3C", changes=(("sharing", "soft"), *weight))
+        assert dict(shared.changes) == {"sharing": "soft", "sharing_weight": 0.5}
+
     def test_depends_on_the_sources_and_the_libraries(self, monkeypatch):
         before = LEARNED.identity
         monkeypatch.setattr(runs, "_sources", lambda: "edited")

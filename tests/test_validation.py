@@ -3,7 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecpart.validation import check_choice, check_count, check_number, check_range, check_shape, is_concrete
+from mecpart.validation import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_range,
+    check_shape,
+    is_concrete,
+)
 
 
 def test_the_refusals_of_these_tests_notice_a_compilation(refused):
@@ -97,6 +105,14 @@ class TestCheckRange:
     def test_refuses(self, refused, value, got, allowed):
         with refused("device_rate_range", f"got {got}", allowed):
             check_range("device_rate_range", value)
+
+
+@pytest.mark.parametrize("value", [0, 1.0, "no", None, [True], np.ones(2, bool)], ids=repr)
+def test_check_flag(refused, value):
+    for flag in (True, False, np.bool_(True), jax.device_put(np.bool_(False))):
+        check_flag("x", flag)
+    with refused("x must be True or False", f"got {value!r}"):
+        check_flag("x", value)
 
 
 def test_check_shape(refused):

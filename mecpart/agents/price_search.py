@@ -27,7 +27,7 @@ class PriceSearchConfig:
     """Plain values that define the search for prices.
 
     - `episodes`: of training, over all workers together.
-    - `workers`: weights that are compared on the same episode: the best so far, its challenger, and new ones.
+    - `workers`: weights that are compared on one episode, at least 3: the best so far, its challenger, and new ones.
     - `step_range`: the shortest and the longest step from the best weights to new ones.
     """
 
@@ -39,6 +39,8 @@ class PriceSearchConfig:
     def __post_init__(self):
         check_count("episodes", self.episodes)
         check_count("workers", self.workers, minimum=3)
+        if not isinstance(self.step_range, tuple):
+            raise ValueError(f"step_range must be a pair (low, high); got {self.step_range!r}")
         check_range("step_range", self.step_range)
         check_number("step_range", self.step_range, exclusive=True)
         if self.episodes % self.workers:
@@ -73,11 +75,11 @@ class PricePolicy:
 def make_train(config: PriceSearchConfig) -> Callable[[Array, Scenario], TrainResult]:
     """A function `train(key, scenario) -> TrainResult`, a function of the key alone; `jit` and `vmap` it at will.
 
-    Random search with steps of all lengths (gradientless descent, Golovin et al. 2020), which starts at zero, the
+    Random search with steps of all lengths (after gradientless descent, Golovin et al. 2020), which starts at zero, the
     myopic plan. In each round all workers run one episode: the best weights so far, the challenger of the round before,
     and new ones, a random step away from the best in about half of the directions. A challenger that takes less than
-    the best takes its place. The best of the new ones is the next challenger: so it has to win on two episodes, the
-    second of which it was not chosen by, and what is returned is seldom there by luck.
+    the best takes its place. The best of the new ones is the next challenger: it meets the best on another episode than
+    the one that it was chosen by, so that luck in the first does not count.
     """
 
     def train(key: Array, scenario: Scenario) -> TrainResult:

@@ -85,15 +85,15 @@ class TestTraining:
         many = jax.jit(jax.vmap(make_train("Learned prices", episodes=40, workers=4), (0, None)))(keys, crowded)
         np.testing.assert_allclose(many.policy.weights, [result.policy.weights, other.policy.weights], rtol=1e-4)
 
-    def test_the_best_is_replaced_by_a_challenger_that_wins_twice(self, crowded):
-        """Where all episodes are the same, what took least as new one is tried again, and stays if it beats the best.
+    def test_the_best_of_the_new_ones_challenges_the_best_on_the_next_episode(self, crowded):
+        """Seen where all episodes are the same: the best of the new ones is tried again, and stays if it is better.
 
         Worker 0 runs the best, worker 1 its challenger, the others new weights."""
         result = jax.jit(make_train("Learned prices", episodes=80, workers=4))(KEY, crowded)
-        best, challenger, *new = np.reshape(result.episode_cost.total_delay, (20, 4)).T
+        best, challenger, *new = np.asarray(result.episode_cost.total_delay).reshape(20, 4).T
         np.testing.assert_array_equal(best[1:], np.minimum(best, challenger)[:-1])
         np.testing.assert_array_equal(challenger[1:], np.min(new, axis=0)[:-1])
-        assert len(np.unique(best)) > 2, "the best was replaced"
+        assert len(np.unique(best)) > 1, "the best was replaced"
         assert best[0] == challenger[0], "both start as the myopic plan"
         found = float(jax.jit(evaluate_policy)(KEY, crowded, result.policy).total_delay)
         assert found == pytest.approx(min(best[-1], challenger[-1]), rel=1e-6)
@@ -149,6 +149,7 @@ class TestConfig:
             ({"step_range": (0, 1)}, "step_range", "above 0; got 0"),
             ({"step_range": (1, 0.1)}, "step_range", "low <= high"),
             ({"step_range": 0.1}, "step_range", "pair (low, high); got 0.1"),
+            ({"step_range": [0.1, 1]}, "step_range", "pair (low, high); got [0.1, 1]"),
             ({"step_range": (0.1, float("nan"))}, "step_range", "got nan"),
         ],
     )
