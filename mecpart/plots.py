@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -86,7 +86,11 @@ def _legend(figure: Figure, drawn: dict[str, Style], extra: Sequence[Line2D] = (
         for method, style in drawn.items()
     ]
     handles += extra
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, math.ceil(len(handles) / 2)))
+    for columns in range(min(6, math.ceil(len(handles) / 2)), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()  # too wide: the names at its ends would be cut off
 
 
 def _panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -96,17 +100,18 @@ def _panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Fig
     return figure, axes
 
 
-def _log_where_overloaded(axes: Iterable[Axes], values: Iterable[float]) -> None:
-    """A logarithmic y axis if the largest magnitude is far above the median one; linear well below that median."""
+def _log_where_overloaded(axes: Iterable[Axes], values: Iterable[float], axis: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis if the largest magnitude is far above the median one; linear well below that median."""
     values = np.array([value for value in values if math.isfinite(value)])
     sizes = np.abs(values[values != 0])
     if not len(sizes) or sizes.max() <= LOG_ABOVE * (typical := np.median(sizes)):
         return
     for panel in axes:
+        scale = panel.set_xscale if axis == "x" else panel.set_yscale
         if values.min() > typical / LOG_ABOVE:
-            panel.set_yscale("log")
+            scale("log")
         else:
-            panel.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(typical / LOG_ABOVE)))
+            scale("symlog", linthresh=10 ** math.floor(math.log10(typical / LOG_ABOVE)))
 
 
 def _draw(
@@ -294,6 +299,7 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
                     mfc="none",
                     linestyle="",
                 )
+        _log_where_overloaded([shares], final.mean(axis=0), axis="x")
         shares.set_yticks(range(len(names)), names)
         shares.set(title="Final cost", xlabel=f"share of that of\n{reference}", ylim=(-0.6, len(names) - 0.4))
         open_circle: dict[str, Any] = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}

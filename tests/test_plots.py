@@ -154,6 +154,19 @@ class TestConvergence:
         positions = {round(float(line.get_xdata()[0]), 6) for line in shares.get_lines()}
         assert round(18300 / 19100, 6) in positions
         assert round(1 / 1.5, 6) in positions
+        assert shares.get_xscale() == "linear"
+
+    def test_of_all_methods_and_an_overload(self):
+        """No name is cut off, and what costs a hundred times as much leaves the others apart."""
+        results = pd.concat([learning().query("method == 'RPDI'").assign(method=name) for name in plots.STYLES])
+        results.loc[results["method"] == "A3C", "reward"] *= 100
+        figure = plots.plot_convergence(results, comparison.published("fig6"))
+        assert figure.axes[2].get_xscale() == "log"
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        assert len(legend.get_texts()) == len(plots.STYLES) + 1
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 class TestHeadline:
