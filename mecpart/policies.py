@@ -88,6 +88,8 @@ def drift_plus_penalty(
 
     The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
     `as_printed` it is the optimum.
+
+    **Raises:** `ValueError` unless `patience` (s) is one number above 0.
     """
     check_shape("patience", patience, ())
     check_number("patience", patience, exclusive=True)
@@ -105,6 +107,8 @@ def look_ahead(
 
     The candidates are the best plan of this slot, the best without each node in turn, and queue-weighted ones. After
     each of them the myopic plan is followed, at the mean rates and the mean number of tasks.
+
+    **Raises:** `ValueError` unless `horizon` (slots) is a whole number of at least 1.
     """
     check_count("horizon", horizon)
     nodes = jnp.arange(scenario.num_nodes)
