@@ -22,6 +22,7 @@ from mecpart import cluster
 from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
+from mecpart.files import sweep
 from mecpart.ledger import LEDGER
 from mecpart.own_methods import own_methods
 from mecpart.policies import POLICIES
@@ -400,7 +401,13 @@ def _check_cases(
 
 
 def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, what: str) -> dict[Run, Costs]:
-    """The costs of all runs: those that have been kept, and the others computed."""
+    """The costs of all runs: those that have been kept, and the others computed.
+
+    **Raises:** `OSError` if there can be no such folder, before anything runs.
+    """
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
     costs = {run: found for run in wanted if folder and run.keepable and (found := kept(folder, run))}
     work: dict = {}
     for run in wanted:

@@ -22,7 +22,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from mecpart.comparison import METRIC_WORDS, as_curves, bootstrap_interval, relative_delays, summary
 from mecpart.experiments import EXPERIMENTS
-from mecpart.tables import heading, write_atomically
+from mecpart.files import write_atomically
+from mecpart.tables import heading
 
 STYLE = "mecpart.mecpart"
 COLUMN_WIDTH = 7.16  # inches; the text width of a two-column IEEE page

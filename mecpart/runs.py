@@ -30,6 +30,7 @@ from mecpart.agents.learning import (
     sum_costs,
 )
 from mecpart.environment import rollout
+from mecpart.files import write_atomically
 from mecpart.ledger import LEDGER
 from mecpart.network import sample_network
 from mecpart.optimum import bound_prices, episode_bound
@@ -57,8 +58,8 @@ COMPILED = 32
 
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
-    "agents", "delay.py", "environment.py", "ledger.py", "network.py", "optimum.py", "own_methods.py", "policies.py",
-    "runs.py", "sampling.py", "scenario.py", "workload.py", "zoo.py",
+    "agents", "delay.py", "environment.py", "files.py", "ledger.py", "network.py", "optimum.py", "own_methods.py",
+    "policies.py", "runs.py", "sampling.py", "scenario.py", "workload.py", "zoo.py",
 )  # fmt: skip
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
@@ -457,29 +458,56 @@ def _case(setting: Setting, scenario: str, seed: int, *, pad: bool) -> Scenario:
 
 def keep(folder: Path, run: Run, costs: Costs) -> None:
     """Write what a run cost into `folder`, in one step."""
-    arrays: dict[str, Any] = {"last_episode": costs.last_episode}
+    identity = run.identity
+    arrays: dict[str, Any] = {"identity": np.array(identity), "last_episode": costs.last_episode}
     for part in ("training", "evaluation"):
         values = getattr(costs, part)
         arrays |= {f"{part}_{name}": value for name, value in asdict(values).items()} if values is not None else {}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.identity}.npz"
-    unfinished = path.with_suffix(".unfinished.npz")
-    np.savez(unfinished, **arrays)
-    unfinished.replace(path)
+    write_atomically(folder / f"{identity}.npz", lambda path: np.savez(path, **arrays))
 
 
 def kept(folder: Path, run: Run) -> Costs | None:
-    """What a run cost, if it has been kept in `folder` and nothing that it depends on has changed."""
+    """What a run cost, if it has been kept in `folder` and nothing that it depends on has changed.
+
+    A file that does not hold that is named, and left to be replaced.
+    """
     path = folder / f"{run.identity}.npz"
-    if not path.exists():
+    try:
+        # Opened here: NumPy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)  # reads all of them, and compares their checksums
+        if str(arrays.pop("identity")) != path.stem:
+            raise ValueError("it is of another run")
+        return _costs(run, arrays)
+    except FileNotFoundError:
         return None
-    with np.load(path) as arrays:
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds over bytes that are not what they were
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"the kept run {path} is damaged and is computed again ({why})", flush=True)
+        return None
 
-        def part(name: str) -> EpisodeCost | None:
-            found = {entry.name: arrays.get(f"{name}_{entry.name}") for entry in fields(EpisodeCost)}
-            return None if any(value is None for value in found.values()) else EpisodeCost(**found)
 
-        return Costs(arrays["last_episode"], part("training"), part("evaluation"))
+def _costs(run: Run, arrays: dict[str, np.ndarray]) -> Costs:
+    """What a run cost, from the arrays of its file.
+
+    **Raises:** `ValueError` unless they are those of such a run.
+    """
+    windows = (min(WINDOWS, run.episodes),)
+    shapes = {"training": windows, "evaluation": ()}
+    parts = list(shapes) if run.learns else ["training" if run.convergence else "evaluation"]
+    expected = {f"{part}_{entry.name}": (shapes[part], "f") for part in parts for entry in fields(EpisodeCost)}
+    expected["last_episode"] = windows, "i"
+    found = {name: (values.shape, values.dtype.kind) for name, values in arrays.items()}
+    if found != expected:
+        wrong = sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name))
+        raise ValueError(f"not as they are to be: {', '.join(wrong)}")
+    if any(np.isnan(values).any() for values in arrays.values()):
+        raise ValueError("values that are no numbers")
+
+    def part(name: str) -> EpisodeCost | None:
+        return EpisodeCost(**{entry.name: arrays[f"{name}_{entry.name}"] for entry in fields(EpisodeCost)})
+
+    return Costs(arrays["last_episode"], *(part(name) if name in parts else None for name in shapes))
 
 
 def made_with() -> dict[str, str]:

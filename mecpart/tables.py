@@ -6,11 +6,12 @@ that an interrupted run never leaves half a table.
 """
 
 import math
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
+
+from mecpart.files import write_atomically
 
 FORMATS = ("csv", "tex", "html")
 
@@ -56,18 +57,6 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             shown[heading(column)] = [UNDEFINED if pd.isna(value) else str(value) for value in values]
     return shown
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def write_table(frame: pd.DataFrame, stem: str | Path, formats: Collection[str] = FORMATS) -> tuple[Path, ...]:

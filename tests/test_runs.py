@@ -8,10 +8,13 @@ from dataclasses import asdict, replace
 import jax
 import numpy as np
 import pytest
+from compilation import compilations
 
+import mecpart
 from mecpart import runs
+from mecpart.agents.learning import EpisodeCost
 from mecpart.optimum import optimal_plan
-from mecpart.runs import BOUND, METHODS, Run, Setting, keep, kept, methods_in, perform
+from mecpart.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
 from mecpart.scenario import sample_slots
 
 SMALL = Setting(network="alexnet", num_blocks=2, num_servers=2)
@@ -219,6 +222,7 @@ import sys
 from pathlib import Path
 import jax
 from mecpart import runs
+from mecpart.agents.learning import EpisodeCost
 
 plain, shares = runs._compiled, set()
 
@@ -320,6 +324,7 @@ class TestKeeping:
         assert kept(tmp_path, LEARNED) is None
         keep(tmp_path, LEARNED, learned)
         same(kept(tmp_path, LEARNED), learned)
+        assert [file.name for file in tmp_path.iterdir()] == [f"{LEARNED.identity}.npz"]
         assert kept(tmp_path, replace(LEARNED, seed=2)) is None
         assert learned.training.reward.shape == (8,)
 
@@ -328,6 +333,12 @@ class TestKeeping:
             costs = perform([run])[0]
             keep(tmp_path, run, costs)
             same(kept(tmp_path, run), costs)
+
+    def test_a_folder_that_cannot_be_is_told_before_anything_runs(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with compilations() as compiled, pytest.raises(OSError, match=r"file"):
+            mecpart.run_experiment("fig8", "smoke", runs_folder=tmp_path / "file" / "runs")
+        assert not compiled
 
     def test_an_unfinished_file_is_not_taken_for_a_run(self, tmp_path, learned, monkeypatch):
         def interrupted(path, **arrays):
@@ -338,3 +349,72 @@ class TestKeeping:
         with pytest.raises(KeyboardInterrupt):
             keep(tmp_path, LEARNED, learned)
         assert kept(tmp_path, LEARNED) is None
+
+
+#: As those of `LEARNED`, made up.
+COSTS = Costs(
+    np.arange(1, 9),
+    EpisodeCost(*np.random.default_rng(0).random((6, 8), np.float32)),
+    EpisodeCost(*np.random.default_rng(1).random(6, np.float32)),
+)
+
+
+class TestDamaged:
+    """A file that is not that of its run: named in one line, and the run is computed again."""
+
+    def damaged(self, file, capsys):
+        """Whether the kept run is named, and replaced by the next that is kept."""
+        capsys.readouterr()
+        found = kept(file.parent, LEARNED)
+        told = capsys.readouterr().out
+        assert (found is None) == (f"the kept run {file} is damaged and is computed again" in told)
+        assert told.count("\n") <= 1
+        return found is None
+
+    def test_no_byte_can_be_flipped_unseen(self, tmp_path, capsys):
+        """Some bytes say nothing of the run, such as the date within: then it is still the same run."""
+        keep(tmp_path, LEARNED, COSTS)
+        (file,) = tmp_path.iterdir()
+        whole = file.read_bytes()
+        seen = 0
+        for at in range(0, len(whole), 13):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x21]) + whole[at + 1 :])
+            if self.damaged(file, capsys):
+                seen += 1
+            else:
+                file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x21]) + whole[at + 1 :])
+                same(kept(tmp_path, LEARNED), COSTS)
+        assert seen > len(whole) / 13 / 2
+
+    @pytest.mark.parametrize("content", [b"", b"half", b"\x93NUMPY", b"PK\x03\x04", b"\x80\x04K\x01."])
+    def test_what_is_no_file_of_arrays(self, tmp_path, capsys, content):
+        keep(tmp_path, LEARNED, COSTS)
+        (file,) = tmp_path.iterdir()
+        whole = file.read_bytes()
+        for damage in (content, whole[: len(whole) // 2], whole[:-1], bytes(len(whole))):
+            file.write_bytes(damage)
+            assert self.damaged(file, capsys)
+        keep(tmp_path, LEARNED, COSTS)
+        same(kept(tmp_path, LEARNED), COSTS)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"training_reward": None},
+            {"more": np.zeros(8)},
+            {"training_reward": np.zeros(7, np.float32)},
+            {"evaluation_energy": np.zeros(1, np.float32)},
+            {"evaluation_energy": np.int32(3)},
+            {"last_episode": np.arange(8.0)},
+            {"training_total_delay": np.full(8, np.nan, np.float32)},
+            {"identity": np.array("another")},
+            {"evaluation_energy": np.array({"a": "pickle"}, object)},
+        ],
+        ids=str,
+    )
+    def test_arrays_that_are_not_those_of_the_run(self, tmp_path, capsys, changes):
+        keep(tmp_path, LEARNED, COSTS)
+        (file,) = tmp_path.iterdir()
+        arrays = dict(np.load(file)) | changes
+        np.savez(file, **{name: values for name, values in arrays.items() if values is not None})
+        assert self.damaged(file, capsys)

@@ -75,20 +75,6 @@ def test_csv_alone_if_asked(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["raw.csv"]
 
 
-def test_a_failed_write_leaves_the_old_table_and_nothing_else(tmp_path):
-    path = tmp_path / "fig8.csv"
-    path.write_text("old")
-
-    def fail(temporary):
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        tables.write_atomically(path, fail)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["fig8.csv"]
-    assert path.read_text() == "old"
-
-
 @pytest.mark.parametrize(
     ("frame", "stem", "formats", "message"),
     [

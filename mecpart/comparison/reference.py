@@ -17,8 +17,8 @@ from mecpart.comparison.curves import as_curves, by_setting
 from mecpart.comparison.paper import DELAYS
 from mecpart.comparison.statistics import bootstrap_interval
 from mecpart.experiments import EXPERIMENTS
+from mecpart.files import write_atomically
 from mecpart.locations import data_folder
-from mecpart.tables import write_atomically
 
 #: Relative difference up to which two means are the same but for rounding.
 ROUNDING = 1e-4

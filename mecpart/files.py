@@ -1,0 +1,50 @@
+"""Files that are whole or not there, whoever writes them at the same time and whenever a writer is stopped."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_UNFINISHED = ".unfinished"
+
+#: Seconds after which a file that has not been finished is taken to be left over from a process that was killed.
+STALE_SECONDS = 600.0
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a temporary file beside `path`, and move it there in one step when the disk has it.
+
+    Each call has a temporary file of its own, so several processes may write one path: the last one's file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{_UNFINISHED}{path.suffix}")
+    try:
+        write(temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # some network file systems do not sync folders
+        _sync(path.parent)
+    return path
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that writers which were killed have left in `folder`."""
+    for left in folder.glob(f"*{_UNFINISHED}*"):
+        with suppress(FileNotFoundError):  # another process sweeps too, or the file is finished now
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder: a loss of power must not leave an empty file."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
