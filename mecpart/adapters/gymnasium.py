@@ -6,7 +6,6 @@ it first. Both environments run the same compiled functions; a step brings a few
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from typing import cast
 
 import jax
@@ -135,9 +134,8 @@ class PartitionVector(gymnasium.vector.VectorEnv):
 
         self.scenarios = tuple(scenarios[i % len(scenarios)] for i in range(self.num_envs))
         together = scenarios[0] if len(scenarios) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *self.scenarios)
-        axis = None if len(scenarios) == 1 else 0
-        self._reset_all = partial(_RESET_ALL[axis], together)
-        self._step_all = partial(_STEP_ALL[axis], together)
+        # Not the compiled functions themselves, which cannot be pickled.
+        self._together, self._axis = together, None if len(scenarios) == 1 else 0
 
         self.single_observation_space = _observation_space(scenarios)
         self.single_action_space = _action_space(scenarios[0])
@@ -173,7 +171,7 @@ class PartitionVector(gymnasium.vector.VectorEnv):
             return self._begin(), np.zeros(self.num_envs), *self._ended(False), {}
         _check_begun(self._slots_left)
         plans = _plans(self.action_space, actions)
-        self._carry, observations, costs = self._step_all(self._carry, plans)
+        self._carry, observations, costs = _STEP_ALL[self._axis](self._together, self._carry, plans)
         self._slots_left -= 1
         observations, infos = _to_numpy(observations, costs)
         rewards = infos["reward"].astype(np.float64)
@@ -199,7 +197,7 @@ class PartitionVector(gymnasium.vector.VectorEnv):
 
     def _begin(self):
         seeds = np.array([_draw_seed(generator) for generator in self.np_random])
-        observations, self._carry = self._reset_all(seeds)
+        observations, self._carry = _RESET_ALL[self._axis](self._together, seeds)
         self._slots_left = self.scenarios[0].num_slots
         return np.array(observations)
 

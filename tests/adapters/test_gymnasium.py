@@ -1,5 +1,6 @@
 """The Gymnasium adapter against Gymnasium's own checker and vector environment, and against the equations."""
 
+import pickle
 import subprocess
 import sys
 from dataclasses import fields
@@ -50,6 +51,41 @@ def assert_same(one, other, rtol=1e-5):
         assert type(one) is type(other)
         assert np.asarray(one).dtype == np.asarray(other).dtype
         np.testing.assert_allclose(one, other, rtol=rtol, atol=1e-6)
+
+
+class TestCopies:
+    """An environment that was sent elsewhere goes on there as it does here, over the end of an episode."""
+
+    @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+    @pytest.mark.parametrize("scenarios", [1, 2])
+    def test_vector(self, small, scenarios, mode):
+        env = adapter.make_vec([small("loaded", num_slots=2)] * scenarios, 2, autoreset_mode=mode)
+        fresh, _ = pickle.loads(pickle.dumps(env)).reset(seed=1)
+        observations, _ = env.reset(seed=1)
+        np.testing.assert_array_equal(fresh, observations)
+        twin = pickle.loads(pickle.dumps(env))
+        for _ in range(4):
+            plans = np.zeros((2, 4), int)
+            assert_same(twin.step(plans), env.step(plans), rtol=0)
+
+    def test_vector_in_another_process(self, small):
+        env, plan = adapter.make_vec(small("loaded", num_slots=2), 2), [[0, 1, 2, 3]] * 2
+        env.reset(seed=1)
+        program = f"""
+import pickle, sys
+env = pickle.load(sys.stdin.buffer)
+pickle.dump([env.step({plan})[:4], env.step({plan})[:4]], sys.stdout.buffer)
+"""
+        command = [sys.executable, "-c", program]
+        told = subprocess.run(command, input=pickle.dumps(env), capture_output=True, timeout=120)
+        assert told.returncode == 0, told.stderr
+        assert_same(pickle.loads(told.stdout), [env.step(plan)[:4], env.step(plan)[:4]])
+
+    def test_single(self, small):
+        env = adapter.make(small("loaded", num_slots=2))
+        env.reset(seed=1)
+        twin = pickle.loads(pickle.dumps(env))
+        assert_same(twin.step(np.zeros(4, int)), env.step(np.zeros(4, int)), rtol=0)
 
 
 class TestPartition:

@@ -1,5 +1,7 @@
 """The Gymnasium adapter in the hands of Stable-Baselines3."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common import env_util
 from stable_baselines3.common.env_checker import check_env
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecMonitor, VecNormalize
 
 from mecpart.adapters.stable_baselines3 import make_vec_env
 
@@ -57,6 +59,25 @@ class TestVecEnv:
         assert (first[:, 8:20] != second[:, 8:20]).all()
         env.seed(1)
         np.testing.assert_array_equal(env.reset(), first)
+
+    def test_a_pickled_copy_goes_on_in_the_same_way(self, small):
+        env = make_vec_env(small(num_slots=2), 2, seed=1)
+        env.reset()
+        twin = pickle.loads(pickle.dumps(env))
+        for _ in range(3):
+            for one, other in zip(
+                env.step(np.zeros((2, 4), int))[:3], twin.step(np.zeros((2, 4), int))[:3], strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
+
+    def test_equals_the_environments_in_processes_of_their_own(self, small):
+        scenario = small(num_slots=2)
+        ours, theirs = make_vec_env(scenario, 1, seed=1), SubprocVecEnv([lambda: gymnasium.make(scenario)], "spawn")
+        try:
+            theirs.seed(1)
+            np.testing.assert_allclose(ours.reset(), theirs.reset(), rtol=1e-6)
+        finally:
+            theirs.close()
 
     def test_under_its_monitor(self, small):
         env = VecMonitor(make_vec_env(small(num_slots=3), 2, seed=1))
