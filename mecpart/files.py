@@ -1,10 +1,13 @@
 """Files that are whole or not there, whoever writes them at the same time and whenever a writer is stopped."""
 
+import errno
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 _UNFINISHED = ".unfinished"
@@ -17,18 +20,39 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, and move it there in one step when the disk has it.
 
     Each call has a temporary file of its own, so several processes may write one path: the last one's file stays.
+
+    **Raises:** `OSError` that names `path`, also where the system does not say which file it could not write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{_UNFINISHED}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:32]}.{secrets.token_hex(8)}{_UNFINISHED}{path.suffix}")
     try:
         write(temporary)
         _sync(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     with suppress(OSError):  # some network file systems do not sync folders
         _sync(path.parent)
     return path
+
+
+def place(source: Path, target: Path) -> None:
+    """Move a finished file to its place in one step, also if that is on another file system.
+
+    **Raises:** `OSError` that names `target`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        write_atomically(target, partial(shutil.copyfile, source))
 
 
 def sweep(folder: Path) -> None:

@@ -6,8 +6,6 @@ what belongs to the site: files that are not as recorded are not shown.
 """
 
 import copy
-import hashlib
-import json
 import re
 import shutil
 import sys
@@ -32,6 +30,7 @@ from mecpart.execution import read_notebook
 from mecpart.experiments import PROFILES
 from mecpart.locations import data_folder, default_output
 from mecpart.pages import templates, to_html, write_page
+from mecpart.records import holds, read_record
 from mecpart.tables import UNDEFINED, format_number, heading
 
 VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
@@ -138,8 +137,8 @@ def _section(output: Path, profile: str, folder: Path) -> _Section:
     pages, missing, written = [], {}, set()
     for name in sorted({path.name.partition(".")[0] for path in folder.glob("[!.]*.*")}, key=_reading_order):
         executed, failed = folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
-        record = _record(folder / f"{name}.record.json")
-        if record is not None and all(_sha256(output / path) == digest for path, digest in record["outputs"].items()):
+        record = read_record(folder / f"{name}.record.json")
+        if record is not None and holds(record, output):
             notebook = read_notebook(executed)
             written |= record["outputs"].keys()
             pages.append(
@@ -169,23 +168,6 @@ def _reading_order(name: str) -> tuple:
     """Sorts what is read first to the front, then naturally: fig6 before fig10."""
     place = _READ_FIRST.index(name) if name in _READ_FIRST else len(_READ_FIRST)
     return place, [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """The done-record of a run; None if there is none, or none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and {"outputs", "seconds", "started"} <= record.keys() else None
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _artifacts(record: dict[str, Any], folder: str, target: str, formats: dict[str, str]) -> tuple[_Artifact, ...]:
@@ -364,12 +346,11 @@ def _provenance(records: list[dict[str, Any]]) -> dict[str, str]:
     begun = [datetime.fromisoformat(record["started"]) for record in records]
     ended = [start + timedelta(seconds=record["seconds"]) for start, record in zip(begun, records, strict=True)]
     first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (min(begun), max(ended)))
-    devices = (record.get("device", {}) for record in records)
-    versions = (record.get("identity", {}).get("versions", {}) for record in records)
+    versions = (record["identity"]["versions"] for record in records)
     return {
         "Run": f"{first} to {last if last[:10] != first[:10] else last[11:]} (UTC)",
-        "Commit": _distinct(_commit(record.get("commit")) for record in records),
-        "Machine": _distinct(_machine(device) for device in devices),
+        "Commit": _distinct(_commit(record["commit"]) for record in records),
+        "Machine": _distinct(_machine(record["device"]) for record in records),
         "Versions": _distinct(", ".join(f"{name} {version}" for name, version in found.items()) for found in versions),
         "Computing time": _duration(sum(record["seconds"] for record in records)),
     }
@@ -382,9 +363,8 @@ def _commit(commit: str | None) -> str:
 
 
 def _machine(device: dict[str, Any]) -> str:
-    cores = device.get("cores", "?")
-    parts = [device.get("processor", "unknown processor"), f"{cores} core{'' if cores == 1 else 's'}"]
-    return ", ".join([*parts, *device.get("accelerators", ()), device.get("system", "unknown system")])
+    cores = f"{device['cores']} core{'' if device['cores'] == 1 else 's'}"
+    return ", ".join([device["processor"], cores, *device["accelerators"], device["system"]])
 
 
 def _distinct(values: Iterator[str]) -> str:

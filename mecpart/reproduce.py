@@ -22,28 +22,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from mecpart.cluster import LOCAL, Scheduler, check_address, installed
 from mecpart.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.experiments import PROFILES
+from mecpart.files import place, write_atomically
 from mecpart.locations import data_folder, default_output, notebooks_folder
 from mecpart.own_methods import METHODS_FILE, check_methods_file
 from mecpart.processes import cores
+from mecpart.records import RESULT_FOLDERS, holds, is_result, read_record, sha256
 from mecpart.scenario import SCENARIOS
 
 # Sources that decide how notebooks are run, or that no notebook of a batch uses: changing them makes no result stale.
 _DRIVER = {
-    "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
+    "__main__.py", "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
     "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py", "documentation.py",
-    "execution.py", "locations.py", "pages.py", "report.py", "reproduce.py",
+    "execution.py", "locations.py", "pages.py", "records.py", "report.py", "reproduce.py",
 }  # fmt: skip
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
@@ -319,14 +321,14 @@ class _Batch:
 
     def settle(self, run: Run, missing: Sequence[str]) -> Outcome:
         """Bring one run to its outcome; afterwards its results are whole and recorded, or not there."""
-        if missing:
-            self.withdraw(run)
-            return Outcome(run, "not run", reason=f"needs {', '.join(missing)}, which did not finish")
         began = time.monotonic()
         try:
+            if missing:
+                self.withdraw(run)
+                return Outcome(run, "not run", reason=f"needs {', '.join(missing)}, which did not finish")
             identity = self.identity(run)
             record = self.record(run)
-            if record is not None and record.get("identity") == identity:
+            if record is not None and record["identity"] == identity:
                 self.claim(run, record["outputs"])
                 return Outcome(run, "kept")
             _say(f"{run}: started")
@@ -342,14 +344,18 @@ class _Batch:
         except Exception as error:
             if self.kernels.stopped:
                 raise
-            self.withdraw(run, keep_failed=True)
             told = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {error}"
+            try:
+                self.withdraw(run, keep_failed=True)
+            except OSError as error:  # the disk may have become read-only; the other notebooks go on
+                told += f"; what it left cannot be removed: {error}"
             return Outcome(run, "failed", time.monotonic() - began, told)
         return Outcome(run, "done", time.monotonic() - began)
 
     def perform(self, run: Run, identity: dict[str, Any]) -> None:
         """Execute the notebook in a private folder, move its results into place, and record them."""
         started, began = datetime.now(UTC), time.monotonic()
+        self.check_places(f"{folder}/{run.profile}/{run.scenario}" for folder in RESULT_FOLDERS)
         with tempfile.TemporaryDirectory(
             dir=self.staging, prefix=f"{run.notebook.name}-", ignore_cleanup_errors=True
         ) as private:
@@ -380,9 +386,11 @@ class _Batch:
                 if self.identity(run) != identity:
                     raise NotebookError("the notebook, the package or an input was changed while it ran")
                 self.claim(run, results)
+                self.check_places(results)
             except Exception:
                 if executed.exists() and not self.kernels.stopped:
-                    _move(executed, self.beside(run, ".failed.ipynb"))
+                    with suppress(OSError):  # the error that brought us here says more
+                        place(executed, self.beside(run, ".failed.ipynb"))
                 raise
             finally:
                 self.shares.put(share)
@@ -390,7 +398,7 @@ class _Batch:
             moves[self.beside(run, ".ipynb").relative_to(self.output).as_posix()] = executed
             record = {
                 "identity": identity,
-                "outputs": {path: _sha256(source) for path, source in moves.items()},
+                "outputs": {path: sha256(source) for path, source in moves.items()},
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - began, 3),
                 **self.origin,
@@ -399,8 +407,14 @@ class _Batch:
             unplaced.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             # A kill from here on leaves whole files without a record, which the next batch writes anew.
             for path, source in moves.items():
-                _move(source, self.output / path)
-            _move(unplaced, self.beside(run, ".record.json"))
+                place(source, self.output / path)
+            place(unplaced, self.beside(run, ".record.json"))
+
+    def check_places(self, paths: Iterable[str]) -> None:
+        """Only `RESULT_FOLDERS` themselves may be links: what a link below them leads to need not be ours."""
+        for path in paths:
+            if not is_result(self.output, path):
+                raise NotebookError(f"{self.output / path} lies behind a symbolic link, which is not followed")
 
     def beside(self, run: Run, suffix: str) -> Path:
         """The executed notebook of a run, or what lies beside it."""
@@ -410,14 +424,14 @@ class _Batch:
         """Everything that the results of a run depend on; equal identities need no second run."""
         root = data_folder()
         files = [file for given in run.notebook.inputs for file in _files(root / given)]
-        inputs = {f"data/{file.relative_to(root).as_posix()}": _sha256(file) for file in files}
+        inputs = {f"data/{file.relative_to(root).as_posix()}": sha256(file) for file in files}
         return {
             "parameters": run.parameters,
             "versions": self.versions,
-            "notebook": _sha256(run.notebook.path),
+            "notebook": sha256(run.notebook.path),
             "package": package_hash(),
             "inputs": inputs | self.data_of_needs(run),
-        } | ({"methods": _sha256(self.methods)} if self.methods else {})
+        } | ({"methods": sha256(self.methods)} if self.methods else {})
 
     def data_of_needs(self, run: Run) -> dict[str, str]:
         """Path and hash of each data file that the needed runs wrote."""
@@ -439,12 +453,8 @@ class _Batch:
 
     def record(self, run: Run) -> dict[str, Any] | None:
         """The done-record of a run; None unless it can be read and every file is as recorded."""
-        record = _read_record(self.beside(run, ".record.json"))
-        for path, digest in record["outputs"].items() if record else ():
-            file = self.output / path
-            if not file.is_file() or _sha256(file) != digest:
-                return None
-        return record
+        record = read_record(self.beside(run, ".record.json"))
+        return record if record and holds(record, self.output) else None
 
     def claim(self, run: Run, results: Sequence[str]) -> None:
         """Note whose results these are; two notebooks that write one file would undo each other for ever."""
@@ -457,41 +467,39 @@ class _Batch:
     def withdraw(self, run: Run, *, keep_failed: bool = False) -> None:
         """Remove what an earlier run left: out of date, it must not be taken for the present results."""
         recorded = self.beside(run, ".record.json")
-        record = _read_record(recorded)
+        record = read_record(recorded)
         stale = [self.output / path for path in record["outputs"]] if record else []
         # Without a record (build/ was cleared, or a kill fell between results and record) go by the name.
-        for folder in ("data/results", "figures"):
-            place = self.output / folder / run.profile / run.scenario
-            stale += [file for file in _files(place) if file.stem == run.notebook.name]
+        for folder in RESULT_FOLDERS:
+            given = f"{folder}/{run.profile}/{run.scenario}"
+            if is_result(self.output, given):
+                stale += [file for file in _files(self.output / given) if file.stem == run.notebook.name]
         stale.append(self.beside(run, ".ipynb"))
         if not keep_failed:
             stale.append(self.beside(run, ".failed.ipynb"))
         for path in (*stale, recorded):
-            path.unlink(missing_ok=True)
+            if path.is_file() or path.is_symlink():
+                path.unlink()
 
     def write_timings(self) -> None:
         """Write `build/timings.csv`: how long each recorded run took, of all batches in this folder."""
         rows = []
         for path in sorted((self.build / "notebooks").glob("*/*/*.record.json")):
-            record = _read_record(path)
+            record = read_record(path)
             if record is None:
                 continue
             profile, scenario = path.parts[-3:-1]
             name = path.name.removesuffix(".record.json")
             rows.append([profile, scenario, name, record["seconds"], record["started"]])
-        unfinished = self.build / "timings.csv.unfinished"
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["profile", "scenario", "notebook", "seconds", "started"], *rows])
-        os.replace(unfinished, self.build / "timings.csv")
 
+        def write(path: Path) -> None:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([["profile", "scenario", "notebook", "seconds", "started"], *rows])
 
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """A done-record as it was written, whether or not it still holds; None if there is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and "outputs" in record else None
+        try:
+            write_atomically(self.build / "timings.csv", write)
+        except OSError as error:  # what became of the notebooks is still to be told
+            _say(f"the times are not written: {error}")
 
 
 def _results(folder: Path, given: dict[str, str]) -> list[str]:
@@ -501,12 +509,11 @@ def _results(folder: Path, given: dict[str, str]) -> list[str]:
         path = file.relative_to(folder).as_posix()
         if path in given:
             continue
-        parts = PurePosixPath(path).parts
-        if parts[0] != "figures" and parts[:2] != ("data", "results"):
+        if not path.startswith(tuple(f"{kept}/" for kept in RESULT_FOLDERS)):
             raise NotebookError(f"writes {path}; results go below data/results/ and figures/")
         results.append(path)
     for path, digest in given.items():
-        if not (folder / path).is_file() or _sha256(folder / path) != digest:
+        if not (folder / path).is_file() or sha256(folder / path) != digest:
             raise NotebookError(f"changes {path}, which a notebook that it needs has written")
     return results
 
@@ -519,7 +526,7 @@ def package_hash() -> str:
         path = file.relative_to(package).as_posix()
         if path in _DRIVER or "__pycache__" in path or path.startswith("_repository/"):
             continue
-        digest.update(f"{path}\0{_sha256(file)}\0".encode())
+        digest.update(f"{path}\0{sha256(file)}\0".encode())
     return digest.hexdigest()
 
 
@@ -528,17 +535,6 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _move(source: Path, target: Path) -> None:
-    """Put a file in its place, in one step for whoever looks."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(source, target)
 
 
 def _say(line: str) -> None:

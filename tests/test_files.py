@@ -1,12 +1,16 @@
 """Files that are whole or not there."""
 
+import errno
 import os
+import resource
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from mecpart.files import STALE_SECONDS, sweep, write_atomically
+from mecpart.files import STALE_SECONDS, place, sweep, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -74,3 +78,45 @@ def test_what_killed_writers_left_is_swept(tmp_path):
     path = write_atomically(tmp_path / "run.npz", watch)
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), None])
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path, error):
+    """Also where the system does not: a full disk is noticed by `write`, which knows a number only."""
+    path = tmp_path / "fig8.csv"
+
+    def write(temporary):
+        if error:
+            raise error
+        temporary.write_text("1" * 8192)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as a full disk, for this process
+        with pytest.raises(OSError, match=r"(No space left on device|File too large): '.*/fig8\.csv'"):
+            write_atomically(path, write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_over_another_file_names_that_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        write_atomically(tmp_path / "fig8.csv", lambda temporary: (tmp_path / "missing").read_text())
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 251 + ".csv")
+    assert write_atomically(path, lambda temporary: temporary.write_text("1")).read_text() == "1"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system at /dev/shm")
+def test_a_file_is_placed_on_another_disk(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert os.stat(other).st_dev != os.stat(tmp_path).st_dev
+        source, target = tmp_path / "a.csv", Path(other) / "deep" / "a.csv"
+        for text in ("old", "new"):
+            source.write_text(text)
+            place(source, target)
+            assert target.read_text() == text
+        assert list(target.parent.iterdir()) == [target]

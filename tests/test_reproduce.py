@@ -2,12 +2,14 @@
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -236,6 +238,57 @@ def test_damaged_results_are_made_again(finished, damage):
             record.write_text(record.read_text()[:100])
     assert statuses(run(folder, output)) == {"writer": "kept", "reader": "done"}
     assert result(output, "reader").read_text() == "14"
+
+
+def test_a_forged_record_leads_nowhere(finished, tmp_path):
+    """Neither are files outside deleted, nor read: not by an absolute path, not by "..", not through a link."""
+    folder, output = finished
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("reader.csv", "precious"):
+        (outside / name).write_text("42")
+    (output / "figures").mkdir(exist_ok=True)
+    (output / "figures" / "link").symlink_to(outside)
+    for name, path in [
+        ("reader", str(outside / "precious")),
+        ("writer", "data/results/../../../outside/precious"),
+        ("writer", "figures/link/precious"),
+    ]:
+        record = json.loads(beside(output, f"{name}.record.json").read_text())
+        record["outputs"][path] = hashlib.sha256(b"42").hexdigest()
+        beside(output, f"{name}.record.json").write_text(json.dumps(record))
+        assert statuses(run(folder, output))[name] == "done"
+    assert sorted(path.read_text() for path in outside.iterdir()) == ["42", "42"]
+    assert (output / "figures" / "link").is_symlink()
+
+
+def test_a_link_below_the_results_is_named_before_anything_runs(finished, tmp_path):
+    folder, output = finished
+    results = output / "data" / "results" / "smoke"
+    results.rename(tmp_path / "elsewhere")
+    results.symlink_to(tmp_path / "elsewhere")
+    outcomes = run(folder, output, only=["writer"])
+    assert outcomes["writer"].status == "failed"
+    assert outcomes["writer"].reason == f"{results / 'as_printed'} lies behind a symbolic link, which is not followed"
+    assert (tmp_path / "elsewhere" / "as_printed" / "writer.csv").read_text() == "7"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system at /dev/shm")
+def test_results_may_lie_on_another_disk(tmp_path, finished):
+    folder, _ = finished
+    output = tmp_path / "output"
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert os.stat(other).st_dev != os.stat(tmp_path).st_dev
+        output.mkdir()
+        for name in ("data", "figures"):
+            (Path(other) / name).mkdir()
+            (output / name).symlink_to(Path(other) / name)
+        assert statuses(run(folder, output)) == {"writer": "done", "reader": "done"}
+        assert (Path(other) / "data/results/smoke/as_printed/reader.csv").read_text() == "14"
+        assert sorted(path.name for path in (output / "data/results/smoke/as_printed").iterdir()) == [
+            "reader.csv", "writer.csv",
+        ]  # fmt: skip
+        assert statuses(run(folder, output)) == {"writer": "kept", "reader": "kept"}
 
 
 def test_a_changed_notebook_and_those_that_read_its_results_are_repeated(finished):
