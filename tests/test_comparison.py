@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from mecpart import comparison
-from mecpart.comparison import BASELINES, DELAY_FIGURES, DELAYS, NEGATIVE, POSITIVE, PROPOSED
-from mecpart.experiments import COLUMNS
+from mecpart.comparison import BASELINES, DELAY_FIGURES, DELAYS, NEGATIVE, POSITIVE, PROPOSED, words
+from mecpart.experiments import COLUMNS, EXPERIMENTS
 from mecpart.locations import data_folder
 
 METHODS = (PROPOSED, *BASELINES)
@@ -313,6 +313,24 @@ class TestHeadline:
         assert headline_row(table, "best")["abstract_percent"] == 4.76
         assert headline_row(table, "best", metric="edge_delay_s")["abstract_percent"] == 10.04
 
+    def test_the_state_of_the_art_is_each_learned_baseline_and_the_better_of_them(self):
+        """Proposed has 10 % more than A3C, half of Distributed DQN but at x = 4, where that is a tenth better still."""
+        frame = results(LEVEL | {PROPOSED: 1.1, "A3C": 1.0, "Distributed DQN": 2.2}, xs=(2, 4))
+        frame.loc[(frame["method"] == "Distributed DQN") & (frame["x"] == 4), list(DELAYS)] *= 0.9 / 2.2
+        table = comparison.headline_verdicts(comparison.headline_table(frame))
+        total = table.query("metric == 'total_delay_s'").set_index("baseline")
+        reductions = [-10, 100 * (0.5 + 1 - 1.1 / 0.9) / 2, 100 * ((1 - 1.1) + (1 - 1.1 / 0.9)) / 2]
+        assert list(total.index) == ["A3C", "Distributed DQN", "best learned"]
+        assert list(total["reduction_percent"]) == pytest.approx(reductions)
+        assert list(total["less"]) == ["not reproduced", "reproduced", "not reproduced"]
+        assert set(total["by_this_much"]) == {"not reproduced"}
+        # Of 4.76 % between half and double is reproduced.
+        near = results(LEVEL | {"A3C": 1.05, "Distributed DQN": 1.2})
+        total = comparison.headline_verdicts(comparison.headline_table(near)).set_index(["metric", "baseline"])
+        assert dict(total.loc["total_delay_s", "by_this_much"]) == {
+            "A3C": "reproduced", "Distributed DQN": "not reproduced", "best learned": "reproduced",
+        }  # fmt: skip
+
     def test_the_best_baseline_is_chosen_at_each_setting(self):
         frame = results(LEVEL, xs=(2, 4))
         swap = (frame["method"] == "Greedy") & (frame["x"] == 4)
@@ -353,7 +371,7 @@ class TestHeadline:
         for baseline in ("A3C", "learned", "all"):
             row = headline_row(table, baseline, metric="local_delay_s")
             assert math.isnan(row["reduction_percent"])
-            assert row["reason"] == "local_delay_s of A3C is 0 at num_servers = 4 in fig8 (1 of 6 seeds)"
+            assert row["reason"] == "the local delay of A3C is 0 with 4 edge servers (Fig. 8, 1 of 6 seeds)"
         row = headline_row(table, "A3C", "ratio of means", metric="local_delay_s")
         assert row["reduction_percent"] < 20  # the means are not zero, so this convention is defined
         assert row["reason"] == ""
@@ -451,12 +469,12 @@ class TestClaims:
         assert table.loc["Proposed has less local delay than A3C", "verdict"] == "not reproduced"
         row = table.loc["Local delay is 6.21 % below Distributed DQN's at N = 4"]
         assert row["verdict"] == "undecided"
-        assert "local_delay_s of Distributed DQN is 0 at num_servers = 4" in row["reason"]
+        assert "the local delay of Distributed DQN is 0 with 4 edge servers" in row["reason"]
 
     def test_a_setting_left_out_is_said_so(self):
         table = comparison.claims(results(LEVEL, xs=(2, 4)), "fig8").set_index("claim")
         row = table.loc["Total delay is 4.61 % below A3C's at N = 6"]
-        assert (row["verdict"], row["reason"]) == ("undecided", "x = 6 was not run")
+        assert (row["verdict"], row["reason"]) == ("undecided", "not run with 6 edge servers")
 
     def test_claims_of_experiments_that_were_not_run_stay_in_the_table(self):
         table = comparison.claims(results(LEVEL))
@@ -466,8 +484,8 @@ class TestClaims:
         }  # fmt: skip
         pooled = table[table["notebook"] == "headline"]
         assert (pooled["verdict"] != "not run").all()
-        assert pooled["test"].str.contains(r"\(fig8\)").all()
-        assert pooled["reason"].str.contains("not run: fig9, fig10, fig12").all()
+        assert pooled["test"].str.contains(r"\(Fig. 8\)").all()
+        assert pooled["reason"].str.contains("not run: Figs. 9, 10 and 12").all()
 
     def test_pooled_claims_use_every_figure_that_was_run(self):
         both = pd.concat([results(LEVEL), results(LEVEL | {"A3C": 2.0}, figure="fig9")])
@@ -528,6 +546,67 @@ class TestClaims:
             comparison.claims(results(LEVEL), "fig99")
 
 
+class TestWords:
+    @pytest.mark.parametrize(
+        ("x_name", "xs", "expected"),
+        [
+            ("num_servers", [2.0, 3.0], "with 2 or 3 edge servers"),
+            ("num_servers", [1], "with 1 edge server"),
+            ("num_blocks", [3, 6, 9], "with 3, 6 or 9 blocks"),
+            ("release_rate", [60.0], "at 60 tasks per slot"),
+            ("deadline", [0.5], "at a tolerated delay of 0.5 s"),
+            ("link_capacity", [2], "at a link capacity of 2 Mbit/s"),
+            ("network", ["vgg16", "mine"], "for vgg16 or mine"),
+            ("episode", [3000], "at episode 3000"),
+        ],
+    )
+    def test_settings(self, x_name, xs, expected):
+        assert words.setting_words(x_name, xs) == expected
+
+    def test_every_axis_and_delay_of_an_experiment_has_words(self):
+        swept = {experiment.x_name for experiment in EXPERIMENTS.values()}
+        assert all("_" not in words.setting_words(name, [2]) for name in swept)
+        assert set(DELAYS) <= set(words.METRIC_WORDS)
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("dnn=NiN", "NiN"),
+            ("lr=0.01 lr_v=0.001", "learning rates 0.01 and 0.001"),
+            ("workers=8", "8 workers"),
+            ("batch=64", "batches of 64"),
+            ("Proposed, energy_budget=1000", "Proposed, energy budget 1000"),
+            ("Drift-plus-penalty", "Drift-plus-penalty"),
+        ],
+    )
+    def test_curves(self, name, expected):
+        assert words.curve_words(name) == expected
+
+    def test_figures(self):
+        assert words.figure_words(["fig8"]) == "Fig. 8"
+        assert words.figure_words(["fig8", "fig9", "fig11b"]) == "Figs. 8, 9 and 11b"
+        assert words.figure_words(["fig8", "mine"]) == "Fig. 8 and mine"
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ((-0.2, -0.39, -0.05), "0.20 % more (95 % interval 0.05 to 0.39)"),
+            ((0.96, 0.75, 1.24), "0.96 % less (95 % interval 0.75 to 1.24)"),
+            ((6, -2, 20), "6.00 % less (95 % interval 2.00 more to 20.00 less)"),
+            ((4.8, math.nan, math.nan), "4.80 % less"),
+        ],
+    )
+    def test_reductions(self, given, expected):
+        assert words.comparison_words(*given) == expected
+
+    def test_no_sentence_of_the_claims_has_the_name_of_a_column(self):
+        frame = results(LEVEL)
+        frame.loc[frame["method"] == "A3C", ["edge_delay_s", "local_delay_s"]] = 0.0
+        table = comparison.claims(frame)
+        for column in ("claim", "test", "reason"):
+            assert not table[column].str.contains(r"\w_\w|\bfig\d|=\s?\w+\s\w+=|dnn=|x = ").any(), column
+
+
 class TestFindings:
     def sentences(self, frame: pd.DataFrame) -> str:
         return "\n".join(comparison.findings(frame, comparison.headline_table(frame), comparison.claims(frame)))
@@ -540,6 +619,27 @@ class TestFindings:
         percent = (100 * 0.15 / 1.25 + 100 * 0.9 / 2) / 2
         assert f"Here the mean of ratios is {percent:.2f} % (95 % interval" in text
 
+    def test_the_first_sentence_answers(self):
+        level = {name: 3.0 for name in BASELINES} | {PROPOSED: 1.02, "A3C": 1.01, "Distributed DQN": 1.04}
+        frame = results(level)
+        first, second, *_ = self.sentences(frame).splitlines()
+        assert first == (
+            "The paper says that its method, Proposed, has 4.76 % less total delay than the state of the art; by its "
+            "equations as printed, it has 0.99 % more (95 % interval 0.99 to 0.99) than A3C and 1.92 % less (95 % "
+            "interval 1.92 to 1.92) than Distributed DQN, because A3C and Distributed DQN are so close to the best "
+            "possible that no method could have had more than 0.99 % and 3.85 % less."
+        )
+        assert second == (
+            "That it has less total delay than the state of the art is not reproduced against A3C, reproduced against "
+            "Distributed DQN and not reproduced against the better of the two in each setting, where it has 0.99 % "
+            "more (95 % interval 0.99 to 0.99); that it is less by about 4.76 % is reproduced against none of them."
+        )
+
+    def test_room_that_was_there_is_no_reason(self):
+        first, *_ = self.sentences(results(LEVEL | {PROPOSED: 1.1})).splitlines()
+        assert "because" not in first
+        assert first.endswith("; at most 20.00 % and 50.00 % less was possible.")
+
     def test_an_unattainable_headline_is_said_so(self):
         near = {name: 1.01 for name in BASELINES} | {PROPOSED: 1.0}
         assert "no method could have reached the stated value" in self.sentences(results(near))
@@ -549,7 +649,7 @@ class TestFindings:
         frame = results(LEVEL)
         frame.loc[(frame["method"] == "A3C") & (frame["x"] == 2), "edge_delay_s"] = 0.0
         text = self.sentences(frame)
-        assert "mean of ratios is undefined (edge_delay_s of A3C is 0 at num_servers = 2 in fig8" in text
+        assert "mean of ratios is undefined (the edge delay of A3C is 0 with 2 edge servers (Fig. 8" in text
         means = headline_row(comparison.headline_table(frame), "learned", "ratio of means", "edge_delay_s")
         assert f"the ratio of means {means['reduction_percent']:.2f} %" in text
 

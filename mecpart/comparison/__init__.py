@@ -5,14 +5,14 @@ How intervals are made stands at the head of `statistics.py`, how verdicts are r
 
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, Claim, claims, paper_claims
 from mecpart.comparison.curves import Curves, as_curves, by_setting
-from mecpart.comparison.headline import headline_table
+from mecpart.comparison.findings import answer, findings
+from mecpart.comparison.headline import headline_table, headline_verdicts
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
 from mecpart.comparison.paper import (
     BASELINES,
     DELAY_FIGURES,
     DELAYS,
     LEARNED,
-    METRIC_WORDS,
     PROPOSED,
     published,
     published_reductions,
@@ -29,7 +29,7 @@ from mecpart.comparison.statistics import (
     interquartile_mean,
 )
 from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends
-from mecpart.comparison.words import findings
+from mecpart.comparison.words import METRIC_WORDS
 
 __all__ = [
     "BASELINES",
@@ -54,6 +54,7 @@ __all__ = [
     "Trend",
     "about",
     "agreement",
+    "answer",
     "as_curves",
     "bootstrap_interval",
     "by_setting",
@@ -65,6 +66,7 @@ __all__ = [
     "expanded_level",
     "findings",
     "headline_table",
+    "headline_verdicts",
     "interquartile_mean",
     "keep_reference",
     "paired_differences",

@@ -17,13 +17,14 @@ from mecpart.comparison.paper import (
     DELAY_FIGURES,
     DELAYS,
     LEARNED,
-    METRIC_WORDS,
     PROPOSED,
     published,
     published_reductions,
 )
 from mecpart.comparison.rule import NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import Estimate, estimate
+from mecpart.comparison.words import METRIC_WORDS, figure_words, setting_words
+from mecpart.experiments import EXPERIMENTS
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,20 @@ def _stated_reductions() -> Iterator[Claim]:
 
 
 def _abstract_claims(metric: str, percent: float) -> Iterator[Claim]:
-    """Sign and size of one headline percentage, against the two baselines that are published methods."""
+    """Sign and size of one headline percentage, against the two baselines that are published methods.
+
+    The sign is held to each of them by itself: an average with a weak one proves nothing.
+    """
     words = METRIC_WORDS[metric].capitalize()
-    yield Claim(
-        claim=f"{words} of Proposed is below that of the learned baselines on average",
-        where="abstract",
-        figures=DELAY_FIGURES,
-        measure=Advantage(metric, LEARNED),
-        region=POSITIVE,
-        notebook="headline",
-    )
+    for baseline in LEARNED:
+        yield Claim(
+            claim=f"{words} of Proposed is below that of {baseline} on average",
+            where="abstract",
+            figures=DELAY_FIGURES,
+            measure=Advantage(metric, (baseline,)),
+            region=POSITIVE,
+            notebook="headline",
+        )
     yield Claim(
         claim=f"{words} of Proposed is {percent:g} % below that of the learned baselines on average",
         where="abstract",
@@ -353,18 +358,18 @@ def claims(
 def _evaluated(claim: Claim, by_figure: dict[str, pd.DataFrame]) -> dict:
     run = [figure for figure in claim.figures if figure in by_figure]
     missing = [figure for figure in claim.figures if figure not in by_figure]
-    named = "" if not run or len(claim.figures) == 1 else f" ({', '.join(run)})"
+    named = "" if not run or len(claim.figures) == 1 else f" ({figure_words(run)})"
     holds = "between {:g} and {:g}".format(*claim.region)
     holds = {POSITIVE: "above 0", NEGATIVE: "below 0"}.get(claim.region, holds)
     row = {
         "claim": claim.claim,
         "where": claim.where,
-        "test": f"{claim.measure}{named}: {holds}",
+        "test": f"{claim.measure.words(EXPERIMENTS[claim.figures[0]].x_name)}{named}: {holds}",
         "published": claim.published_value(),
     }
     if not run:
         measured, said = (
-            Estimate(math.nan, math.nan, math.nan, 0, math.nan, f"not run: {', '.join(missing)}"),
+            Estimate(math.nan, math.nan, math.nan, 0, math.nan, f"not run: {figure_words(missing)}"),
             "not run",
         )
     else:
@@ -378,7 +383,7 @@ def _evaluated(claim: Claim, by_figure: dict[str, pd.DataFrame]) -> dict:
         "notebook": claim.notebook,
         "smallest_detectable": measured.detectable,
         "num_seeds": measured.num_seeds,
-        "reason": measured.reason or (f"not run: {', '.join(missing)}" if missing else ""),
+        "reason": measured.reason or (f"not run: {figure_words(missing)}" if missing else ""),
     }
 
 
@@ -390,5 +395,12 @@ def _measured_or_reason(claim: Claim, by_figure: dict[str, pd.DataFrame]) -> Est
             block = by_figure.get(figure)
             if block is not None and x not in set(block["x"]):
                 seeds = block["seed"].nunique()
-                return Estimate(math.nan, math.nan, math.nan, seeds, math.nan, f"x = {x:g} was not run")
+                return Estimate(
+                    math.nan,
+                    math.nan,
+                    math.nan,
+                    seeds,
+                    math.nan,
+                    f"not run {setting_words(str(block['x_name'].iloc[0]), [x])}",
+                )
     return claim.measured(by_figure)

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from mecpart.comparison.words import setting_words
+
 X = float | Literal["last"] | None
 
 
-def where_along(x: X) -> str:
+def where_along(x: X, x_name: str) -> str:
     """In words, which part of a curve `x` stands for."""
     if x is None:
-        return "mean over x"
-    return "at the end" if x == "last" else f"at x = {x}"
+        return "mean over the sweep"
+    return "at the end" if x == "last" else setting_words(x_name, [x])
 
 
 @dataclass(frozen=True)

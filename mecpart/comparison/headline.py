@@ -10,7 +10,13 @@ from jaxtyping import Bool, Float, Int
 
 from mecpart.comparison.curves import Curves, as_curves, groups, require
 from mecpart.comparison.paper import BASELINES, DELAY_FIGURES, DELAYS, LEARNED, PROPOSED, published_reductions
-from mecpart.comparison.statistics import percentile_interval, resampled_weights, share
+from mecpart.comparison.rule import POSITIVE, about, verdict
+from mecpart.comparison.statistics import Estimate, percentile_interval, resampled_weights, share
+from mecpart.comparison.words import METRIC_WORDS, figure_words, setting_words
+
+#: Names of sets of baselines, of which the reduction is averaged, and of choices from sets.
+SETS = {"learned": LEARNED, "all": BASELINES}
+BEST_OF = {"best learned": LEARNED, "best": BASELINES}
 
 
 def reduction(
@@ -26,9 +32,10 @@ def why_undefined(block: Curves, baselines: Sequence[str], at: slice | Int[np.nd
     for baseline in baselines:
         zero: Bool[np.ndarray, "rows xs"] = block.of(baseline)[:, at] == 0
         if zero.any():
-            where = ", ".join(f"{x:g}" for x in block.xs[at][zero.any(axis=0)])
-            count = f" ({zero.any(axis=1).sum()} of {len(zero)} seeds)" if block.seeds else ""
-            reasons.append(f"{block.metric} of {baseline} is 0 at {block.x_name} = {where} in {block.figure}{count}")
+            metric, figure = METRIC_WORDS.get(block.metric, block.metric), figure_words([block.figure])
+            where = setting_words(block.x_name, block.xs[at][zero.any(axis=0)])
+            count = f", {zero.any(axis=1).sum()} of {len(zero)} seeds" if block.seeds else ""
+            reasons.append(f"the {metric} of {baseline} is 0 {where} ({figure}{count})")
     return "; ".join(reasons)
 
 
@@ -53,20 +60,23 @@ def _averages(block: Curves, totals: Curves, method: Float[np.ndarray, "rows xs"
     own = (draws @ method).mean(axis=1)
 
     sets = {name: [at] for at, name in enumerate(baselines)}
-    if all(name in baselines for name in LEARNED):
-        sets["learned"] = [baselines.index(name) for name in LEARNED]
-    if len(baselines) == len(BASELINES):
-        sets["all"] = list(range(len(baselines)))
+    for name, members in SETS.items():
+        if set(members) <= set(baselines):
+            sets[name] = [baselines.index(member) for member in members]
     found = {
         name: _Averages(ratios[:, at].mean(axis=(1, 2)), delays[:, at].mean(axis=(1, 2)), own)
         for name, at in sets.items()
     }
-    if "all" in found:
-        # The best is the baseline of least total delay at each x, chosen anew in each resample.
-        total = np.tensordot(draws, np.stack([totals.of(name) for name in baselines], axis=1), axes=1)
-        best = total.argmin(axis=1)[:, None]
-        ratio, delay = (np.take_along_axis(array, best, axis=1).mean(axis=(1, 2)) for array in (ratios, delays))
-        found["best"] = _Averages(ratio, delay, own)
+    for name, members in BEST_OF.items():
+        if set(members) <= set(baselines):
+            # The baseline of least total delay at each x, chosen anew in each resample.
+            of_set = [baselines.index(member) for member in members]
+            total = np.tensordot(draws, np.stack([totals.of(member) for member in members], axis=1), axes=1)
+            best = total.argmin(axis=1)[:, None]
+            ratio, delay = (
+                np.take_along_axis(array[:, of_set], best, axis=1).mean(axis=(1, 2)) for array in (ratios, delays)
+            )
+            found[name] = _Averages(ratio, delay, own)
     return found
 
 
@@ -89,7 +99,8 @@ def headline_table(results: pd.DataFrame, method: str = PROPOSED) -> pd.DataFram
     own curves give.
 
     Of the figures in `results`, only delay figures (8, 9, 10, 12) are used. Baselines: each alone;
-    "learned" (A3C and Distributed DQN); "all" five; "best", the one of least total delay at each x.
+    "learned" (the mean over A3C and Distributed DQN) and "best learned" (of the two, the one of least total delay at
+    each x); "all" five, and the "best" of them.
     Averaging: "mean of ratios" (a reduction at each seed and x, then their mean, equal weight for each
     figure) and "ratio of means" (one reduction of the mean delays). Figures: each alone, and "pooled" if
     there are several.
@@ -127,6 +138,37 @@ def headline_table(results: pd.DataFrame, method: str = PROPOSED) -> pd.DataFram
     return table
 
 
+def main_figures(headline: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a `headline_table` over all its figures pooled, or those of the only figure."""
+    figures = headline["figure"]
+    return headline[figures == ("pooled" if (figures == "pooled").any() else figures.iloc[0])]
+
+
+def headline_verdicts(headline: pd.DataFrame) -> pd.DataFrame:
+    """Whether the method outperforms the state of the art: held to each learned baseline and to the better of the two.
+
+    An average over both proves nothing where one of them is weak.
+
+    **Arguments:** a `headline_table`.
+
+    **Returns:** one row per scenario, metric and baseline (those of `LEARNED` and "best learned" that are there), over
+    all figures: the columns of `headline`, of total delay for the mean of ratios, of edge and local delay, of which
+    single runs may have almost none, for the ratio of means; then `less` and `by_this_much`, the verdicts on less delay
+    and on the reduction that the abstract states.
+    """
+    rows = []
+    for (_, metric), table in headline.groupby(["scenario", "metric"], sort=False):
+        told = main_figures(table).set_index(["baseline", "averaging"])
+        for baseline in (name for name in (*LEARNED, "best learned") if (name, "mean of ratios") in told.index):
+            averaging = "mean of ratios" if metric == "total_delay_s" else "ratio of means"
+            row = told.loc[(baseline, averaging)]
+            measured = Estimate(row["reduction_percent"], row["low"], row["high"], row["num_seeds"], math.nan)
+            stated = row["abstract_percent"]
+            judged = {"less": verdict(measured, POSITIVE), "by_this_much": verdict(measured, about(stated))}
+            rows.append({**row, "baseline": baseline, "averaging": averaging, **judged})
+    return pd.DataFrame(rows, columns=[*headline.columns, "less", "by_this_much"])
+
+
 def _headline_rows(
     scenario: str,
     metric: str,
@@ -143,7 +185,7 @@ def _headline_rows(
             low, high = percentile_interval(draws[1:], len(seeds)) if len(seeds) > 1 else (math.nan, math.nan)
             reason = ""
             if math.isnan(draws[0]):
-                members = {"learned": LEARNED, "all": BASELINES, "best": BASELINES}.get(name, (name,))
+                members = (SETS | BEST_OF).get(name, (name,))
                 told = (why_undefined(block, members, slice(None)) for block, _, _ in figures)
                 reason = "; ".join(filter(None, told))
             yield {

@@ -10,6 +10,7 @@ from mecpart.comparison.curves import X, as_curves, where_along
 from mecpart.comparison.headline import reduction, why_undefined
 from mecpart.comparison.paper import PROPOSED
 from mecpart.comparison.statistics import concordance, share
+from mecpart.comparison.words import METRIC_WORDS, curve_words, listed
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,11 @@ class Reduction:
         ratios = [reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines]
         return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
 
-    def __str__(self) -> str:
-        baselines = " and ".join(self.baselines)
-        return f"reduction [%] of {self.metric} by {self.method} against {baselines}, {where_along(self.x)}"
+    def words(self, x_name: str) -> str:
+        """What is measured along an axis, in words."""
+        method, baselines = curve_words(self.method), listed(map(curve_words, self.baselines))
+        where = where_along(self.x, x_name)
+        return f"reduction [%] of the {METRIC_WORDS[self.metric]} by {method} against {baselines}, {where}"
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ class Advantage:
         advantage = 100 * share(others - block.of(self.method)[:, at], block.of(self.reference)[:, at])
         return advantage.mean(axis=1), why_undefined(block, (self.reference,), at)
 
-    def __str__(self) -> str:
-        others = " and ".join(self.others)
-        where = where_along(self.x)
-        return f"{self.metric} of {others} minus that of {self.method} [% of {self.reference}], {where}"
+    def words(self, x_name: str) -> str:
+        """What is measured along an axis, in words."""
+        method, others = curve_words(self.method), listed(map(curve_words, self.others))
+        share, where = f"[% of {curve_words(self.reference)}]", where_along(self.x, x_name)
+        return f"{METRIC_WORDS[self.metric]} of {others} minus that of {method} {share}, {where}"
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Trend:
         block = as_curves(results, self.metric)
         return concordance(block.xs, block.of(self.method)), "one setting only" if len(block.xs) < 2 else ""
 
-    def __str__(self) -> str:
-        return f"rank correlation of {self.metric} of {self.method} with x"
+    def words(self, x_name: str) -> str:
+        """What is measured along an axis, in words."""
+        return f"rank correlation of the {METRIC_WORDS[self.metric]} of {curve_words(self.method)} along the sweep"
 
 
 SETTLING_BAND = 0.05
@@ -119,7 +124,9 @@ class Settling:
             return settled, ""
         return settling_episode(block.xs, block.of(self.other)) - settled, ""
 
-    def __str__(self) -> str:
+    def words(self, x_name: str) -> str:
+        """What is measured along an axis, in words."""
+        method = curve_words(self.method)
         if self.other is None:
-            return f"episode at which {self.method} settles"
-        return f"episodes by which {self.method} settles before {self.other}"
+            return f"episode from which the curve of {method} has settled"
+        return f"episodes by which the curve of {method} settles before that of {curve_words(self.other)}"

@@ -12,12 +12,6 @@ LEARNED = ("A3C", "Distributed DQN")
 BASELINES = (*LEARNED, "Greedy", "APDI", "RPDI")
 DELAYS = ("total_delay_s", "edge_delay_s", "local_delay_s")
 DELAY_FIGURES = ("fig8", "fig9", "fig10", "fig12")
-METRIC_WORDS = {
-    "total_delay_s": "total delay",
-    "edge_delay_s": "edge delay",
-    "local_delay_s": "local delay",
-    "energy_j": "energy",
-}
 
 _METRIC_COLUMN = {
     ("total_delay", "s"): "total_delay_s",
