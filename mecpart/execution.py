@@ -7,18 +7,24 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
+
+from mecpart.files import write_atomically
+
+#: Bytes that the path of a socket may have: 107 on Linux, 103 on macOS.
+SOCKET_PATH = 103
 
 _KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -50,9 +56,11 @@ class Kernels:
                 self._kill(process)
 
     def remove(self, pid: int) -> None:
-        """Forget a kernel that has ended."""
+        """Forget a kernel; kill one that has not ended, as when it could not be told to."""
         with self._lock:
-            self._processes.pop(pid, None)
+            process = self._processes.pop(pid, None)
+            if process is not None:
+                self._kill(process)
 
     def stop(self) -> None:
         """Kill every running kernel, and from now on every new one."""
@@ -71,16 +79,43 @@ class Kernels:
             process.kill()
 
 
+def _place_for_sockets() -> tuple[str, str]:
+    """The folder in which that of a kernel is made, and the transport to the kernel.
+
+    Kernels that start together race for TCP ports; sockets in a folder of their own cannot collide. But the folder for
+    temporary files may be so deep (it often is on a cluster) that the path of a socket in it is too long.
+    """
+    usual = tempfile.gettempdir()
+    room = SOCKET_PATH - len("/mecpart-12345678/kernel-ipc-10")
+    for folder in (usual, "/tmp") if os.name == "posix" else ():
+        if len(os.fsencode(folder)) <= room and os.access(folder, os.W_OK | os.X_OK):
+            return folder, "ipc"
+    return usual, "tcp"
+
+
 def _manager_class(
-    kernels: Kernels, folder: Path, environment: Mapping[str, str], cores: Collection[int]
+    kernels: Kernels,
+    folder: Path,
+    environment: Mapping[str, str],
+    cores: Collection[int],
+    transport: str,
+    context: zmq.asyncio.Context,
 ) -> type[AsyncKernelManager]:
-    """The kernel manager of one run: this interpreter, own sockets in `folder`, given cores."""
+    """The kernel manager of one run: this interpreter, own sockets in `folder` and `context`, given cores."""
 
     class KernelManager(AsyncKernelManager):
-        # Kernels that start together race for TCP ports; sockets in a folder of their own cannot collide.
         @default("transport")
         def _own_transport(self):
-            return "ipc" if os.name == "posix" else "tcp"
+            return transport
+
+        # Jupyter would make several, and leave one with open sockets where a kernel fails to start: the garbage
+        # collector then waits for them for ever.
+        @default("context")
+        def _own_context(self):
+            return context
+
+        def client(self, **options):
+            return super().client(**{**options, "context": context})
 
         @default("connection_file")
         def _own_connection_file(self):
@@ -100,7 +135,8 @@ def _manager_class(
             self._pid = self.provisioner.process.pid
             kernels.add(self.provisioner.process)
             if cores:
-                os.sched_setaffinity(self._pid, cores)
+                with suppress(ProcessLookupError):  # that it has died is noticed by who waits for it
+                    os.sched_setaffinity(self._pid, cores)
 
         async def cleanup_resources(self, restart=False):
             kernels.remove(getattr(self, "_pid", None))
@@ -174,12 +210,14 @@ def execute(
 
     Raises:
         ValueError: if the notebook does not have these parameters, before anything runs.
-        NotebookError: if a cell raises, or leaves the notebook early; a `KernelDied` if the kernel ends.
+        NotebookError: if a cell raises, leaves the notebook early, or the executed notebook cannot be written; a
+            `KernelDied` if the kernel does not start, or ends.
     """
     notebook = read_notebook(path)
     check_parameters(path.stem, notebook, parameters)
+    base, transport = _place_for_sockets()
     # Jupyter opens an event loop for the thread and would leave it open.
-    with closing(ensure_event_loop()), tempfile.TemporaryDirectory(prefix="mecpart-") as private:
+    with closing(ensure_event_loop()), tempfile.TemporaryDirectory(prefix="mecpart-", dir=base) as private:
         variables = {
             **os.environ,
             # The user's IPython start-up files are no part of a reproducible run.
@@ -187,6 +225,8 @@ def execute(
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             **(environment or {}),
         }
+        context = zmq.asyncio.Context()
+        known = kernels or Kernels()
         try:
             papermill.execute_notebook(
                 notebook,
@@ -195,19 +235,32 @@ def execute(
                 kernel_name="python3",
                 progress_bar=False,
                 resources={"metadata": {"path": str(folder)}},
-                kernel_manager_class=_manager_class(kernels or Kernels(), Path(private), variables, cores),
+                kernel_manager_class=_manager_class(known, Path(private), variables, cores, transport, context),
             )
-        except PapermillExecutionError as error:
-            raise NotebookError(f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}") from None
-        except DeadKernelError:
-            last_words = (Path(private) / "kernel.log").read_text(errors="replace").strip().splitlines()[-1:]
-            died = ": ".join(["the kernel died", *last_words])
-            raise KernelDied(f"{_reached(executed)}: {died}") from None
-        except RuntimeError as error:
-            raise NotebookError(f"the kernel did not start: {error}") from error
-        finally:
             _tidy(executed, path.name)
+        except Exception as error:
+            # What went wrong says more than that a disk is full.
+            with suppress(OSError):
+                _tidy(executed, path.name)
+            raise _told(error, executed, Path(private)) from None
+        finally:
+            context.destroy(linger=0)
     _check_complete(executed)
+
+
+def _told(error: Exception, executed: Path, private: Path) -> Exception:
+    """What happened in a run, from what Jupyter says of it."""
+    match error:
+        case PapermillExecutionError():
+            return NotebookError(f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}")
+        case DeadKernelError():
+            last_words = (private / "kernel.log").read_text(errors="replace").strip().splitlines()[-1:]
+            return KernelDied(": ".join([f"{_reached(executed)}: the kernel died", *last_words]))
+        case RuntimeError() | zmq.ZMQError():
+            return KernelDied(f"the kernel did not start: {error}")
+        case OSError():
+            return NotebookError(str(error) if error.filename else f"{error}: {str(executed)!r}")
+    return error
 
 
 def _reached(executed: Path) -> str:
@@ -225,10 +278,17 @@ def _check_complete(executed: Path) -> None:
 
 
 def _tidy(executed: Path, name: str) -> None:
-    """Give an executed notebook its ordinary kernelspec, and keep the folders of this run out of it."""
+    """Give an executed notebook its ordinary kernelspec, and keep the folders of this run out of it.
+
+    Half a notebook, which a full disk leaves, is removed.
+    """
     if not executed.exists():
         return
-    notebook = nbformat.read(executed, as_version=4)
+    try:
+        notebook = nbformat.read(executed, as_version=4)
+    except nbformat.reader.NotJSONError:
+        executed.unlink()
+        return
     notebook.metadata.kernelspec = dict(_KERNELSPEC)
     notebook.metadata.papermill.update(input_path=name, output_path=name)
-    nbformat.write(notebook, executed)
+    write_atomically(executed, lambda path: nbformat.write(notebook, path))

@@ -47,7 +47,21 @@ def test_what_is_no_record_is_not_there(tmp_path, text):
 
 def of_other_types(value, place=()):
     """(place, value) of every value in a record, replaced by ones of other types, one at a time."""
-    for wrong in (None, 1, -1, float("nan"), float("inf"), 10**400, True, "text", [], [1], {}, {"a": 1}, {"a": {"b": 1}}):
+    for wrong in (
+        None,
+        1,
+        -1,
+        float("nan"),
+        float("inf"),
+        10**400,
+        True,
+        "text",
+        [],
+        [1],
+        {},
+        {"a": 1},
+        {"a": {"b": 1}},
+    ):
         if place and not (type(wrong) is type(value) and place[0] != "outputs"):
             yield place, wrong
     for name, part in value.items() if isinstance(value, dict) else ():
@@ -89,8 +103,8 @@ def test_times_can_be_compared(tmp_path, started):
 @pytest.mark.parametrize(
     "path",
     [
-        "/etc/passwd", "../outside", "data/results/../../outside", "data/results/a/../../../../outside", "data/../outside",
-        "data/published/curves.csv", "README.md", "build/batch.lock", "build/notebooks/smoke/as_printed/fig9.ipynb",
+        "/etc/passwd", "../outside", "data/results/../../outside", "data/results/a/../../../../outside",
+        "data/../outside", "data/published/curves.csv", "README.md", "build/batch.lock", "build/notebooks/smoke/as_printed/fig9.ipynb",
         "build/notebooks/smoke/as_printed/fig8.record.json", "figures", "data/results", "data/results/", "figures/.",
         "./figures/a", "figures//a", "figures/a/", "/figures/a", "Figures/a", "figuresque/a", "", ".", "..",
         "figures/\0", "figures/\ud800/../../a", "data\\results\\a", "~/a", "figures/" + "a/../" * 50 + "../../outside",

@@ -5,6 +5,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
-from mecpart import own_methods
+from mecpart import execution, own_methods
 from mecpart import reproduce as driver
 from mecpart.reproduce import find_notebooks, reproduce
 
@@ -460,6 +462,96 @@ def test_a_second_batch_is_refused_before_it_touches_anything(finished):
             run(folder, output)
         assert result(output, "writer").read_text() == "7"
     assert statuses(run(folder, output))["writer"] == "done"
+
+
+# Kernels that do not start, disks that are full -------------------------------------------------------------
+
+
+def test_the_folder_for_temporary_files_may_be_deep_and_oddly_named(tmp_path, monkeypatch):
+    for name in ("scratch" * 20, "\N{LATIN SMALL LETTER U WITH DIAERESIS} {x} %s"):
+        deep = tmp_path / name
+        deep.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(deep))
+        folder, output = tmp_path / "notebooks", deep / "output"
+        notebook(folder, "a", f"write({RESULT % 'a'}, 1)")
+        assert statuses(run(folder, output)) == {"a": "done"}
+        assert not list(deep.glob("mecpart-*"))
+
+
+@pytest.mark.parametrize("writable", ["/tmp", "no other"])
+def test_sockets_lie_where_their_paths_are_short_enough(tmp_path, monkeypatch, writable):
+    room = 107 - len("/mecpart-12345678/kernel-ipc-5")  # what Linux allows; macOS allows four bytes less
+    for length in range(room - 10, room + 10):
+        monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * length)
+        monkeypatch.setattr(os, "access", lambda folder, mode: folder in (writable, tempfile.tempdir))
+        folder, transport = execution._place_for_sockets()
+        if transport == "ipc":
+            assert len(folder) <= room - 4
+        else:
+            assert writable != "/tmp"
+        assert (folder == "/tmp") == (length + 1 > room - 5 and writable == "/tmp")
+
+
+STARTS = """
+import os, sys
+if "ipykernel_launcher" in sys.orig_argv:
+    times = int(open({told!r}).read())
+    if times:
+        open({told!r}, "w").write(str(times - 1))
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(1, "done"), (2, "failed")])
+def test_a_kernel_that_is_killed_while_it_starts_is_started_once_more(tmp_path, monkeypatch, deaths, status):
+    told = tmp_path / "deaths"
+    told.write_text(str(deaths))
+    (tmp_path / "sitecustomize.py").write_text(STARTS.format(told=str(told)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    notebook(tmp_path / "notebooks", "a", f"write({RESULT % 'a'}, 1)")
+    outcomes = run(tmp_path / "notebooks", tmp_path / "output")
+    assert statuses(outcomes) == {"a": status}
+    assert told.read_text() == "0"
+    if status == "failed":
+        assert outcomes["a"].reason == "the kernel did not start: Kernel died before replying to kernel_info"
+
+
+def test_a_batch_whose_kernels_cannot_be_reached_ends(tmp_path):
+    """Sockets that were opened in vain are closed, or the garbage collector would wait for them."""
+    for name in "abc":
+        notebook(tmp_path / "notebooks", name, "1")
+    (tmp_path / ("deep" * 30)).mkdir()
+    program = f"""
+import gc, pathlib, tempfile
+from mecpart import execution, reproduce
+execution.SOCKET_PATH, tempfile.tempdir = 1000, {str(tmp_path / ("deep" * 30))!r}
+folder = pathlib.Path({str(tmp_path)!r})
+summary = reproduce.reproduce("smoke", "as_printed", notebooks=folder / "notebooks", output=folder / "output")
+gc.collect()
+print([outcome.status for outcome in summary.outcomes])
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[-1] == str(["failed"] * 3)
+    assert "File name too long" in told.stdout
+    assert not subprocess.run(["pgrep", "-f", str(tmp_path / "deep")], capture_output=True).stdout
+
+
+def test_a_full_disk_is_called_one(tmp_path):
+    """Here no file may be larger than 64 kB; the executed notebook would be, with what the second prints."""
+    folder, output = tmp_path / "notebooks", tmp_path / "output"
+    notebook(folder, "a", f"write({RESULT % 'a'}, 'x' * 100_000)")
+    notebook(folder, "b", "print('x' * 100_000)")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+        outcomes = run(folder, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert statuses(outcomes) == {"a": "failed", "b": "failed"}
+    assert outcomes["a"].reason == "cell 4: OSError: [Errno 27] File too large"
+    assert re.fullmatch(r"\[Errno 27\] File too large: '.*b\.ipynb'", outcomes["b"].reason)
+    assert not list((output / "data").rglob("*.*"))
 
 
 # Interpreter and parameters --------------------------------------------------------------------------------
