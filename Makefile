@@ -13,6 +13,7 @@ help: ## show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 reproduce: $(READY) ## set up, then run the notebooks (quick profile); goes on where it was stopped
+	-@$(MAKE) --no-print-directory docs # the report carries them
 	$(BIN)/mecpart reproduce $(ARGS)
 
 smoke: $(READY) ## set up, then run every notebook as briefly as possible
@@ -25,7 +26,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(ARGS) notebooks
 
 docs: $(READY) ## set up, then write the documentation to build/docs
-	$(BIN)/mecpart docs $(ARGS)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --doctree-dir build/doctrees docs build/docs
 
 clients: $(READY) ## also install other libraries that tests and notebooks train with (Stable-Baselines3, PyTorch)
 	$(BIN)/python -m pip install --quiet -r requirements-clients.txt

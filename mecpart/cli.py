@@ -1,4 +1,4 @@
-"""The command line: `mecpart reproduce`, `mecpart report`, `mecpart docs` and `mecpart list`."""
+"""The command line: `mecpart reproduce`, `mecpart report` and `mecpart list`."""
 
 import argparse
 import sys
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mecpart.comparison import compare_with_reference
-from mecpart.documentation import write_documentation
 from mecpart.experiments import EXPERIMENTS, PROFILES
-from mecpart.locations import default_output
 from mecpart.report import write_report
 from mecpart.reproduce import find_notebooks, reproduce
 from mecpart.scenario import SCENARIOS
@@ -62,13 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     tell.set_defaults(command=_report)
     tell.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
     tell.add_argument("--output", metavar="DIR", help="where results were written (default: the checkout)")
-    explain = commands.add_parser(
-        "docs",
-        help="write the documentation alone",
-        description="Write the documentation as a self-contained HTML site; `mecpart report` holds it too.",
-    )
-    explain.set_defaults(command=_docs)
-    explain.add_argument("--output", metavar="DIR", help="the folder to write build/docs into (default: the checkout)")
     show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")
     show.set_defaults(command=_list)
     return parser
@@ -105,12 +96,6 @@ def _compare(output: Path, profile: str, scenario: str) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     print(write_report(arguments.profile, arguments.output))
-    return 0
-
-
-def _docs(arguments: argparse.Namespace) -> int:
-    output = default_output() if arguments.output is None else Path(arguments.output).resolve()
-    print(write_documentation(output / "build"))
     return 0
 
 

@@ -223,6 +223,7 @@ def _world(name: str, value) -> tuple[str, dict[str, Any]]:
 _WORLDS: dict[str, dict[str, Any]] = {"ledger": {}}
 _WORLDS.update(_world(name, value) for name, values in WORLDS.items() for value in values)
 
+#: The experiments that there are, by name; one of your own is added here.
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (

@@ -70,6 +70,7 @@ def _format(value) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
+#: Every constant of the model, by name: a read-only mapping that prints as a table.
 LEDGER = Ledger(
     Constant("num_servers", "N", 4, "1", "stated", "fixed value of Figs. 9, 10, 12"),
     Constant("num_blocks", "M", 6, "1", "stated", "fixed value of Figs. 8, 10, 12"),

@@ -1,7 +1,7 @@
-"""Where the notebooks, the how-tos and the published values lie: in the repository, or inside an installed wheel.
+"""Where the notebooks and the published values lie: in the repository, or inside an installed wheel.
 
-An editable installation works on the checkout itself. A wheel carries `notebooks/`, `docs/` and
-`data/published/` in `mecpart/_repository/` (see pyproject.toml), laid out as in the checkout.
+An editable installation works on the checkout itself. A wheel carries `notebooks/` and `data/published/`
+in `mecpart/_repository/` (see pyproject.toml), laid out as in the checkout.
 """
 
 from pathlib import Path
@@ -19,11 +19,6 @@ def notebooks_folder() -> Path:
     return _root() / "notebooks"
 
 
-def docs_folder() -> Path:
-    """Folder of the how-tos that the documentation is made of."""
-    return _root() / "docs"
-
-
 def data_folder() -> Path:
     """Folder of the data that come with the package; the paper's values are in its folder `published`."""
     return _root() / "data"
@@ -32,3 +27,9 @@ def data_folder() -> Path:
 def default_output() -> Path:
     """Folder that results are written under unless told otherwise: the checkout, or else the current one."""
     return Path.cwd() if _BUNDLED.is_dir() else _PACKAGE.parent
+
+
+def built_docs() -> Path | None:
+    """Folder of the documentation, where `make docs` has written it; None if it has not, or there is no checkout."""
+    folder = _PACKAGE.parent / "build" / "docs"
+    return folder if (folder / "index.html").exists() and not _BUNDLED.is_dir() else None

@@ -1,4 +1,4 @@
-"""How the pages of the HTML site look, those of the report and those of the documentation alike.
+"""How the pages of the report look.
 
 The site lies in one folder that can be zipped and sent. Formulas are MathML, pictures lie inside or beside the pages,
 and a content security policy keeps every page from asking anything of a network.
@@ -6,16 +6,14 @@ and a content security policy keeps every page from asking anything of a network
 
 import base64
 import hashlib
-import html
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 import jinja2
-from latex2mathml.converter import convert as convert_to_mathml
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
+
+from mecpart.formulas import formula
 
 
 def templates(sources: Mapping[str, str], **shared: object) -> jinja2.Environment:
@@ -61,32 +59,6 @@ class _Renderer(IPythonRenderer):
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         return self.link(text, url, title) if "//" in url else super().image(text, url, title)
-
-
-# What latex2mathml does not know, in terms of what it does: the room after a row (\\[1ex]), bounds below an
-# operator in display style, and an environment by its other name.
-_REWRITTEN = {
-    r"\\\\\[[^\]]*\]": r"\\\\",
-    r"\\(min|max|sup|inf|lim)(?=_)": r"\\\1\\limits",
-    r"\\(begin|end)\{aligned\}": r"\\\1{split}",
-}
-
-
-def formula(tex: str, display: str) -> str:
-    """A formula as MathML; as its source if it holds what cannot be translated, for that can be read too."""
-    rewritten = tex
-    for pattern, replacement in _REWRITTEN.items():
-        if display == "block" or "limits" not in replacement:
-            rewritten = re.sub(pattern, replacement, rewritten)
-    try:
-        mathml = convert_to_mathml(rewritten.strip(), display=display)
-        letters = ElementTree.fromstring(mathml).itertext()
-    except Exception:  # the library's errors have no base class of their own
-        return f'<code class="tex">{html.escape(tex)}</code>'
-    if any("\\" in text for text in letters):  # an unknown command comes back as a letter
-        return f'<code class="tex">{html.escape(tex)}</code>'
-    # Infinity and dots are no operators that keep their distance.
-    return re.sub(r"<mo>(&#x(?:0221E|02026);)</mo>", r"<mi>\1</mi>", mathml)
 
 
 # How it looks --------------------------------------------------------------------------------------------------
@@ -252,9 +224,6 @@ nav .fold { margin-left: auto; border: 1px solid var(--line); background: #fff; 
 .output_html table { border-block: 0; font-size: .8125rem; }
 .output_html :is(th, td) { border-block: 0; }
 .output_html thead th { border-bottom: 1.5px solid var(--ink); }
-.documentation :is(h1, p, li) { overflow-wrap: anywhere; }
-.documentation .highlight { margin-block: 1rem; }
-.documentation table { display: block; overflow-x: auto; }
 .notebook code.tex { background: var(--wash); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); }
 footer h2 { font-size: 1rem; margin-top: 1.5rem; }
@@ -274,7 +243,6 @@ footer h2 { font-size: 1rem; margin-top: 1.5rem; }
   .claims small { font-weight: 400; }
   .data .group th { padding-left: 0; white-space: normal; }
   .notebooks li { white-space: normal; }
-  .contents tbody th, .contents td { padding-left: 0; white-space: normal; overflow-wrap: anywhere; }
   .output_html table { width: max-content; max-width: 56rem; }
 }
 @media print {

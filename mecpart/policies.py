@@ -73,7 +73,18 @@ def single_cut(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) 
 
 
 def optimal(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
-    """The exact optimum of the slot's total delay; in `loaded`, where it is called Myopic, blind to later slots."""
+    """The plan of least total delay, exact: the shortest path through the blocks and nodes (`mecpart.optimal_plan`).
+
+    In `as_printed` no slot depends on another, so it is the optimum of the whole episode too.
+    """
+    return optimal_plan(scenario, slot).plan
+
+
+def myopic(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """The plan of least total delay of this slot, given the queues: exact, but blind to what it leaves to later slots.
+
+    In `loaded` that is not the optimum of an episode: a plan that is best now can fill the queue of a node.
+    """
     return optimal_plan(scenario, slot).plan
 
 
@@ -143,7 +154,7 @@ POLICIES = {
     "One ES": one_server,
     "Single cut": single_cut,
     "Optimal": optimal,
-    "Myopic": optimal,
+    "Myopic": myopic,
     "Look-ahead": look_ahead,
     "Drift-plus-penalty": drift_plus_penalty,
 }

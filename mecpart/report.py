@@ -25,10 +25,9 @@ from traitlets.config import Config
 
 from mecpart.comparison import METRIC_WORDS
 from mecpart.comparison.rule import FEWEST_SEEDS
-from mecpart.documentation import write_documentation
 from mecpart.execution import read_notebook
 from mecpart.experiments import PROFILES
-from mecpart.locations import data_folder, default_output
+from mecpart.locations import built_docs, data_folder, default_output
 from mecpart.pages import templates, to_html, write_page
 from mecpart.records import holds, read_record
 from mecpart.tables import UNDEFINED, format_number, heading
@@ -215,7 +214,12 @@ class _Places:
 
 
 def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> None:
-    given = templates({"index": _INDEX, "notebook": _NOTEBOOK}, label=_label, profile=profile)
+    docs = built_docs()
+    if docs is not None:
+        shutil.copytree(docs, site / "docs")
+    given = templates(
+        {"index": _INDEX, "notebook": _NOTEBOOK}, label=_label, profile=profile, has_docs=docs is not None
+    )
     write_page(
         site / "index.html",
         given.get_template("index").render(
@@ -225,10 +229,6 @@ def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> 
             fewest_seeds=FEWEST_SEEDS,
         ),
     )
-    written: dict[str, list[tuple[str, str]]] = {}
-    for page in (page for section in sections for page in section.pages):
-        written.setdefault(page.name, []).append((page.scenario, page.path))
-    write_documentation(site, written)
     exporter, places = _Exporter(), _Places(output)
     for section in sections:
         for at, page in enumerate(section.pages):
@@ -445,7 +445,8 @@ Fine-Grained Model Partitioning in Mobile Edge Computing Networks” (IEEE Trans
 Mobile Computing, 2024, <a href="https://doi.org/10.1109/TMC.2024.3357874">doi 10.1109/TMC.2024.3357874</a>), trains
 its learners, runs its baselines and finds the exact optimum. This report shows what came out with {{ size.seeds }}
 seeds and {{ size.episodes }} training episodes, beside what was published. Intervals are 95&nbsp;% intervals over
-seeds. What everything is, and how to use it: <a href="docs/index.html">documentation</a>.</p>
+seeds. What everything is, and how to use it:
+{% if has_docs %}<a href="docs/index.html">documentation</a>{% else %}<code>make docs</code> shows it{% endif %}.</p>
 {% if size.seeds < fewest_seeds %}
 <p class="notice"><strong>A trial, no evidence:</strong> the {{ profile }} profile only proves that everything runs. No
 verdict is given on fewer than {{ fewest_seeds }} seeds.</p>
@@ -598,7 +599,8 @@ _NOTEBOOK = """\
 {% block body %}
 <nav aria-label="Pages">
 <a class="home" href="../index.html">Overview</a>
-<a href="../docs/index.html">Documentation</a>
+{% if has_docs %}<a href="../docs/index.html">Documentation</a>{% endif %}
+
 {% for other in pages %}
 <a href="../{{ other.path | urlencode }}"{% if other.name == page.name %} aria-current="page"{% endif %}>\
 {{ label(other.name) }}</a>

@@ -44,8 +44,8 @@ from mecpart.scenario import SCENARIOS
 # Sources that decide how notebooks are run, or that no notebook of a batch uses: changing them makes no result stale.
 _DRIVER = {
     "__main__.py", "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
-    "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py", "documentation.py",
-    "execution.py", "locations.py", "pages.py", "records.py", "report.py", "reproduce.py",
+    "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py",
+    "execution.py", "formulas.py", "locations.py", "pages.py", "records.py", "report.py", "reproduce.py",
 }  # fmt: skip
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
@@ -185,26 +185,26 @@ def reproduce(
 ) -> Summary:
     """Run the notebooks that are not done yet; one that fails leaves the others running.
 
-    Args:
-        profile: a key of `mecpart.experiments.PROFILES`.
-        scenario: a key of `mecpart.scenario.SCENARIOS`, or "both" for all of them.
-        only: names of notebooks; what they need is run before them unless it is done. Default: all.
-        jobs: how many notebooks run side by side, on this machine.
-        output: folder that results are written under. Default: the checkout, or else the current folder.
-        scheduler: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
-            or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
-            `multiprocessing`, so a script that calls this needs a main guard). Default: MECPART_SCHEDULER; or else
-            "local" if there are several jobs and Dask is installed; or else each notebook starts processes of its own
-            on its share of the cores.
-        methods: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
-            then take part in every notebook. Default: MECPART_METHODS, or else none.
-        notebooks: folder of the notebooks. Default: those of the package.
+    **Arguments:**
 
-    Raises:
-        ValueError: if an argument or a notebook's parameters cell is not as it should be; nothing ran.
-        RuntimeError: if another batch is writing to the same output folder, or the scheduler does not answer or has
-            workers that would compute something else (`mecpart.cluster.SchedulerError`); nothing ran.
-        ImportError: if there is to be a scheduler and Dask is not installed.
+    - `profile`: a key of `mecpart.experiments.PROFILES`.
+    - `scenario`: a key of `mecpart.scenario.SCENARIOS`, or "both" for all of them.
+    - `only`: names of notebooks; what they need is run before them unless it is done. Default: all.
+    - `jobs`: how many notebooks run side by side, on this machine.
+    - `output`: folder that results are written under. Default: the checkout, or else the current folder.
+    - `scheduler`: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
+      or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
+      `multiprocessing`, so a script that calls this needs a main guard). Default: MECPART_SCHEDULER; or else
+      "local" if there are several jobs and Dask is installed; or else each notebook starts processes of its own
+      on its share of the cores.
+    - `methods`: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
+      then take part in every notebook. Default: MECPART_METHODS, or else none.
+    - `notebooks`: folder of the notebooks. Default: those of the package.
+
+    **Raises:** before anything runs, `ValueError` if an argument or a notebook's parameters cell is not as it should
+    be; `RuntimeError` if another batch is writing to the same output folder, or the scheduler does not answer or has
+    workers that would compute something else (`mecpart.cluster.SchedulerError`); `ImportError` if there is to be a
+    scheduler and Dask is not installed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")

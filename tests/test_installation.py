@@ -31,7 +31,7 @@ def test_lock_pins_every_dependency_by_hash_and_names_no_index():
     assert not missing
 
 
-def test_wheel_brings_notebooks_how_tos_and_published_values(tmp_path):
+def test_wheel_brings_notebooks_and_published_values(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([*pip, *build], check=True, timeout=120)
@@ -42,19 +42,20 @@ import importlib.util
 spec = importlib.util.spec_from_file_location("locations", {str(tmp_path / "site/mecpart/locations.py")!r})
 locations = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(locations)
-print(locations.notebooks_folder(), locations.docs_folder(), locations.data_folder(), sep=chr(10))
-print(locations.default_output())
+print(locations.notebooks_folder(), locations.data_folder(), sep=chr(10))
+print(locations.default_output(), locations.built_docs(), sep=chr(10))
 """
     told = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    notebooks, docs, data, output = map(Path, told)
+    notebooks, data, output, docs = map(Path, told)
     assert notebooks.is_relative_to(tmp_path)
-    folders = {"notebooks": notebooks, "docs": docs, "data/published": data / "published"}
+    folders = {"notebooks": notebooks, "data/published": data / "published"}
     for original, folder in folders.items():
         for file in (ROOT / original).iterdir():
             assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
     assert output == tmp_path
+    assert docs == Path("None")  # those of a checkout only
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")

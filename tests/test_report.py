@@ -170,6 +170,15 @@ def fill(output):
     return batch
 
 
+@pytest.fixture(scope="module", autouse=True)
+def docs(tmp_path_factory):
+    """What `make docs` leaves, which may be there or not where the tests run."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "built_docs", lambda: folder if (folder / "index.html").exists() else None)
+        yield folder
+
+
 @pytest.fixture
 def filled(tmp_path):
     return fill(tmp_path / "output {braces} & more")
@@ -248,6 +257,21 @@ def test_site_stands_by_itself(site):
         for place in (site.parents[2], Path.home(), Path(report.__file__).parents[1]):
             assert f"{place}/" not in page.source
         assert all(given["alt"] for given in page.images)
+
+
+def test_documentation_is_carried_along_where_it_has_been_built(filled, docs):
+    filled.run("fig8", new_markdown_cell("# Delay"))
+    first = write_report("smoke", filled.output)
+    assert "make docs" in Page(first).words
+    assert not (first.parent / "docs").exists()
+    (docs / "index.html").write_text("the documentation")
+    try:
+        write_report("smoke", filled.output)
+    finally:
+        (docs / "index.html").unlink()
+    assert (first.parent / "docs" / "index.html").read_text() == "the documentation"
+    assert "docs/index.html" in Page(first).links
+    assert "../docs/index.html" in Page(first.parent / "as_printed" / "fig8.html").links
 
 
 def test_first_page_tells_what_this_is(site):

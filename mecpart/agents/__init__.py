@@ -13,6 +13,7 @@ from mecpart.agents.price_search import PricePolicy, PriceSearchConfig
 from mecpart.agents.q_learning import QLearningConfig
 from mecpart.validation import check_choice
 
+#: What defines a learner, whichever it is.
 AgentConfig = ActorCriticConfig | QLearningConfig | PriceSearchConfig
 
 _MODULES = {ActorCriticConfig: actor_critic, QLearningConfig: q_learning, PriceSearchConfig: price_search}

@@ -7,10 +7,15 @@ import pandas as pd
 from mecpart.experiments import COLUMNS
 from mecpart.locations import data_folder
 
+#: The method whose advantage the paper claims.
 PROPOSED = "Proposed"
+#: The baselines that learn, which the percentages of the paper's abstract are about.
 LEARNED = ("A3C", "Distributed DQN")
+#: All methods that the paper compares its own with.
 BASELINES = (*LEARNED, "Greedy", "APDI", "RPDI")
+#: The columns of results that hold a delay, s.
 DELAYS = ("total_delay_s", "edge_delay_s", "local_delay_s")
+#: The figures that show delays of all methods, which the headline pools.
 DELAY_FIGURES = ("fig8", "fig9", "fig10", "fig12")
 
 _METRIC_COLUMN = {

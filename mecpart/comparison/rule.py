@@ -18,11 +18,16 @@ import math
 
 from mecpart.comparison.statistics import Estimate
 
+#: Seeds below which there is no verdict.
 FEWEST_SEEDS = 5
 
+#: An open interval, (low, high), in which a claim says that a quantity lies.
 Region = tuple[float, float]
+#: "More than."
 POSITIVE: Region = (0.0, math.inf)
+#: "Less than."
 NEGATIVE: Region = (-math.inf, 0.0)
+#: "The same", for differences in per cent.
 SAME: Region = (-1.0, 1.0)
 
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
+#: The columns that claims are made about, in words.
 METRIC_WORDS = {
     "total_delay_s": "total delay",
     "edge_delay_s": "edge delay",

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from mecpart import own_methods
-from mecpart.locations import docs_folder, notebooks_folder
+from mecpart.locations import default_output, notebooks_folder
 
 NOTEBOOK = notebooks_folder() / "howto" / "own_agent.ipynb"
 WITHOUT_SB3 = importlib.util.find_spec("stable_baselines3") is None
@@ -58,7 +58,7 @@ def test_notebook_has_the_agent_of_stable_baselines3_or_says_that_it_is_left_out
 
 def test_page_runs(monkeypatch, capsys, one_torch_thread):
     monkeypatch.setattr(own_methods, "_registered", {})
-    text = (docs_folder() / "own_agent.md").read_text(encoding="utf-8")
+    text = (default_output() / "docs" / "own_agent.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) == 6
     namespace = {}

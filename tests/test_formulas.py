@@ -1,6 +1,6 @@
 import pytest
 
-from mecpart.pages import formula
+from mecpart.formulas import formula
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,369 @@
+"""The pages that are made from the code: the public names in groups; each scenario, each method, each experiment.
+
+They are written to `docs/reference/` (ignored by git) before Sphinx reads anything, those that changed only. What is
+public but has no place in the tables below is a warning, and so an error of `make docs`.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType, UnionType
+
+from sphinx.application import Sphinx
+from sphinx.ext.autodoc.mock import mock
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
+
+import mecpart
+from mecpart.agents import AGENTS, AgentConfig
+from mecpart.experiments import EXPERIMENTS, WORLDS, Experiment
+from mecpart.ledger import Ledger
+from mecpart.policies import ONLY_IN, POLICIES
+from mecpart.runs import METHODS, methods_in
+from mecpart.scenario import SCENARIOS
+
+#: Modules whose names in `__all__` are public; without `__all__`, the functions and classes that they define.
+PUBLIC = (
+    "mecpart",
+    "mecpart.agents",
+    "mecpart.comparison",
+    "mecpart.adapters.gymnasium",
+    "mecpart.adapters.gymnax",
+    "mecpart.adapters.stable_baselines3",
+    "mecpart.plots",
+    "mecpart.tables",
+    "mecpart.explorer",
+)
+
+#: Where the public names stand: path of a page, title, introduction, names below `mecpart`.
+GROUPS = (
+    ("workloads", "Networks to partition", "What the blocks of a network compute and send.", (
+        "Workload", "workload", "workload_from_module", "workload_from_onnx", "workload_from_csv", "LayerTable",
+        "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "zoo.Layer",
+    )),
+    ("networks", "The edge network", "Devices and servers, their speeds and links.", (
+        "Network", "make_network", "sample_network", "shannon_rate",
+    )),
+    ("problems", "Scenarios and slots", "What is to be planned: a workload on a network by some rules, slot by slot.", (
+        "Scenario", "SCENARIOS", "as_printed", "loaded", "Slot", "sample_slot", "sample_slots",
+    )),
+    ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
+        "evaluate_plan", "PlanCost", "utilisation",
+    )),
+    ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
+        "optimal_plan", "OptimalPlan", "lower_bound", "priced_plan", "episode_bound",
+    )),
+    ("environment", "The environment", "The problem as an environment for learners of this and other libraries.", (
+        "PartitionEnv", "EnvState", "rollout",
+        "adapters", "adapters.gymnasium.make", "adapters.gymnasium.make_vec", "adapters.gymnasium.Partition",
+        "adapters.gymnasium.PartitionVector", "adapters.gymnasium.ID",
+        "adapters.stable_baselines3.make_vec_env", "adapters.stable_baselines3.PartitionVecEnv",
+        "adapters.gymnax.make", "adapters.gymnax.Partition", "adapters.gymnax.EnvParams", "adapters.gymnax.FiveValues",
+        "adapters.gymnax.place_blocks", "adapters.gymnax.ACTIONS", "adapters.gymnax.STEPS",
+    )),
+    ("agents", "Learners", "Training, and what it returns.", (
+        "agents", "agents.make_train", "agents.agent_config", "agents.AGENTS", "agents.AgentConfig",
+        "agents.ActorCriticConfig", "agents.QLearningConfig", "agents.PriceSearchConfig", "agents.TrainResult",
+        "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.networks.PartitionNetwork",
+    )),
+    ("own_methods", "Methods of your own", "Registered under a name, a method takes part in everything.", (
+        "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
+    )),
+    ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
+        "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS", "reproduce.reproduce",
+        "reproduce.Summary", "reproduce.Outcome", "reproduce.Run", "reproduce.Notebook", "report.write_report",
+    )),
+    ("comparison", "Published beside measured", "Statistics, reductions, claims and verdicts.", (
+        "published", *(f"comparison.{name}" for name in mecpart.comparison.__all__ if name != "published"),
+    )),
+    ("plotting", "Plotting", "Each returns a matplotlib figure; a method looks the same in all of them.", (
+        "plot_plan", "plots.plot_sweep", "plots.plot_convergence", "plots.plot_headline", "plots.plot_estimates",
+        "plots.styles", "plots.Style",
+    )),
+    ("tables", "Tables", "Results as LaTeX and HTML.", (
+        "tables.to_latex", "tables.to_html", "tables.format_number", "tables.heading",
+    )),
+    ("explorer", "The explorer", "A plan under sliders, in a notebook.", ("explorer.Explorer",)),
+    ("saving", "Saving and reading results", "A file is whole or not there: it is written aside and then moved.", (
+        "plots.save_figure", "tables.write_table", "tables.read_results",
+    )),
+    ("constants", "Constants", "What the paper states, what a sibling paper does, and what was chosen.", ("LEDGER",)),
+)  # fmt: skip
+
+#: What each learner is: several are the same module with other settings, so no docstring says it.
+LEARNERS = {
+    "Proposed": """\
+The paper's method: multi-task A3C. The actor has a branch for each block, a softmax over the devices and the servers
+(`heads="branches"`), so that a plan is drawn in one pass. Actor and critic have a trunk of their own each, and the loss
+ties the two: `sharing_weight` times the squared distance between them, layer by layer (`sharing="soft"`).""",
+    "A3C": """\
+The paper's baseline without multi-task learning. One softmax over the nodes is asked once for each block, with the
+block and the node of the block before among its inputs (`heads="sequential"`), so a plan takes as many passes as there
+are blocks. Actor and critic share nothing (`sharing="none"`). All else is as in `Proposed`.""",
+    "Distributed DQN": """\
+The paper's baseline that learns values. There is a branch of Q-values for each block, several actors fill one replay
+memory, a target network stands still between updates, and random plans become rarer as training goes on.""",
+    "Learned prices": """\
+A learner of this project, not of the paper. It knows the model: `mecpart.priced_plan` finds the best plan of a slot,
+and what is learned is a price on the time of each node, for what a plan costs later slots.""",
+}
+
+_log = logging.getLogger(__name__)
+
+# Not among the locked packages, and it brings PyTorch: a stand-in is enough to read what the adapter says.
+with mock(["stable_baselines3"]):
+    importlib.import_module("mecpart.adapters.stable_baselines3")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages that changed, and remove those that nothing stands behind any more."""
+    folder = Path(app.srcdir) / "reference"
+    pages = {folder / f"{path}.md": text for path, text in _pages()}
+    for path, text in pages.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    for path in set(folder.rglob("*.md")) - pages.keys():
+        path.unlink()
+    kinds = {"scenarios": SCENARIOS, "methods": METHODS, "experiments": EXPERIMENTS}
+    app.env.named_pages = {name: f"reference/{kind}/{_slug(name)}" for kind, names in kinds.items() for name in names}
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    """(path below the folder, Markdown) of every page."""
+    yield from _names()
+    yield from _kind("scenarios", "Scenarios", "By which rules the delay of a plan is counted.", _scenarios())
+    yield from _kind("methods", "Methods", "What chooses plans, by the names in tables and figures.", _methods())
+    yield from _kind("experiments", "Experiments", "The paper's figures, and questions beyond them.", _experiments())
+
+
+# Scenarios, methods, experiments -------------------------------------------------------------------------------
+
+
+def _kind(path: str, title: str, about: str, pages: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    """Pages of one kind, given as (name, summary, Markdown), and a list of them."""
+    rows, places = [], []
+    for name, summary, text in pages:
+        places.append(f"{path}/{_slug(name)}")
+        rows.append((f"[{name}]({places[-1]}.md)", summary))
+        yield places[-1], f"# {name}\n\n{text}"
+    yield path, f"# {title}\n\n{about}\n\n{_table('name', 'what it is', *rows)}{_contents(places)}"
+
+
+def _scenarios() -> Iterator[tuple[str, str, str]]:
+    for name, build in SCENARIOS.items():
+        only = ", ".join(f"`{method}`" for method in methods_in(name) if ONLY_IN.get(method) == name)
+        text = f"Made by `mecpart.{name}()`.\n\n{inspect.getdoc(build)}\n\nMethods that only this scenario has: {only}."
+        yield name, _summary(build), f"{text} The defaults are among the [constants](../constants.md)."
+
+
+def _methods() -> Iterator[tuple[str, str, str]]:
+    for name in METHODS:
+        where = f"only in `{ONLY_IN[name]}`" if name in ONLY_IN else "in every scenario"
+        if name in POLICIES:
+            policy = POLICIES[name]
+            text = _autodoc("function", f"{policy.__module__}.{policy.__name__}")
+            yield name, _summary(policy), f"It does not learn; it is there {where}.\n\n{text}"
+        else:
+            if name not in LEARNERS:
+                _log.warning("LEARNERS in docs/_extensions/reference.py does not say what %s is", name)
+            about = LEARNERS.get(name, "")
+            yield name, about.replace("\n", " ").partition(". ")[0] + ".", _learner(name, about, where)
+
+
+def _learner(name: str, about: str, where: str) -> str:
+    config = AGENTS[name]
+    module = importlib.import_module(type(config).__module__)
+    other = vars(AGENTS["Proposed"])
+    rows = []
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        differs = other.get(entry.name, value) != value
+        rows.append((f"`{entry.name}`", f"**`{value!r}`**" if differs else f"`{value!r}`"))
+    return f"""\
+It learns; it is there {where}.
+
+{about}
+
+## Training
+
+What `mecpart.agents.make_train("{name}")` returns:
+
+{inspect.getdoc(module.make_train)}
+
+## Settings
+
+`{type(config).__name__}` explains them. In bold: what `Proposed` has too, with another value.
+
+{_table("setting", "value", *rows[1:])}
+"""
+
+
+def _experiments() -> Iterator[tuple[str, str, str]]:
+    for name, experiment in EXPERIMENTS.items():
+        title, notebook = f"{experiment.title}.", re.sub(r"(?<=\d)[a-c]$", "", name)
+        text = f"""\
+{title}
+
+{_table("", "", *_swept(experiment))}
+
+## Running it
+
+With tables and figures, or in Python, as a tidy DataFrame:
+
+    mecpart reproduce --only {notebook}
+
+```python
+results = mecpart.run_experiment("{name}")
+```
+"""
+        yield name, title, text
+
+
+def _swept(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """What an experiment sweeps, fixes and compares."""
+    yield "swept", "training episodes" if experiment.convergence else f"`{experiment.x_name}`: {experiment.x_label}"
+    if experiment.xs:
+        yield "values", ", ".join(f"{x:g}" if isinstance(x, float | int) else f"`{x}`" for x in experiment.xs)
+    fixed = {entry.name: getattr(experiment.fixed, entry.name) for entry in fields(experiment.fixed)}
+    fixed = {name: value for name, value in fixed.items() if name != experiment.x_name and value not in (None, ())}
+    yield "fixed", ", ".join(f"`{name}` = {_value(value)}" for name, value in fixed.items())
+    if experiment.series:
+        yield "curves", ", ".join(experiment.series)
+    if "ledger" in experiment.series:
+        yield "varied", ", ".join(f"`{name}`" for name in WORLDS)
+    methods = experiment.methods or ("all that the scenario has",)
+    yield "methods", ", ".join(f"`{name}`" if name in METHODS else name for name in methods)
+
+
+def _value(value: object) -> str:
+    return " to ".join(f"{part:g}" for part in value) if isinstance(value, tuple) else f"{value}"
+
+
+# Names ---------------------------------------------------------------------------------------------------------
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """A page for each group of public names, and a list of all."""
+    grouped = {name for *_, names in GROUPS for name in names}
+    missing = [name for name in public_names() if name not in grouped]
+    if missing:
+        _log.warning("GROUPS in docs/_extensions/reference.py has no place for %s", ", ".join(missing))
+    groups = (*GROUPS, ("others", "Other names", "Names without a group.", missing)) if missing else GROUPS
+    text = "# Public names\n"
+    for path, title, about, names in groups:
+        yield path, f"# {title}\n\n{about}\n\n" + "\n\n".join(map(_described, names))
+        rows = ((f"`mecpart.{name}`", _says(name)) for name in names)
+        text += f"\n## [{title}]({path}.md)\n\n{about}\n\n{_table('name', 'what it is', *rows)}\n"
+    yield "names", text + _contents(path for path, *_ in groups)
+
+
+def public_names() -> Iterator[str]:
+    """Every public name, below `mecpart`; a function or class that two modules export by the first of them."""
+    seen: set[int] = set()
+    for module in map(importlib.import_module, PUBLIC):
+        for name in getattr(module, "__all__", None) or _defined(module):
+            value = getattr(module, name)
+            if id(value) not in seen or _is_value(value):
+                yield f"{module.__name__}.{name}".removeprefix("mecpart.")
+            seen.add(id(value))
+
+
+def _defined(module: ModuleType) -> list[str]:
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return [name for name, value in own.items() if getattr(value, "__module__", None) == module.__name__]
+
+
+def _is_value(found: object) -> bool:
+    """Whether it is no module, class or function: then autodoc would show what Python says about its type."""
+    return hasattr(found, "__args__") or not (inspect.ismodule(found) or callable(found))
+
+
+def _described(name: str) -> str:
+    """What is said about a name: by autodoc; about a value by the comment at its definition, and by what it holds."""
+    found, full = _found(name), f"mecpart.{name}"
+    if _is_value(found):
+        module, _, own = full.rpartition(".")
+        said = f".. py:currentmodule:: {module}\n.. py:data:: {own}\n\n   .. markdown::\n\n      {_says(name)}"
+        return f"```{{eval-rst}}\n{said}\n```\n\n{_shown(found)}"
+    if inspect.ismodule(found):
+        return _autodoc("module", full)
+    return _autodoc("class", full, ":members:") if inspect.isclass(found) else _autodoc("function", full)
+
+
+def _autodoc(kind: str, name: str, *options: str) -> str:
+    return "\n   ".join([f"```{{eval-rst}}\n.. auto{kind}:: {name}", *options]) + "\n```"
+
+
+def _says(name: str) -> str:
+    """The first paragraph about a name; about a value the comment where it is defined."""
+    found, own = _found(name), name.rpartition(".")[2]
+    if not _is_value(found):
+        return _summary(found)
+    for module in sorted(at for at in sys.modules if at.partition(".")[0] == "mecpart"):
+        if vars(sys.modules[module]).get(own) is found:
+            said = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", own))
+            if said:
+                return " ".join(said).strip()
+    _log.warning("mecpart.%s is not explained: put a comment that begins with #: above its definition", name)
+    return ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Ledger):
+        frame = value.to_frame()
+        return _table(*frame.columns, *frame.itertuples(index=False))
+    if isinstance(value, Mapping):
+        return _table("name", "what it is", *((f"`{key}`", _entry(entry)) for key, entry in value.items()))
+    if isinstance(value, UnionType):
+        return ", ".join(f"`{kind.__name__}`" for kind in value.__args__)
+    return ", ".join(f"`{entry}`" for entry in value) if isinstance(value, tuple | list) else f"`{value!r}`"
+
+
+def _entry(value: object) -> str:
+    """An entry of a mapping in a line: the title of an experiment, the first line of a function, else as written."""
+    if isinstance(value, Experiment):
+        return f"{value.title}."
+    if isinstance(value, AgentConfig):
+        return f"`{type(value).__name__}`"
+    return _summary(value) if callable(value) else f"`{value!r}`"
+
+
+def _found(name: str) -> object:
+    value: object = mecpart
+    for at, part in enumerate(parts := name.split("."), start=1):
+        if not hasattr(value, part):
+            importlib.import_module(".".join(["mecpart", *parts[:at]]))
+        value = getattr(value, part)
+    return value
+
+
+# Markdown ------------------------------------------------------------------------------------------------------
+
+
+def _summary(value: object) -> str:
+    return (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _table(*cells: str | Iterable[object]) -> str:
+    """A table: the heads of its columns, then its rows."""
+    heads = [cell for cell in cells if isinstance(cell, str)]
+    rows = [[str(part).replace("|", r"\|").replace("\n", " ") for part in row] for row in cells[len(heads) :]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
+
+
+def _contents(paths: Iterable[str]) -> str:
+    return "\n\n```{toctree}\n:hidden:\n\n" + "\n".join(paths) + "\n```\n"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "-", name.lower())
