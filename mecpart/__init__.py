@@ -15,7 +15,15 @@ from mecpart.flax_model import layers_from_module, workload_from_module
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
-from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.optimum import (
+    OptimalPlan,
+    ParetoFront,
+    episode_bound,
+    lower_bound,
+    optimal_plan,
+    pareto_front,
+    priced_plan,
+)
 from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
@@ -40,6 +48,7 @@ __all__ = [
     "LayerTable",
     "Network",
     "OptimalPlan",
+    "ParetoFront",
     "PartitionEnv",
     "PlanCost",
     "Scenario",
@@ -59,6 +68,7 @@ __all__ = [
     "make_network",
     "onnx_operators",
     "optimal_plan",
+    "pareto_front",
     "plot_plan",
     "priced_plan",
     "published",

@@ -46,7 +46,7 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 
     **Arguments:**
 
-    - `slot`: from `sample_slot`; `device_rate` [M, N] bytes/s, `backlog` [N + 1] cycles.
+    - `slot`: from `sample_slot`, or `Slot(device_rate)` with rates [M, N] or [N] in bytes/s.
     - `plan`: node of each block, [M] integers in 0..N; 0 is the IoT tier.
     - `check`: under `jit`, also check the nodes of a traced plan with `jax.experimental.checkify` (wrap the
       function in `checkify.checkify`).
@@ -93,7 +93,7 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
         total_delay=local_delay + edge_delay,
         edge_delay=edge_delay,
         local_delay=local_delay,
-        energy=plan_energy(scenario, slot, plan, transmission),
+        energy=jnp.sum(block_energy(scenario, slot, block, plan, transmission)),
         reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
     )
 
@@ -110,7 +110,7 @@ def transmission_delay(scenario: Scenario, slot: Slot, block, source, destinatio
         server, device_link = jnp.maximum(source, destination), device_link | (destination == 0)
     else:
         free |= destination == 0
-    link = scenario.network.num_devices * slot.device_rate[block, jnp.maximum(server - 1, 0)]
+    link = scenario.network.num_devices * scenario.device_rate_in(slot)[block, jnp.maximum(server - 1, 0)]
     rate = jnp.where(device_link, link, scenario.network.wired_rate)
     return jnp.where(free, 0, _divide(scenario.data_in(slot)[block], rate))
 
@@ -119,7 +119,7 @@ def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]
     """Time to bring the result from `node`, where the last block ran, to the device, s: free but in `loaded`."""
     if not scenario.loaded:
         return jnp.zeros(jnp.shape(node))
-    link = scenario.network.num_devices * slot.device_rate[-1, jnp.maximum(node - 1, 0)]
+    link = scenario.network.num_devices * scenario.device_rate_in(slot)[-1, jnp.maximum(node - 1, 0)]
     result = scenario.tasks_in(slot) * scenario.workload.output_bytes
     return jnp.where(node == 0, 0, _divide(result, link))
 
@@ -131,7 +131,7 @@ def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Arra
 
 def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
     """Time until `node` has worked off the slot's backlog, s."""
-    backlog = slot.backlog[node]
+    backlog = scenario.backlog_in(slot)[node]
     return jnp.where(backlog > 0, _divide(backlog, scenario.network.speed[node]), 0)
 
 
@@ -141,11 +141,14 @@ def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "
     return block_delay + scenario.penalty * late
 
 
-def plan_energy(scenario: Scenario, slot: Slot, plan, transmission) -> Float[Array, ""]:
-    """Energy of the devices, J: kappa (f^l)^2 work_m for each local block, p for each second of transmission."""
+def block_energy(scenario: Scenario, slot: Slot, block, node, transmission) -> Float[Array, "*shape"]:
+    """Energy of the devices for `block` on `node`, J: kappa (f^l)^2 work_m if it is local, p for each second that its
+    input takes (Eqs. 4, 7); arrays that broadcast."""
     network = scenario.network
-    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work_in(slot)
-    return jnp.sum(jnp.where(plan == 0, computing, 0) + network.transmit_power * transmission)
+    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work_in(slot)[block]
+    ends = jnp.isfinite(transmission)  # no 0 * infinity
+    transmitting = jnp.where(ends, network.transmit_power * jnp.where(ends, transmission, 0), jnp.inf)
+    return jnp.where(node == 0, computing, 0) + transmitting
 
 
 def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:

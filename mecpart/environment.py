@@ -55,7 +55,7 @@ class PartitionEnv:
         truncated = ended.time >= scenario.num_slots
         # Slots are drawn afresh anyway, so a new episode differs from the old one in queues, energy and time alone.
         state = EnvState(
-            slot=replace(ended.slot, backlog=jnp.where(truncated, 0, ended.slot.backlog)),
+            slot=replace(ended.slot, backlog=jnp.where(truncated, 0, scenario.backlog_in(ended.slot))),
             remaining_energy=jnp.where(truncated, scenario.energy_budget, ended.remaining_energy),
             time=jnp.where(truncated, 0, ended.time),
         )
@@ -68,7 +68,9 @@ class PartitionEnv:
         """The dynamics alone, without starting a new episode: (observation, state, reward, terminated, info)."""
         cost = evaluate_plan(scenario, state.slot, plan)
         given = work_given(scenario, state.slot, jnp.asarray(plan))
-        slot = replace(sample_slot(key, scenario), backlog=backlog_after(scenario, state.slot.backlog, given))
+        slot = replace(
+            sample_slot(key, scenario), backlog=backlog_after(scenario, scenario.backlog_in(state.slot), given)
+        )
         state = EnvState(slot, state.remaining_energy - cost.energy, state.time + 1)
         info = {field.name: getattr(cost, field.name) for field in fields(PlanCost)}
         return observe(scenario, state), state, cost.reward, jnp.bool_(False), info
@@ -107,7 +109,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     """
     network, parameter_bytes = scenario.network, scenario.workload.parameter_bytes
     tier_cycles = network.speed[0] * scenario.slot_seconds
-    rate = jnp.where(network.available[1:], state.slot.device_rate, 0)
+    rate = jnp.where(network.available[1:], scenario.device_rate_in(state.slot), 0)
     entries = [
         scenario.work_in(state.slot) / tier_cycles,
         parameter_bytes / jnp.maximum(jnp.sum(parameter_bytes), 1),
@@ -116,7 +118,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     ]
     if scenario.loaded:
         slot_cycles = jnp.where(network.available, network.speed * scenario.slot_seconds, 1)
-        entries.append(jnp.log1p(10 * state.slot.backlog / slot_cycles) / np.log(11))
+        entries.append(jnp.log1p(10 * scenario.backlog_in(state.slot) / slot_cycles) / np.log(11))
     return jnp.concatenate(entries)
 
 
@@ -141,7 +143,7 @@ def observe_all(scenario: Scenario, states: EnvState) -> Float[Array, "slots fea
 
 def rollout(
     scenario: Scenario,
-    start: EnvState,
+    start: EnvState | None,
     slots: Slot,
     choose_plans: Callable[[EnvState, Array], Int[Array, "slots blocks"]],
     noise: Array,
@@ -150,15 +152,23 @@ def rollout(
 
     **Arguments:**
 
-    - `start`: the state before the first slot; of its `slot` only the backlog counts, and only in `loaded`.
-    - `slots`: what each slot and the one after them draws, every array with a leading axis [T + 1]. Slots from
-      `scenario.num_slots` on are not run: they leave the state as it is.
+    - `start`: the state before the first slot; of its `slot` only the backlog counts, and only in `loaded`. None stands
+      for the beginning of an episode in the first of `slots`.
+    - `slots`: what each slot and the one after them draws, every array with a leading axis [T + 1]; with [T] the last
+      one is taken to come again. Slots from `scenario.num_slots` on are not run: they leave the state as it is.
     - `choose_plans`: (states [T], noise [T, ...]) -> plans [T, M], each a function of the state and the noise of its
       own slot alone: the `vmap` of a function for one slot, or the same by larger matrix products.
     - `noise`: random numbers for each slot, [T, ...].
 
     **Returns:** the states before each slot and after the last [T + 1], the plans [T, M], and their costs [T].
     """
+    slots = jax.vmap(scenario.complete)(slots)
+    if slots.device_rate.shape[0] == jax.tree.leaves(noise)[0].shape[0]:
+        slots = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[-1:]]), slots)
+    first = jax.tree.map(lambda leaf: leaf[0], slots)
+    if start is None:
+        start = EnvState(first, scenario.energy_budget, jnp.int32(0))
+    start = replace(start, slot=replace(first, backlog=scenario.backlog_in(start.slot)))
     run = _run_slot_by_slot if scenario.loaded else _run_at_once
     return run(scenario, start, slots, choose_plans, noise)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.delay import (
+    block_energy,
     computation_delay,
     penalised_delay,
     plan_cost,
@@ -24,10 +25,11 @@ from mecpart.delay import (
     return_delay,
     transmission_delay,
 )
+from mecpart.label_setting import Arcs, undominated_paths
 from mecpart.scenario import Scenario, Slot, check_slot
-from mecpart.validation import check_choice, is_concrete
+from mecpart.validation import check_choice, check_shape, is_concrete
 
-OBJECTIVES = ("delay", "reward", "deadline")
+OBJECTIVES = ("delay", "reward", "deadline", "energy")
 
 
 @jax.tree_util.register_dataclass
@@ -37,8 +39,8 @@ class OptimalPlan:
 
     - `plan`: [M] nodes; -1 throughout where no plan is feasible.
     - `total_delay`: its total delay, s; infinite where no plan is feasible.
-    - `value`: what was minimised, s: the delay, or minus the reward.
-    - `feasible`: whether there is a plan at all (only the deadlines can rule all out).
+    - `value`: what was minimised: the delay or minus the reward, s; or the energy, J.
+    - `feasible`: whether there is a plan at all (deadlines, memory, and links that are down can rule all out).
     """
 
     plan: Int[Array, " blocks"]
@@ -47,30 +49,115 @@ class OptimalPlan:
     feasible: Bool[Array, ""]
 
 
-def optimal_plan(scenario: Scenario, slot: Slot, objective: str = "delay") -> OptimalPlan:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ParetoFront:
+    """The plans of a slot that no other plan beats in both delay and energy, by rising delay (a pytree).
+
+    - `plan`: [K, M] nodes. - `total_delay`: [K] s, rising. - `energy`: [K] J, falling.
+    """
+
+    plan: Int[Array, "plans blocks"]
+    total_delay: Float[Array, " plans"]
+    energy: Float[Array, " plans"]
+
+
+def optimal_plan(
+    scenario: Scenario, slot: Slot, objective: str = "delay", *, memory: Float[Array, " nodes"] | None = None
+) -> OptimalPlan:
     """The best of all (N + 1)^M plans of a slot, exactly.
 
-    **Arguments:** `objective`:
+    **Arguments:**
 
-    - `"delay"`: least total delay. Exact for any backlog: first in, first out means that finishing a block earlier
-      never delays the next, so the earliest completion on each node is all that has to be remembered.
-    - `"reward"`: largest reward of Eq. 14 (delay plus penalty).
-    - `"deadline"`: least total delay among the plans with L_m <= tau_m for every block: problem (10).
+    - `objective`:
 
-    **Returns:** an `OptimalPlan`. Ties go to the lower node.
+        - `"delay"`: least total delay. Exact for any backlog: first in, first out means that finishing a block earlier
+          never delays the next, so the earliest completion on each node is all that has to be remembered.
+        - `"reward"`: largest reward of Eq. 14 (delay plus penalty).
+        - `"deadline"`: least total delay among the plans with L_m <= tau_m for every block: problem (10).
+        - `"energy"`: least energy of the devices (Eqs. 4, 7) of all plans that come to an end, whatever the backlog.
 
-    **Raises:** `ValueError` for an unknown objective, a slot of wrong shape or with negative or NaN values, or
-    a backlog with `"reward"` or `"deadline"`, for which the recursion is exact only with empty queues. Traced values
-    are assumed to keep to this.
+    - `memory`: [N + 1] bytes of each node, `memory[0]` of one device: of the blocks placed on a node the
+      `parameter_bytes` add up to at most that. By default there is no limit. With a limit it is a knapsack problem, and
+      the time can grow as (N + 1)^M; computed on the host by label setting, not under `jit`.
+
+    **Returns:** an `OptimalPlan`. Without `memory` ties go to the lower node.
+
+    **Raises:** `ValueError` for an unknown objective, a slot of wrong shape or with negative or NaN values,
+    a backlog with `"reward"` or `"deadline"`, for which the recursion is exact only with empty queues (traced values
+    are assumed to keep to this), or a `memory` that is not [N + 1] numbers of at least 0, is given under `jit`, or
+    leaves too many partial plans to compare.
     """
     check_choice("objective", objective, OBJECTIVES)
     check_slot(scenario, slot)
-    if objective != "delay" and is_concrete(slot.backlog) and np.any(np.asarray(slot.backlog) > 0):
+    queues = objective in ("reward", "deadline") and slot.backlog is not None and is_concrete(slot.backlog)
+    if queues and np.any(np.asarray(slot.backlog) > 0):
         raise ValueError(
             f"objective={objective!r} is exact only for an empty slot.backlog; got {np.asarray(slot.backlog)}; "
-            "with a backlog only objective='delay' is allowed"
+            "with a backlog only objective='delay' and objective='energy' are allowed"
         )
-    return _optimal_plan(scenario, slot, objective)
+    if memory is None:
+        return _optimal_plan(scenario, slot, objective)
+    values, plans = _undominated_plans(scenario, slot, (objective,), memory)
+    if not len(plans):
+        nothing = jnp.full(scenario.num_blocks, -1, jnp.int32)
+        return OptimalPlan(nothing, jnp.float32(jnp.inf), jnp.float32(jnp.inf), jnp.bool_(False))
+    plan = jnp.asarray(plans[0], jnp.int32)
+    return OptimalPlan(
+        plan=plan,
+        total_delay=plan_cost(scenario, slot, plan).total_delay,
+        value=jnp.float32(values[0, 0]),
+        feasible=jnp.bool_(True),
+    )
+
+
+def pareto_front(scenario: Scenario, slot: Slot, *, memory: Float[Array, " nodes"] | None = None) -> ParetoFront:
+    """Every trade-off between the total delay and the energy of a slot, exactly, with a plan for each.
+
+    By label setting (Martins 1984): delay and energy of a path can only grow, and ending a block earlier never hurts
+    what follows, whatever the backlog; so a path to a node that another one beats in both is never needed. The least
+    delay is that of `optimal_plan`, the least energy that of its `objective="energy"`. Plans whose delay or energy
+    differ by less than one part in a million, the rounding of float32, count as equal. Computed on the host, not under
+    `jit`.
+
+    **Arguments:** `memory` as in `optimal_plan`.
+
+    **Returns:** a `ParetoFront`; empty where no plan comes to an end within the memory.
+
+    **Raises:** `ValueError` for a bad slot or `memory` as `optimal_plan`, or for traced values.
+    """
+    check_slot(scenario, slot)
+    values, plans = _undominated_plans(scenario, slot, ("delay", "energy"), memory)
+    kept: list[int] = []
+    for at, (delay, energy) in enumerate(values):  # by rising delay
+        if kept and energy >= values[kept[-1], 1] * (1 - ROUNDING):
+            continue
+        if kept and delay <= values[kept[-1], 0] * (1 + ROUNDING):
+            kept.pop()
+        kept.append(at)
+    front = values[kept].astype(np.float32)
+    return ParetoFront(jnp.asarray(plans[kept], jnp.int32), jnp.asarray(front[:, 0]), jnp.asarray(front[:, 1]))
+
+
+#: Delays and energies that differ by less, as a share, are equal as far as float32 can tell.
+ROUNDING = 1e-6
+
+
+def _undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...], memory):
+    """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
+    if not is_concrete(scenario, slot, memory):
+        raise ValueError(
+            "scenario, slot and memory must be known values for label setting; got traced ones (under jit)"
+        )
+    limit = np.full(scenario.num_nodes, np.inf)
+    if memory is not None:
+        check_shape("memory", memory, (scenario.num_nodes,))
+        limit = np.asarray(memory, np.float64)
+        if np.isnan(limit).any() or (limit < 0).any():
+            raise ValueError(f"memory must be at least 0, or infinite; got {limit[~(limit >= 0)][0]:g}")
+    size = np.asarray(scenario.workload.parameter_bytes, np.float64)
+    arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
+    return undominated_paths(arcs, size, limit)
 
 
 def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
@@ -80,8 +167,7 @@ def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     over from earlier slots never makes a block finish sooner; `episode_bound` is tighter.
     """
     check_slot(scenario, slot)
-    empty = replace(slot, backlog=jnp.zeros_like(slot.backlog))
-    return _optimal_plan(scenario, empty, "delay").total_delay
+    return _optimal_plan(scenario, replace(slot, backlog=None), "delay").total_delay
 
 
 @jax.jit
@@ -221,34 +307,50 @@ def pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
     return (jnp.sum(cycles) + last_cycles) * scenario.slot_seconds / slot_cycles
 
 
+def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
+    """What `block` adds to `objective`: from a value v on node i to max(v + before[i, j], floor[j]) + after[j] on j.
+
+    The delay waits for the backlog of node j to be worked off; the other objectives add up.
+    """
+    nodes = jnp.arange(scenario.num_nodes)
+    source, destination = nodes[:, None], nodes[None, :]
+    transmission = transmission_delay(scenario, slot, block, source, destination)
+    # The result's way back is part of the delay of the last block.
+    back = jnp.where(block == scenario.num_blocks - 1, return_delay(scenario, slot, nodes), 0)
+    after = computation_delay(scenario, slot, block, nodes) + back
+    if objective == "delay":
+        return transmission, queue_delay(scenario, slot, nodes), after
+    delay = transmission + after
+    deadline = jnp.broadcast_to(scenario.deadline, (scenario.num_blocks,))[block]
+    if objective == "reward":
+        cost = penalised_delay(scenario, delay, deadline)
+    elif objective == "deadline":
+        cost = jnp.where(delay <= deadline, delay, jnp.inf)
+    else:
+        energy = block_energy(scenario, slot, block, destination, transmission + back)
+        cost = jnp.where(jnp.isfinite(delay), energy, jnp.inf)
+    return cost, jnp.full(scenario.num_nodes, -jnp.inf), jnp.zeros(scenario.num_nodes)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
+    """`_arcs` of every block, as `mecpart.label_setting.Arcs` holds them."""
+    before, floor, after = jax.vmap(partial(_arcs, scenario, slot, objective))(jnp.arange(scenario.num_blocks))
+    return before, floor[0], after
+
+
 @partial(jax.jit, static_argnames="objective")
 def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan:
     nodes = jnp.arange(scenario.num_nodes)
-    source, destination = nodes[:, None], nodes[None, :]
-    deadline = jnp.broadcast_to(scenario.deadline, (scenario.num_blocks,))
-    queue = queue_delay(scenario, slot, nodes)
-    back = return_delay(scenario, slot, nodes)  # part of the delay of the last block
 
-    def extend(best, inputs):
-        block, deadline = inputs
-        transmission = transmission_delay(scenario, slot, block, source, destination)
-        computation = computation_delay(scenario, slot, block, nodes)
-        if scenario.loaded:
-            computation += jnp.where(block == scenario.num_blocks - 1, back, 0)
-        if objective == "delay":
-            reached = jnp.maximum(best[:, None] + transmission, queue) + computation
-        else:
-            delay = transmission + computation
-            if objective == "reward":
-                cost = penalised_delay(scenario, delay, deadline)
-            else:
-                cost = jnp.where(delay <= deadline, delay, jnp.inf)
-            reached = best[:, None] + cost
+    def extend(best, block):
+        before, floor, after = _arcs(scenario, slot, objective, block)
+        reached = jnp.maximum(best[:, None] + before, floor) + after
         return jnp.min(reached, axis=0), jnp.argmin(reached, axis=0)
 
     # best[j]: least cost of the blocks so far with the last of them on node j; the image starts on node 0.
     start = jnp.where(nodes == 0, 0.0, jnp.inf)
-    best, came_from = jax.lax.scan(extend, start, (jnp.arange(scenario.num_blocks), deadline))
+    best, came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
     last = jnp.argmin(best)
     _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
     plan = plan.astype(jnp.int32)

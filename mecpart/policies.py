@@ -45,7 +45,7 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
     check_flag("include_device", include_device)
     speed, work = scenario.network.speed, scenario.work_in(slot)
     candidate = scenario.network.available.at[0].set(include_device)
-    given, plan = slot.backlog, []
+    given, plan = scenario.backlog_in(slot), []
     for m in range(scenario.num_blocks):
         load = jnp.where(candidate, given / jnp.where(candidate, speed, 1), jnp.inf)
         plan.append(jnp.argmin(load).astype(jnp.int32))
@@ -128,10 +128,10 @@ def look_ahead(
     without = jnp.where(nodes[:, None] == nodes, 1e3, 0.0)
     prices = jnp.concatenate([jnp.zeros((1, scenario.num_nodes)), weighted, without])
     plans = jax.vmap(partial(priced_plan, scenario, slot))(prices)
-    mean_rate = jnp.full_like(slot.device_rate, jnp.mean(scenario.network.device_rate_range))
+    mean_rate = jnp.mean(scenario.network.device_rate_range)
 
     def after(slot, plan):
-        return backlog_after(scenario, slot.backlog, work_given(scenario, slot, plan))
+        return backlog_after(scenario, scenario.backlog_in(slot), work_given(scenario, slot, plan))
 
     def delay_from_here(plan):
         def follow(backlog, _):

@@ -69,6 +69,18 @@ class Scenario:
         """I_m of all tasks of `slot`, bytes."""
         return self.tasks_in(slot) * self.workload.input_bytes
 
+    def device_rate_in(self, slot: "Slot") -> Float[Array, "blocks servers"]:
+        """R_m^n of `slot` for every block and server, bytes/s."""
+        return jnp.broadcast_to(jnp.asarray(slot.device_rate), (self.num_blocks, self.network.num_servers))
+
+    def backlog_in(self, slot: "Slot") -> Float[Array, " nodes"]:
+        """q_n of `slot` at every node, cycles."""
+        return jnp.zeros(self.num_nodes) if slot.backlog is None else slot.backlog
+
+    def complete(self, slot: "Slot") -> "Slot":
+        """`slot` with every rate and every queue written out."""
+        return replace(slot, device_rate=self.device_rate_in(slot), backlog=self.backlog_in(slot))
+
     @property
     def num_blocks(self) -> int:
         """M."""
@@ -83,15 +95,18 @@ class Scenario:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """What one time slot draws (a pytree).
+    """What one time slot draws (a pytree): `Slot(device_rate)` is enough wherever a slot is taken.
 
-    - `device_rate`: R_m^n, [M, N], bytes/s between one device and each server while block m's input is sent.
-    - `backlog`: q_n, [N + 1], cycles that wait at each node when the slot begins.
+    - `device_rate`: R_m^n, bytes/s between one device and each server while block m's input is sent: [M, N]; or [N],
+      the same for all blocks; or one value for all links.
+    - `backlog`: q_n, [N + 1], cycles that wait at each node when the slot begins; None stands for none anywhere.
     - `tasks`: that arrive; None stands for the scenario's release rate.
+
+    Slots of an episode are one `Slot`, every array of which has a leading axis [T]: [T, M, N] or [T, N] or [T] rates.
     """
 
-    device_rate: Float[Array, "blocks servers"]
-    backlog: Float[Array, " nodes"]
+    device_rate: Float[Array, "blocks servers"] | Float[Array, " servers"] | Float[Array, ""]
+    backlog: Float[Array, " nodes"] | None = None
     tasks: Float[Array, ""] | None = None
 
 
@@ -226,10 +241,12 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
 
 def check_slot(scenario: Scenario, slot: Slot) -> None:
     """Raise `ValueError` where `slot` does not fit `scenario` or holds a negative, NaN or infinite value."""
-    check_shape("slot.device_rate", slot.device_rate, (scenario.num_blocks, scenario.num_nodes - 1))
-    check_shape("slot.backlog", slot.backlog, (scenario.num_nodes,))
+    servers = scenario.network.num_servers
+    check_shape("slot.device_rate", slot.device_rate, (scenario.num_blocks, servers), (servers,), ())
     check_number("slot.device_rate", slot.device_rate)
-    check_number("slot.backlog", slot.backlog)
+    if slot.backlog is not None:
+        check_shape("slot.backlog", slot.backlog, (scenario.num_nodes,))
+        check_number("slot.backlog", slot.backlog)
     if slot.tasks is not None:
         check_shape("slot.tasks", slot.tasks, ())
         check_number("slot.tasks", slot.tasks)

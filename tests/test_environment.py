@@ -489,3 +489,15 @@ class TestRolloutWithQueues:
             for backlog in backlogs
         ]
         np.testing.assert_array_equal(together, one_by_one)
+
+    @pytest.mark.parametrize("rules", ["as_printed", "loaded"])
+    def test_a_trace_of_rates_is_an_episode_from_empty_queues(self, rules):
+        """[T, N] rates for all blocks alike, no queues, no slot after the last, and no state to start from."""
+        scenario, (slots, noise) = short_episode(20, rules), self.draws(0)
+        rate = slots.device_rate[:, 0]
+        whole = replace(slots, device_rate=jnp.broadcast_to(rate[:, None], slots.device_rate.shape))
+        whole = jax.tree.map(lambda leaf: leaf.at[-1].set(leaf[-2]), whole)
+        start = EnvState(instance(whole, 0), scenario.energy_budget, jnp.int32(0))
+        expected = ROLLOUT(scenario, start, whole, wary_of_queues, noise)
+        chex.assert_trees_all_equal(ROLLOUT(scenario, None, Slot(rate[:-1]), wary_of_queues, noise), expected)
+        assert (expected[0].slot.backlog[-1] > 0).any() == (rules == "loaded")

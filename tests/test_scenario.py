@@ -5,10 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import without_costly_passes
 from instances import round_problem
 from scipy import stats
 
+from mecpart.delay import evaluate_plan
+from mecpart.environment import EnvState, PartitionEnv, observe
 from mecpart.network import make_network
+from mecpart.optimum import episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.policies import POLICIES
 from mecpart.scenario import ARRIVALS, SCENARIOS, Slot, as_printed, check_slot, loaded, sample_slot, sample_slots
 from mecpart.workload import Workload
 
@@ -277,3 +282,50 @@ class TestCheckSlot:
         assert np.isnan(jax.jit(checked)(np.full((3, 2), np.nan))).all()
         with refused("slot.device_rate", "got (3, 3)", "(3, 2)"):
             jax.jit(checked)(np.ones((3, 3)))
+
+
+class TestSlotsInShort:
+    """`Slot(device_rate)` is the slot with every rate and an empty queue everywhere written out."""
+
+    @pytest.mark.parametrize("rate", [2, [2, 4], [[2, 4], [1, 2], [4, 8]]], ids=str)
+    def test_costs_the_same(self, rate):
+        scenario, _ = round_problem("loaded")
+        whole = Slot(np.broadcast_to(np.float32(rate), (3, 2)), np.zeros(3, np.float32))
+        for slot in (whole, Slot(np.float32(rate)), Slot(np.float64(rate))):
+            cost = evaluate_plan(scenario, slot, [0, 2, 1])
+            np.testing.assert_array_equal(cost.block_delay, evaluate_plan(scenario, whole, [0, 2, 1]).block_delay)
+
+    @pytest.mark.parametrize("rules", SCENARIOS)
+    def test_is_enough_wherever_a_slot_is_taken(self, rules):
+        scenario, _ = round_problem(rules)
+        plan, names = np.array([0, 2, 1]), ["Greedy", "One ES"] + ["Look-ahead"] * (rules == "loaded")
+
+        @jax.jit
+        def results(scenario, slot):
+            plans = [POLICIES[name](scenario, slot, KEY) for name in names]
+            episode = jax.tree.map(lambda leaf: leaf[None], slot)
+            bounds = lower_bound(scenario, slot), episode_bound(scenario, episode, jnp.zeros(3))
+            state = EnvState(slot, jnp.float32(1), jnp.int32(0))
+            stepped = PartitionEnv().step(KEY, state, plan, scenario)[1:3]
+            best = optimal_plan(scenario, slot), priced_plan(scenario, slot, jnp.ones(3))
+            return plans, bounds, observe(scenario, state), stepped, best
+
+        whole = Slot(np.broadcast_to(np.float32([2, 4]), (3, 2)), np.zeros(3, np.float32))
+        with without_costly_passes():
+            chex.assert_trees_all_equal(results(scenario, Slot(np.float32([2, 4]))), results(scenario, whole))
+
+    def test_is_a_pytree(self):
+        doubled = jax.tree.map(lambda leaf: 2 * leaf, Slot(np.float32([1, 2])))
+        assert doubled.backlog is doubled.tasks is None
+        np.testing.assert_array_equal(doubled.device_rate, [2, 4])
+        scenario, _ = round_problem()
+        delay = jax.vmap(lambda slot: evaluate_plan(scenario, slot, [0, 2, 2]).total_delay)
+        each = [evaluate_plan(scenario, Slot(np.float32(rate)), [0, 2, 2]).total_delay for rate in (1, 2, 4)]
+        np.testing.assert_array_equal(delay(Slot(jnp.array([1.0, 2, 4]))), each)
+
+    def test_is_checked_by_name(self, refused):
+        scenario, _ = round_problem()
+        with refused("slot.device_rate", "(3, 2) or (2,) or ()", "got (3,)"):
+            evaluate_plan(scenario, Slot(np.ones(3)), [0, 0, 0])
+        with refused("slot.device_rate", "got -1", "at least 0"):
+            evaluate_plan(scenario, Slot(-1.0), [0, 0, 0])

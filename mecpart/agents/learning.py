@@ -144,15 +144,22 @@ def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"])
     )
 
 
-def run_episode(key, scenario: Scenario, episode: Int[Array, ""] | int, choose_plans, noise) -> EpisodeCost:
-    """Run one whole episode with `choose_plans(states, noise of the slots)`, as in `rollout`, and add up its costs."""
-    slots = episode_slots(key, scenario, episode)
-    _, _, cost = rollout(scenario, episode_start(scenario, slots), slots, choose_plans, noise)
+def run_episode(
+    key, scenario: Scenario, episode: Int[Array, ""] | int, choose_plans, noise, slots: Slot | None = None
+) -> EpisodeCost:
+    """Run one whole episode with `choose_plans(states, noise of the slots)`, as in `rollout`, and add up its costs.
+
+    `slots` [scenario.num_slots] are run as they are, where they are given; otherwise `key` and `episode` draw them.
+    """
+    slots = episode_slots(key, scenario, episode) if slots is None else slots
+    _, _, cost = rollout(scenario, None, slots, choose_plans, noise)
     return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
 
 
-def evaluate_policy(key, scenario: Scenario, policy: Callable, episode: Int[Array, ""] | int = 0) -> EpisodeCost:
-    """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws.
+def evaluate_policy(
+    key, scenario: Scenario, policy: Callable, episode: Int[Array, ""] | int = 0, slots: Slot | None = None
+) -> EpisodeCost:
+    """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws, or `slots` are given.
 
     In `loaded` an actor-critic's plans are drawn, as they were in training. Where queues tie the slots together,
     spreading the work by chance is part of what it has learned; its most likely nodes are the same ones slot after
@@ -167,7 +174,7 @@ def evaluate_policy(key, scenario: Scenario, policy: Callable, episode: Int[Arra
     def choose_plans(states, noise):
         return plans(observe_all(scenario, states), noise)
 
-    return run_episode(key, scenario, episode, choose_plans, noise)
+    return run_episode(key, scenario, episode, choose_plans, noise, slots)
 
 
 def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float[Array, "*slots"]:
