@@ -4,12 +4,15 @@ Only the runs of experiments go there, and their costs come back by value: worke
 ours. Dask is optional, and imported when a scheduler is asked for.
 """
 
+import ast
+import asyncio
 import importlib.util
 import logging
 import os
 import queue
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -20,14 +23,14 @@ from typing import Any
 
 import jax
 
-from mecpart.processes import Agenda, cores, default_processes, pin
+from mecpart.processes import Agenda, cores, default_processes, serve
 from mecpart.runs import COMPILED, made_with
 
 #: In place of an address: a scheduler with workers on this machine, for as long as they are needed.
 LOCAL = "local"
 
-#: Seconds in which a scheduler must answer.
-ANSWER_SECONDS = 10.0
+#: Seconds in which a scheduler must answer: with what is done around it, nobody waits longer than ten.
+ANSWER_SECONDS = 8.0
 
 #: An item is given up when so many workers have died that had been given it.
 DEATHS = 3
@@ -61,10 +64,8 @@ def check_address(address: str, *, local: bool = False) -> str:
     **Raises:** `ValueError` for anything else; `ImportError` if Dask is not installed.
     """
     allowed = "an address such as tcp://host:8786" + (f", or {LOCAL!r}" if local else "")
-    known = isinstance(address, str) and (
-        re.fullmatch(r"(\w+://)?[^\s/]+:\d+/?", address) or (local and address == LOCAL)
-    )
-    if not known:
+    place = re.fullmatch(r"(\w+://)?[^\s/]+:(\d{1,5})/?", address) if isinstance(address, str) else None
+    if not (place and 0 < int(place[2]) < 2**16) and not (local and address == LOCAL):
         raise ValueError(f"scheduler must be {allowed}; got {address!r}")
     if not installed():
         raise ImportError("a scheduler needs Dask, which is not installed: pip install mecpart[cluster]")
@@ -116,10 +117,10 @@ class Scheduler:
 def _local_cluster(environment: Mapping[str, str]):
     from distributed import LocalCluster
 
-    count = default_processes()
+    variables = {"PJRT_NPROC": "1", **environment}
     try:
         cluster = LocalCluster(
-            n_workers=count,
+            n_workers=default_processes(),
             threads_per_worker=1,
             processes=True,
             # No dashboard; what is left of its server must not ask for a port that another one may have.
@@ -127,44 +128,91 @@ def _local_cluster(environment: Mapping[str, str]):
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,  # what compiled code takes would be held against the workers
             silence_logs=logging.ERROR,  # that a worker was slow to stop, or is started again, is no news for a user
-            env={"PJRT_NPROC": "1", **environment},
+            env=variables,
         )
     except RuntimeError as error:
         raise SchedulerError(
             f"no scheduler could be started here: {error} (a script needs `if __name__ == '__main__':`)"
         ) from error
     with _connection(cluster.scheduler_address) as client:
-        client.register_plugin(_of_this_batch(cores() if count <= len(cores()) else None))
+        client.register_plugin(_of_this_batch(variables))
     return cluster
 
 
-def _of_this_batch(to: Sequence[int] | None):
+def _of_this_batch(variables: Mapping[str, str]):
     """A plugin for the workers of a local cluster, and those that take their place when they die.
 
-    Each gets a core of its own, if there are enough, and leaves Ctrl-C to the batch, which ends it.
+    Each gets a core of its own and does not outlive the batch, but leaves Ctrl-C to it. JAX is told the `variables`
+    that are for it: a worker runs the imports of the calling script, often JAX too, before it has them.
     """
     from distributed import WorkerPlugin
+
+    parent, mine = os.getpid(), cores()
 
     class OfThisBatch(WorkerPlugin):
         def setup(self, worker):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            if to is not None:
-                pin({to[worker.name]})
+            serve(parent, {mine[worker.name]})
+            for option in jax.config.values.keys() & {name.lower() for name in variables}:
+                text, kind = variables[option.upper()], type(jax.config.values[option])
+                jax.config.update(option, kind(ast.literal_eval(text)) if kind in (bool, int, float) else text)
 
     return OfThisBatch()
 
 
 @contextmanager
 def _connection(address: str) -> Iterator[Any]:
-    """A client of the scheduler."""
+    """A client of the scheduler.
+
+    **Raises:** `SchedulerError` if there is none at that address.
+    """
     from distributed import Client
 
+    answer = _answer(address)
+    if isinstance(answer, Exception):
+        why = str(answer) or f"not within {ANSWER_SECONDS:g} s"
+        raise SchedulerError(f"no Dask scheduler answers at {address}: {why}") from None
+    if answer != "Scheduler":
+        raise SchedulerError(f"no Dask scheduler answers at {address}: it is that of a {answer.lower()}")
     try:
         client = Client(address, timeout=ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise SchedulerError(f"no Dask scheduler answers at {address}: {error}") from None
     with client:
         yield client
+
+
+def _answer(address: str) -> str | Exception:
+    """What answers at an address, by Dask's name for it, or why nothing does.
+
+    Dask's own client waits for ever for the first word of something that says none, and so does the end of a process
+    for a name server; so this is asked in a thread that can be left behind.
+    """
+    from distributed import Security
+    from distributed.comm import get_address_host_port
+    from distributed.core import rpc
+
+    answers: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+
+    async def identify() -> str:
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, timeout=0.9 * ANSWER_SECONDS, connection_args=arguments) as other:
+            return (await other.identity())["type"]
+
+    def ask():
+        try:
+            socket.getaddrinfo(*get_address_host_port(address))
+            answers.put(asyncio.run(asyncio.wait_for(identify(), ANSWER_SECONDS)))
+        except MemoryError:  # the first word was taken for the length of a message
+            answers.put(OSError("what is there speaks another protocol"))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answers.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        return TimeoutError()
 
 
 def spread(

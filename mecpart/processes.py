@@ -6,6 +6,7 @@ With the small matrices of this package that is twice as fast as one process on 
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,12 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+#: Seconds between two looks at whether the process that started this one is still there.
+LOOK_SECONDS = 1.0
+
+
 def default_processes() -> int:
-    """MECPART_PROCESSES, or else one for each core.
+    """MECPART_PROCESSES, or else one for each core; never more than there are cores.
 
     **Raises:** `ValueError` if MECPART_PROCESSES is not a whole number of at least 1.
     """
@@ -28,11 +33,11 @@ def default_processes() -> int:
         return len(cores())
     if not given.isdecimal() or int(given) < 1:
         raise ValueError(f"MECPART_PROCESSES must be a whole number of at least 1; got {given!r}")
-    return int(given)
+    return min(int(given), len(cores()))
 
 
 def pools(count: int) -> list:
-    """`count` executors of one process each, one XLA thread in it; each on its own core where there are enough."""
+    """`count` executors of one process each, one XLA thread in it; each on a core, shared only if there are too few."""
     from loky import ProcessPoolExecutor
 
     mine = cores()
@@ -40,9 +45,31 @@ def pools(count: int) -> list:
     env = {"PJRT_NPROC": "1", "LOKY_MAX_MEMORY_LEAK_SIZE": str(2**62)}
     # Unlike multiprocessing's own, loky's processes do not run the calling script again.
     return [
-        ProcessPoolExecutor(1, env=env, initializer=pin, initargs=({mine[at]} if count <= len(mine) else set(mine),))
+        ProcessPoolExecutor(1, env=env, initializer=serve, initargs=(os.getpid(), {mine[at % len(mine)]}))
         for at in range(count)
     ]
+
+
+def serve(parent: int, to: set[int]) -> None:
+    """Make this process a worker of the process that started it: on some cores, and gone when that one is."""
+    end_with(parent)
+    pin(to)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after the process that started it, however that one ended.
+
+    Nothing else tells it: signals such as SIGKILL reach the parent alone, and a pipe may be held by others.
+
+    **Arguments:** `parent`: its id, as it knows it itself; it may have ended already.
+    """
+
+    def watch():
+        while os.getppid() == parent:  # an orphan is given to another process
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end_with", daemon=True).start()
 
 
 def pin(to: set[int]) -> None:
@@ -103,14 +130,14 @@ def spread(
     **Arguments:**
 
     - `work`: items by the program that they need compiled, in the order in which to begin (`Agenda`).
-    - `processes`: how many.
+    - `processes`: how many; no more are started than there are items, or cores.
 
     What `function` raises is raised here; then, and when the caller stops, the processes are ended at once.
     """
     agenda = Agenda(work)
     done: queue.SimpleQueue[tuple[Any, Any, BaseException | None]] = queue.SimpleQueue()
 
-    def serve(pool):
+    def feed(pool):
         program = None
         while (taken := agenda.take([program])) is not None:
             program, item = taken
@@ -120,9 +147,9 @@ def spread(
                 done.put((item, None, error))
                 return
 
-    executors = pools(min(processes, agenda.total))
+    executors = pools(min(processes, agenda.total, len(cores())))
     for pool in executors:
-        threading.Thread(target=serve, args=(pool,), daemon=True).start()
+        threading.Thread(target=feed, args=(pool,), daemon=True).start()
     try:
         for _ in range(agenda.total):
             item, result, error = done.get()

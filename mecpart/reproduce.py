@@ -47,6 +47,10 @@ _DRIVER = {
     "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py",
     "execution.py", "formulas.py", "locations.py", "pages.py", "records.py", "report.py", "reproduce.py",
 }  # fmt: skip
+#: Notebooks side by side, at most, for each core of this machine: they may wait for the workers of a scheduler
+#: elsewhere, but each takes 0.3 GB or more meanwhile.
+JOBS_PER_CORE = 4
+
 # Distributions that results depend on.
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
 
@@ -190,7 +194,7 @@ def reproduce(
     - `profile`: a key of `mecpart.experiments.PROFILES`.
     - `scenario`: a key of `mecpart.scenario.SCENARIOS`, or "both" for all of them.
     - `only`: names of notebooks; what they need is run before them unless it is done. Default: all.
-    - `jobs`: how many notebooks run side by side, on this machine.
+    - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores.
     - `output`: folder that results are written under. Default: the checkout, or else the current folder.
     - `scheduler`: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
       or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
@@ -255,7 +259,7 @@ class _Batch:
         self, output: Path, jobs: int, runs: Sequence[Run], scheduler: str | None, methods: Path | None
     ) -> None:
         self.output = output
-        self.jobs = jobs
+        self.jobs = jobs = min(jobs, len(runs), JOBS_PER_CORE * len(cores()))
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
         self.kernels = Kernels()
         self.build = output / "build"
@@ -271,11 +275,13 @@ class _Batch:
         self.shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for job in range(jobs):
             self.shares.put(mine[job::jobs])
-        self.environment = {
+        usual = {
             "JAX_COMPILATION_CACHE_DIR": str(self.build / "cache" / "jax"),
-            "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "MECPART_RUNS": str(self.build / "cache" / "runs"),
         }
+        # What the user has set is the user's choice.
+        self.environment = {name: os.environ.get(name, value) for name, value in usual.items()}
         self.methods = methods
         if methods:
             self.environment[METHODS_FILE] = str(methods)
@@ -364,12 +370,8 @@ class _Batch:
             given = self.hand_over(run, folder)
             share = self.shares.get()
             # Experiments split their work over this many processes.
-            environment = self.environment | {"MECPART_PROCESSES": str(len(share) or 1)}
-            # What the user has set is the user's choice.
-            environment = {
-                name: value if name == METHODS_FILE else os.environ.get(name, value)
-                for name, value in environment.items()
-            }
+            processes = os.environ.get("MECPART_PROCESSES", str(len(share) or 1))
+            environment = self.environment | {"MECPART_PROCESSES": processes}
             try:
                 if self.scheduler:
                     environment["MECPART_SCHEDULER"] = self.scheduler.address()

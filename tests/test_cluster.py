@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -84,7 +85,7 @@ def compilations(tmp_path_factory):
     """Variables of all that is started here: a cache of compiled programs."""
     return {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in half the time
     }
 
@@ -163,7 +164,7 @@ class TestSpread:
 
 class TestWhatIsRefused:
     def test_what_is_no_address(self, refused):
-        for bad in ("here", "tcp://host", "8786", "http://host/status", "", None, 8786):
+        for bad in ("here", "tcp://host", "8786", "http://host/status", "", None, 8786, "tcp://host:0", "host:65536"):
             with refused("scheduler", f"got {bad!r}", "tcp://host:8786"):
                 check_address(bad)
         for good in ("tcp://10.0.0.1:8786", "tls://node-3.cluster:1234", "localhost:8786", "tcp://[::1]:8786"):
@@ -188,6 +189,31 @@ class TestWhatIsRefused:
         with pytest.raises(SchedulerError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
             run(tmp_path / "notebooks", tmp_path / "output", scheduler="tcp://127.0.0.1:9")
         assert not list((tmp_path / "output").rglob("*.csv"))
+
+    @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n", b"\0\0\0\0\0\0\0\0"], ids=str)
+    def test_a_port_of_something_else(self, monkeypatch, says):
+        """It is told in time, and nothing is left that the end of the process would wait for."""
+        monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            in_background(self.answer, server, says)
+            began = time.monotonic()
+            with pytest.raises(SchedulerError, match=f"no Dask scheduler answers at {address}: .") as told:
+                Scheduler(address, {})
+            assert time.monotonic() - began < 5
+        assert len(str(told.value).splitlines()) == 1
+        assert not [one for one in threading.enumerate() if one.name.startswith("IO loop") and not one.daemon]
+
+    def answer(self, server, says):
+        with server.accept()[0] as connection:
+            connection.sendall(says)
+            time.sleep(2)
+
+    def test_the_address_of_a_worker(self, local):
+        with client_of(local) as client:
+            (address, *_) = client.nthreads()
+        with pytest.raises(SchedulerError, match=f"no Dask scheduler answers at {address}: it is that of a worker"):
+            Scheduler(address, {})
 
     def test_workers_with_other_versions(self, tmp_path, local, monkeypatch):
         versions = cluster.made_with()
@@ -220,6 +246,30 @@ reproduce("smoke", "as_printed", notebooks={str(tmp_path / "notebooks")!r}, outp
 assert not [name for name in sys.modules if name.partition(".")[0] in ("dask", "distributed")]
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=SECONDS)
+
+
+def test_workers_here_use_the_cache_of_the_batch_though_the_script_has_imported_jax(tmp_path):
+    """As the command line has: they run its imports before they have their variables."""
+    (tmp_path / "script.py").write_text("""
+import jax, sys
+from mecpart import cluster
+
+def look():
+    options = jax.config.values
+    return options["jax_compilation_cache_dir"], options["jax_persistent_cache_min_compile_time_secs"]
+
+if __name__ == "__main__":
+    variables = {"JAX_COMPILATION_CACHE_DIR": "here", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
+    scheduler = cluster.Scheduler("local", variables)
+    with cluster._connection(scheduler.address()) as client:
+        print(*client.run(look).values())
+    scheduler.close()
+""")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"PYTHONPATH": PATH, "MECPART_PROCESSES": "1"}
+    run = [sys.executable, "script.py"]
+    told = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert told.stdout == "('here', 0.3)\n", told.stderr
 
 
 # Batches, and what is killed under them -------------------------------------------------------------------

@@ -1,7 +1,14 @@
 """Work spread over processes: order, failure, and what they share."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import nbformat
+import psutil
 import pytest
 
 from mecpart import processes
@@ -62,8 +69,100 @@ class TestSpread:
         with pytest.raises(Exception, match="terminated"):
             list(spread(die, {"all": [1, 2]}, 2))
 
+    def test_no_more_processes_than_cores(self, monkeypatch):
+        monkeypatch.setattr(processes, "cores", lambda: [3, 4, 7])
+        monkeypatch.setattr(processes, "pools", lambda count: pytest.fail(f"asked for {count}", pytrace=False))
+        for given, used in ((2, 2), (10**9, 3)):
+            monkeypatch.setenv("MECPART_PROCESSES", str(given))
+            assert processes.default_processes() == used
+            with pytest.raises(pytest.fail.Exception, match=f"asked for {used}"):
+                next(spread(abs, {"all": [1, 2, 3, 4, 5]}, given))
+
     @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not pin processes to cores")
     def test_each_process_has_a_core_of_its_own(self):
         count = len(processes.cores())
         found = [pool.submit(os.sched_getaffinity, 0) for pool in processes.pools(count)]
         assert sorted(core for one in found for core in one.result()) == processes.cores()
+
+
+#: A batch whose processes of every kind are at work when it is killed; each says that it is there by a file.
+BATCH = """
+import os, sys, threading, time
+from pathlib import Path
+
+def work(name):
+    Path(name).write_text("")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    from mecpart import cluster, execution, processes
+    ways = {
+        "worker": lambda: list(processes.spread(work, {"all": ["worker"]}, 1)),
+        "dask": lambda: list(cluster.spread(work, {"all": ["dask"]}, cluster.Scheduler("local", {}).address())),
+        "kernel": lambda: execution.execute(Path("kernel.ipynb"), {"x": 1}, folder=Path(), executed=Path("done.ipynb")),
+    }
+    threads = [threading.Thread(target=ways[name]) for name in sys.argv[1:]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+CELL = """
+import time
+from mecpart.processes import spread
+def work(name):
+    open(name, "w").close()
+    time.sleep(600)
+list(spread(work, {"all": ["kernel"]}, 1))
+"""
+
+
+@pytest.mark.parametrize(("name", "ways"), [("SIGKILL", ("worker", "dask", "kernel")), ("SIGHUP", ("worker",))])
+def test_nothing_outlives_a_batch_that_is_killed(tmp_path, name, ways):
+    """The kernel has a worker too."""
+    pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
+    (tmp_path / "batch.py").write_text(BATCH)
+    parameters = nbformat.v4.new_code_cell("x = 0", metadata={"tags": ["parameters"]})
+    cells = [parameters, nbformat.v4.new_code_cell(CELL)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "kernel.ipynb")
+    batch = subprocess.Popen(
+        [sys.executable, "batch.py", *ways],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[1]), "MECPART_PROCESSES": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    started = []
+    try:
+        wait_until(lambda: all((tmp_path / way).exists() for way in ways), 200)
+        started = psutil.Process(batch.pid).children(recursive=True)
+        assert len(started) > len(ways)
+        batch.send_signal(getattr(signal, name))
+        batch.wait()
+        wait_until(lambda: not [one for one in started if lives(one)], 10)
+    finally:
+        for process in filter(lives, [*started, psutil.Process(batch.pid)] if batch.poll() is None else started):
+            process.kill()
+        batch.wait()
+
+
+def lives(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_process_whose_parent_has_died_before_it_looks_ends():
+    code = "import time\nfrom mecpart.processes import end_with\nend_with(2**22 + 1)\ntime.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        assert child.wait(timeout=60) == 1
+    finally:
+        child.kill()
+        child.wait()
+
+
+def wait_until(there, seconds):
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)

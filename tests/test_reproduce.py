@@ -111,6 +111,15 @@ def mixed_batch(tmp_path_factory):
     return summary, {outcome.run.notebook.name: outcome for outcome in summary.outcomes}, output
 
 
+def test_no_more_jobs_than_there_is_to_do_or_this_machine_can_bear(tmp_path, monkeypatch):
+    notebook(tmp_path / "notebooks", "a", "1")
+    (one,) = find_notebooks(tmp_path / "notebooks").values()
+    monkeypatch.setattr(driver, "cores", lambda: [5, 6])
+    for asked, runs, used in ((10**9, 3, 3), (2, 3, 2), (10**9, 30, 8)):
+        batch = driver._Batch(tmp_path, asked, [driver.Run(one, "smoke", "loaded")] * runs, None, None)
+        assert (batch.jobs, batch.shares.qsize()) == (used, used)
+
+
 def test_others_go_on_when_notebooks_fail(mixed):
     summary, outcomes, output = mixed
     assert not summary.finished
