@@ -1,28 +1,38 @@
 """How figures look: one style for each method, and the paper's values beside ours.
 
 Bands and bars are 95 % bootstrap intervals over seeds (see `mecpart.comparison`); reference lines have
-none. Published values are drawn in the same colours, always in panels or with markers of their own, never
-as lines among ours.
+none. Published values are drawn in the same colours and the same unit, always in panels or with markers of
+their own, never as lines among ours. Names are shown as they are, without any markup.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
+from scipy.optimize import isotonic_regression
 
-from mecpart.comparison import METRIC_WORDS, as_curves, bootstrap_interval, relative_delays, summary
+from mecpart.comparison import METRIC_WORDS, as_curves, bootstrap_interval, by_setting, relative_delays
+from mecpart.comparison.curves import require
 from mecpart.experiments import EXPERIMENTS
 from mecpart.files import write_atomically
+from mecpart.runs import methods_in
 from mecpart.tables import heading
 
 STYLE = "mecpart.mecpart"
@@ -59,29 +69,32 @@ STYLES: dict[str, Style] = {
     "Local only": Style("0.65", "", (0, (2, 2)), 1.5),
 }
 REFERENCE_LINES = tuple(method for method, style in STYLES.items() if not style.marker)
+# Methods and settings of one's own: colours that are free, and markers that no method of the package has.
+_OWN_COLORS = (_VERMILION, _BLUE, _GREEN, _PURPLE, _ORANGE, _SKY)
 _OWN_MARKERS = ("P", "h", "<", ">", "p", "d")
-_SETTINGS = (
-    Style(_VERMILION, "o", "-", 3.0), Style(_BLUE, "s", "--", 2.8), Style(_GREEN, "^", "-.", 2.6),
-    Style(_PURPLE, "D", ":", 2.4),
-)  # fmt: skip
+_SETTING_MARKERS = ("o", "s", "^", "D", "v", "X")
+_LINES = ("-", "--", "-.", ":")
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """The style of each method, in drawing order; methods of one's own are black with a marker each.
+    """The style of each method, in drawing order.
 
-    Where there is no known method at all the names are settings of one method, each in a colour.
+    Methods of one's own have a marker each, in the colours that the others leave, else in black. Where there is no
+    known method at all the names are settings of one method, each in a colour.
     """
     present = list(dict.fromkeys(methods))
     own = [method for method in present if method not in STYLES]
-    ours = {method: STYLES[method] for method in STYLES if method in present}
-    if not ours:
-        return {name: _SETTINGS[at % len(_SETTINGS)] for at, name in enumerate(own)}
-    return ours | {
-        method: Style(_BLACK, _OWN_MARKERS[at % len(_OWN_MARKERS)], "-", 3.1) for at, method in enumerate(own)
-    }
+    known = {method: STYLES[method] for method in STYLES if method in present}
+    taken = {to_hex(style.color) for style in known.values()}
+    colors: Sequence[Any] = [color for color in _OWN_COLORS if to_hex(color) not in taken] or [_BLACK]
+    markers = _OWN_MARKERS if known else (*_SETTING_MARKERS, *_OWN_MARKERS)
+    for at, method in enumerate(own):
+        line = _LINES[(at + at // len(markers)) % len(_LINES)]
+        known[method] = Style(colors[at % len(colors)], markers[at % len(markers)], line, 3.1 - at / 100)
+    return known
 
 
-def _legend(figure: Figure, drawn: dict[str, Style], extra: Sequence[Line2D] = ()) -> None:
+def _legend(figure: Figure, drawn: Mapping[str, Style], extra: Sequence[Line2D] = ()) -> None:
     handles = [
         Line2D([], [], color=style.color, marker=style.marker, linestyle=style.linestyle, label=method)
         for method, style in drawn.items()
@@ -89,9 +102,54 @@ def _legend(figure: Figure, drawn: dict[str, Style], extra: Sequence[Line2D] = (
     handles += extra
     for columns in range(min(6, math.ceil(len(handles) / 2)), 0, -1):
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()  # too wide: the names at its ends would be cut off
+
+
+# Inches: a y axis with its label; the way to a name beside a panel, with a sample of the line; the height of a name.
+_Y_AXIS, _TO_NAME, _NAME_HEIGHT, _PANEL_HEIGHT = 0.55, 0.6, 0.12, 1.6
+
+
+def _width_of_names(drawn: Mapping[str, Style]) -> float:
+    """The width that names take beside a panel, inches."""
+    paths = [TextPath((0, 0), name.replace("$", r"\$"), size=7.5) for name in drawn if name.strip()]
+    return _TO_NAME + max((path.get_extents().x1 for path in paths), default=0.0) / 72
+
+
+def _fit_beside(drawn: Mapping[str, Style]) -> bool:
+    """Whether the names of curves fit beside a panel."""
+    return len(drawn) * _NAME_HEIGHT <= _PANEL_HEIGHT and _width_of_names(drawn) <= 0.4 * COLUMN_WIDTH
+
+
+def _name_ends(panel: Axes, right: Axes, table: pd.DataFrame, drawn: Mapping[str, Style]) -> None:
+    """Name the curves of a panel at their ends, on the empty axes to its right: so one sees which coincide.
+
+    Names stand as near to the ends as they can without overlapping (least squares), each joined to its own.
+    """
+    ends = {
+        str(method): line.sort_values("x")[["x", "mean"]].iloc[-1].to_numpy()
+        for method, line in table[np.isfinite(table["mean"])].groupby("method")
+    }
+    names = sorted(ends, key=lambda name: (ends[name][1], -list(drawn).index(name)))
+    on_panel = panel.transLimits.transform(panel.transScale.transform([ends[name] for name in names]))
+    steps = _NAME_HEIGHT / _PANEL_HEIGHT * np.arange(len(names))
+    heights = np.clip(isotonic_regression(on_panel[:, 1] - steps).x, 0, 1 - steps[-1]) + steps
+    place = right.transAxes + ScaledTranslation(0.15, 0, panel.figure.dpi_scale_trans)
+    for name, height in zip(names, heights, strict=True):
+        style, sample = drawn[name], DrawingArea(22, 5)
+        look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.linestyle}
+        sample.add_artist(Line2D([0, 11, 22], [2.5] * 3, markevery=[1], **look))
+        label = HPacker(children=[sample, TextArea(name, textprops={"size": 7.5, "parse_math": False})], pad=0, sep=4)
+        joined = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4}
+        named = AnnotationBbox(
+            label, ends[name], (0, height), panel.transData, place,
+            box_alignment=(0, 0.5), frameon=False, pad=0, arrowprops=joined,
+        )  # fmt: skip
+        named.set_in_layout(False)
+        right.add_artist(named)
 
 
 def _panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -108,105 +166,220 @@ def _log_where_overloaded(axes: Iterable[Axes], values: Iterable[float], axis: L
     if not len(sizes) or sizes.max() <= LOG_ABOVE * (typical := np.median(sizes)):
         return
     for panel in axes:
-        scale = panel.set_xscale if axis == "x" else panel.set_yscale
-        if values.min() > typical / LOG_ABOVE:
-            scale("log")
-        else:
-            scale("symlog", linthresh=10 ** math.floor(math.log10(typical / LOG_ABOVE)))
+        _log(panel.xaxis if axis == "x" else panel.yaxis, values, typical / LOG_ABOVE)
+
+
+def _log(axis: Axis, values: np.ndarray, least: float) -> None:
+    """A logarithmic axis; where values are not above `least`, linear from about there to zero and beyond."""
+    scale = getattr(axis.axes, f"set_{axis.axis_name}scale")
+    if values.min() > least:
+        scale("log")
+        if values.max() < 100 * values.min():
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        scale("symlog", linthresh=10 ** math.floor(math.log10(least)))
+    _number_ticks(axis)
+
+
+def _number_ticks(axis: Axis, unit: float = 1.0) -> None:
+    """Write the ticks of an axis as plain numbers, in multiples of `unit`."""
+
+    def written(value: float, _: object) -> str:
+        return f"{value / unit:,.10g}".replace("-", "\N{MINUS SIGN}").replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+    axis.set_major_formatter(written)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _means(results: pd.DataFrame, metric: str, reference: str | None = None) -> pd.DataFrame:
+    """The mean over seeds of each method at each x, with its interval; or its share of that of a reference."""
+    if reference is not None:
+        shares = relative_delays(results, None, metric, reference)
+        return shares.rename(columns={"measured": "mean", "low": "mean_low", "high": "mean_high"})
+    block = as_curves(results, metric)
+    low, high = bootstrap_interval(block.values)
+    table = pd.MultiIndex.from_product([block.methods, block.xs], names=["method", "x"]).to_frame(index=False)
+    return table.assign(mean=block.values.mean(axis=0).ravel(), mean_low=low.ravel(), mean_high=high.ravel())
 
 
 def _draw(
-    axes: Axes, table: pd.DataFrame, columns: tuple[str, str | None, str | None], drawn: dict[str, Style]
+    axes: Axes,
+    table: pd.DataFrame,
+    columns: tuple[str, str | None, str | None],
+    drawn: Mapping[str, Style],
+    *,
+    bands: bool = False,
 ) -> None:
-    """One line per method, with its band where there is one."""
+    """One line for each method, with its intervals where there are any: bars, or for curves of many points bands.
+
+    Lines with bars stand side by side, a little apart, so that those that coincide are seen to, and so are their bars.
+    """
     middle, low, high = columns
-    for method, style in drawn.items():
-        line = table[table["method"] == method].sort_values("x")
-        if line[middle].isna().all():
-            continue
-        axes.plot(
-            line["x"],
-            line[middle],
-            color=style.color,
-            marker=style.marker,
-            linestyle=style.linestyle,
-            zorder=style.zorder,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+    lines = {
+        method: line.sort_values("x")
+        for method, line in table[table[middle].notna()].groupby("method")
+        if method in drawn
+    }
+    marked = [method for method in drawn if method in lines and drawn[method].marker]
+    apart = 0.0 if low is None or bands else min(2.4, 110 / max(table["x"].nunique() * len(marked), 1))  # points
+    for method in (method for method in drawn if method in lines):
+        line, style = lines[method], drawn[method]
+        look: dict[str, Any] = {"color": style.color, "zorder": style.zorder}
+        artists: list[Artist] = axes.plot(
+            line["x"], line[middle], marker=style.marker, linestyle=style.linestyle,
+            markeredgecolor="white", markeredgewidth=0.5, **look,
+        )  # fmt: skip
         if low is not None and line[low].notna().any() and method not in REFERENCE_LINES:
-            axes.fill_between(
-                line["x"],
-                line[low],
-                line[high],
-                color=style.color,
-                alpha=0.13,
-                linewidth=0,
-                zorder=style.zorder - 1,
-            )
+            look["zorder"] -= 1
+            if bands:
+                axes.fill_between(line["x"], line[low], line[high], alpha=0.08, linewidth=0, **look)
+                axes.plot(line["x"], line[[low, high]], linewidth=0.5, alpha=0.6, **look)
+            else:
+                artists.append(axes.vlines(line["x"], line[low], line[high], linewidth=1, alpha=0.6, **look))
+        if method in marked and apart:
+            aside = (marked.index(method) - (len(marked) - 1) / 2) * apart / 72
+            for artist in artists:
+                artist.set_transform(axes.transData + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans))
 
 
-def _x_axis(axes: Axes, results: pd.DataFrame, xs: Sequence[float] | np.ndarray) -> None:
+def _x_axis(axes: Axes, results: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Label the x axis of a sweep; returns `table` with numbers for x, which are positions where x are names."""
     experiment = EXPERIMENTS.get(results["figure"].iloc[0])
-    axes.set_xlabel(experiment.x_label if experiment else heading(results["x_name"].iloc[0]))
+    label = experiment.x_label if experiment else heading(results["x_name"].iloc[0])
+    axes.set_xlabel(label, parse_math=False)
+    xs = list(dict.fromkeys(table["x"]))
+    if not pd.api.types.is_numeric_dtype(table["x"]):
+        axes.set_xticks(range(len(xs)), list(map(str, xs)), parse_math=False)
+        return table.assign(x=table["x"].map(xs.index))
+    if len(xs) > 2 and xs[0] > 0 and xs[-1] > LOG_ABOVE * xs[0]:
+        axes.set_xscale("log")
     if len(xs) <= 10:
-        axes.set_xticks(sorted(xs))
+        axes.set_xticks(xs)
+    _number_ticks(axes.xaxis)
+    return table
 
 
-def _thousands(axes: Axes, values: Iterable[float]) -> str:
-    """Show thousands on a linear axis of large values; returns the prefix of the unit."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    if largest < 1e4 or axes.get_yscale() != "linear":
-        return ""
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}".replace("-", "\N{MINUS SIGN}"))
-    return "1000 "
+def _thousands(*values: Iterable[float]) -> tuple[float, str]:
+    """What panels that show such values have in common: their unit as a multiple, and in words before its name."""
+    largest = max((abs(value) for each in values for value in each if math.isfinite(value)), default=0.0)
+    return (1000.0, "1000 ") if largest >= 1e4 else (1.0, "")
 
 
-_UNIT = {"total_delay_s": "s", "edge_delay_s": "s", "local_delay_s": "s", "energy_j": "J"}
+_UNIT = {
+    "total_delay_s": "s",
+    "edge_delay_s": "s",
+    "local_delay_s": "s",
+    "energy_j": "J",
+    "reward": "",
+    "deadline_violation_rate": "share of blocks",
+    "gap_percent": "%",
+}
+_WORDS = {"reward": "reward", "deadline_violation_rate": "deadlines missed", "gap_percent": "gap to the"}
+_INTERVAL = ("mean", "mean_low", "mean_high")
+_LEAST_GAP = 0.01  # percent; what is closer to the optimum is drawn as if it were at it
 
 
 def plot_sweep(
     results: pd.DataFrame,
-    published: pd.DataFrame,
-    y: str | Sequence[str] = "total_delay_s",
+    published: pd.DataFrame | None = None,
+    y: str | Sequence[str] | None = None,
     *,
     relative: bool = False,
     reference: str = "RPDI",
 ) -> Figure:
-    """Ours on the left, the paper's on the right: each method along the sweep, a row of panels for each `y`.
+    """Each method along a sweep, mean over seeds with 95 % intervals; beside it, where there are any, published values.
+
+    With published values there is a row for each `y`, ours on the left, the paper's on the right in the same unit.
+    Methods stand side by side, a little apart, so that those that coincide are seen to; the gap to the optimum or bound
+    tells them apart.
+
+    ```python
+    figure = plots.plot_sweep(mecpart.run_experiment("mine"))
+    plots.save_figure(figure, "mine")
+    ```
 
     **Arguments:**
 
-    - `results`: tidy results of one figure and scenario.
-    - `published`: the paper's values of the same sweep.
-    - `y`: one or more columns that both have.
+    - `results`: tidy results of one experiment and scenario; with `series`, each is a curve of its own.
+    - `published`: the paper's values of the same sweep, for an experiment of one's own None.
+    - `y`: one or more of `total_delay_s`, `edge_delay_s`, `local_delay_s`, `energy_j`, `reward`,
+      `deadline_violation_rate` and `gap_percent`; with published values of those that they have, and `gap_percent`.
+      By default the total delay, and its gap where `results` have it.
     - `relative`: show each method as a share of `reference` at the same x, on one axis for both, rather
-      than absolute values on axes of their own. Points whose reference is zero are left out.
+      than absolute values. Points whose reference is zero are left out. Needs published values.
 
     **Returns:** the figure; y is logarithmic where a value is more than 20 times the median, as when a method
     overloads a node.
 
     **Raises:** `ValueError` if `y` names a column that is not there, or `results` mixes figures or scenarios.
     """
-    metrics = [y] if isinstance(y, str) else list(y)
-    unknown = [metric for metric in metrics if metric not in _UNIT or metric not in results or metric not in published]
-    if unknown or not metrics:
-        known = [metric for metric in _UNIT if metric in results and metric in published]
-        raise ValueError(f"y must be among {', '.join(known)}; got {', '.join(map(str, unknown)) or 'nothing'}")
-    drawn = styles(results["method"])
+    require(results, ("figure", "scenario", "method", "x_name", "x"))
+    tables = {f"Reproduced ({_told(results)})": by_setting(results)}
+    if published is not None:
+        require(published, ("figure", "method", "x"), "published")
+        tables["Published"] = by_setting(published)
+    metrics = _metrics(list(tables.values()), y, relative)
+    curves = {
+        (metric, title): _means(table, metric, reference if relative else None)
+        for metric in metrics
+        for title, table in tables.items()
+        if metric in table
+    }
+    drawn = styles(next(iter(curves.values()))["method"])
+    columns = min(2, len(metrics) * len(tables))
+    rows = math.ceil(len(metrics) * len(tables) / columns)
+    room = [_width_of_names(drawn)] if published is None and _fit_beside(drawn) else []
+    widths = [(COLUMN_WIDTH - sum(room)) / columns - _Y_AXIS] * columns + room
     with plt.style.context(STYLE):
-        figure, axes = _panels(len(metrics), 2, 0.75 + 1.95 * len(metrics), sharex="col")
-        for row, metric in zip(axes, metrics, strict=True):
-            if relative:
-                _relative_row(row, results, published, metric, reference, drawn)
-            else:
-                _absolute_row(row, results, published, metric, drawn)
-        for panel, table in zip(axes[-1], (results, published), strict=True):
-            _x_axis(panel, results, np.unique(table["x"]))
-        axes[0, 0].set_title(f"Reproduced ({_told(results)})")
-        axes[0, 1].set_title("Published")
-        _legend(figure, drawn)
+        figure, axes = _panels(rows, len(widths), 0.7 + 1.75 * rows, width_ratios=widths)
+        places = iter(axes[:, :columns].flat)
+        panels = {(metric, title): next(places) for metric in metrics for title in tables}
+        shown: dict[Axes, pd.DataFrame] = {}
+        for place, table in curves.items():
+            panel = panels[place]
+            shown[panel] = _x_axis(panel, results, table)
+            _draw(panel, shown[panel], ("mean", None, None) if place[1] == "Published" else _INTERVAL, drawn)
+        for metric in metrics:
+            row = {panels[place]: table["mean"] for place, table in curves.items() if place[0] == metric}
+            _y_axes(row, metric, results, reference if relative else None)
+        for column in axes.T:
+            for panel in [panel for panel in column if panel in shown][:-1]:
+                panel.set_xlabel("")
+                panel.tick_params(labelbottom=False)
+        if published is None:
+            experiment = EXPERIMENTS.get(results["figure"].iloc[0])
+            title = f"{experiment.title} ({_told(results)})" if experiment else _told(results)
+            figure.suptitle(title, x=0.01, ha="left", fontsize="medium", weight="bold", parse_math=False)
+        else:
+            for panel, title in zip(axes[0], tables, strict=True):
+                panel.set_title(title, parse_math=False)
+        bare = [panel for panel in axes.flat if panel not in shown]
+        for panel in bare:
+            panel.set_axis_off()
+        beside = {panel: right for row in axes for panel, right in pairwise(row) if panel in shown and right in bare}
+        if beside and _fit_beside(drawn):
+            for panel, right in beside.items():
+                _name_ends(panel, right, shown[panel], drawn)
+        else:
+            _legend(figure, drawn)
     return figure
+
+
+def _metrics(tables: Sequence[pd.DataFrame], y: str | Sequence[str] | None, relative: bool) -> list[str]:
+    """The columns to show: those asked for, if all tables have them."""
+    known = [metric for metric in _UNIT if all(metric in table for table in tables)]
+    if relative:
+        known = [metric for metric in known if _UNIT[metric] in ("s", "J")]
+    elif "gap_percent" in tables[0]:
+        known.append("gap_percent")  # which no paper has
+    if y is None:
+        y = [metric for metric in ("total_delay_s", "gap_percent") if metric in known]
+    metrics = list(dict.fromkeys([y] if isinstance(y, str) else y))
+    unknown = [metric for metric in metrics if metric not in known]
+    if unknown or not metrics:
+        known = list(dict.fromkeys(known))
+        raise ValueError(f"y must be among {', '.join(known)}; got {', '.join(map(str, unknown)) or 'nothing'}")
+    return metrics
 
 
 def _told(results: pd.DataFrame) -> str:
@@ -214,40 +387,31 @@ def _told(results: pd.DataFrame) -> str:
     return f"{results['scenario'].iloc[0]}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
-def _absolute_row(
-    row: Sequence[Axes], results: pd.DataFrame, published: pd.DataFrame, metric: str, drawn: dict[str, Style]
-) -> None:
-    ours = summary(results, [metric])
-    for panel, table, columns in (
-        (row[0], ours, ("mean", "mean_low", "mean_high")),
-        (row[1], published, (metric, None, None)),
-    ):
-        _draw(panel, table, columns, drawn)
-        _log_where_overloaded([panel], table[columns[0]])
-        prefix = _thousands(panel, table[columns[0]])
-        panel.set_ylabel(f"{METRIC_WORDS[metric]} [{prefix}{_UNIT[metric]}]")
-
-
-def _relative_row(
-    row: Sequence[Axes],
-    results: pd.DataFrame,
-    published: pd.DataFrame,
-    metric: str,
-    reference: str,
-    drawn: dict[str, Style],
-) -> None:
-    ours = relative_delays(results, published, metric, reference)
-    paper = as_curves(published, metric)
-    theirs = published[["method", "x"]].copy()
-    against = dict(zip(paper.xs, paper.of(reference)[0], strict=True))
-    theirs["share"] = published[metric] / published["x"].map(against)
-    _draw(row[0], ours, ("measured", "low", "high"), drawn)
-    _draw(row[1], theirs, ("share", None, None), drawn)
-    _log_where_overloaded(row, [*ours["measured"], *theirs["share"]])
-    row[1].sharey(row[0])
-    row[0].autoscale(axis="y")
-    for panel in row:
-        panel.set_ylabel(f"{METRIC_WORDS[metric]} / {reference}'s")
+def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, reference: str | None) -> None:
+    """Scale and label the panels of one quantity, in one unit."""
+    words, unit = METRIC_WORDS.get(metric, _WORDS.get(metric, "")), _UNIT[metric]
+    size, prefix = _thousands(*row.values()) if unit != "%" and reference is None else (1.0, "")
+    if metric == "gap_percent":
+        words += " optimum" if "Optimal" in methods_in(results["scenario"].iloc[0]) else " bound"
+    for panel, values in row.items():
+        if reference is not None:
+            _log_where_overloaded([panel], pd.concat(list(row.values())))
+        elif metric == "gap_percent":
+            sizes = values[values > _LEAST_GAP]
+            if len(sizes) and sizes.max() > LOG_ABOVE * sizes.min():
+                _log(panel.yaxis, values.clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
+                if panel.get_yscale() == "symlog":  # with room for markers at zero
+                    panel.set_ylim(bottom=-0.3 * panel.yaxis.get_transform().linthresh)
+        else:
+            _log_where_overloaded([panel], values)
+        _number_ticks(panel.yaxis, size)
+        label = f"{words} [{prefix}{unit}]" if prefix + unit else words
+        panel.set_ylabel(label if reference is None else f"{words} / {reference}'s", parse_math=False)
+    first, *others = row
+    if reference is not None:
+        for panel in others:
+            panel.sharey(first)
+        first.autoscale(axis="y")
 
 
 def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: str = "RPDI") -> Figure:
@@ -264,23 +428,22 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
         figure, axes = _panels(1, 3, 3.3, gridspec_kw={"width_ratios": [2.3, 1, 1.5]})
         curves, levels, shares = axes[0]
 
-        ours = summary(results, ["reward"])
+        ours = _means(results, "reward")
         ours.loc[~ours["method"].isin(_learners(results)), ["mean_low", "mean_high"]] = math.nan
-        _draw(curves, ours, ("mean", "mean_low", "mean_high"), _unmarked(drawn))
+        _draw(curves, _x_axis(curves, results, ours), _INTERVAL, _unmarked(drawn), bands=True)
         _log_where_overloaded([curves], ours["mean"])
-        prefix = _thousands(curves, ours["mean"])
-        curves.set_ylabel(f"mean reward per episode{f' [{prefix.strip()}]' if prefix else ''}")
-        curves.set_title(f"Reproduced ({_told(results)})")
-        _x_axis(curves, results, block.xs)
+        size, prefix = _thousands(ours["mean"], told)
+        unit = f" [{prefix.strip()}]" if prefix else ""
+        curves.set(title=f"Reproduced ({_told(results)})", ylabel=f"mean reward per episode{unit}", xscale="linear")
         curves.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
         for method in (method for method in drawn if method in told):
             style = drawn[method]
             levels.axhline(told[method], color=style.color, linestyle=style.linestyle, zorder=style.zorder)
             levels.plot(0.5, told[method], color=style.color, marker=style.marker, zorder=4, markeredgecolor="white")
-        prefix = _thousands(levels, told)
-        levels.set_ylabel(f"final reward{f' [{prefix.strip()}]' if prefix else ''}")
-        levels.set(title="Published", xlim=(0, 1), xticks=[], xlabel="at episode 3000")
+        levels.set(title="Published", xlim=(0, 1), xticks=[], xlabel="at episode 3000", ylabel=f"final reward{unit}")
+        for panel in (curves, levels):
+            _number_ticks(panel.yaxis, size)
         levels.grid(axis="x", visible=False)
 
         final = block.values[:, :, -1] / block.of(reference)[:, [-1]]
@@ -301,8 +464,9 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
                     linestyle="",
                 )
         _log_where_overloaded([shares], final.mean(axis=0), axis="x")
-        shares.set_yticks(range(len(names)), names)
-        shares.set(title="Final cost", xlabel=f"share of that of\n{reference}", ylim=(-0.6, len(names) - 0.4))
+        shares.set_yticks(range(len(names)), names, parse_math=False)
+        shares.set(title="Final cost", ylim=(-0.6, len(names) - 0.4))
+        shares.set_xlabel(f"share of that of\n{reference}", parse_math=False)
         open_circle: dict[str, Any] = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}
         _legend(figure, drawn, [Line2D([], [], **open_circle, label="published final cost")])
     return figure
@@ -358,7 +522,7 @@ def plot_headline(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
             panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         names = {"learned": "learned (mean)", "best learned": "better learned at each x"}
         names |= {"all": "all five (mean)", "best": "best at each x"}
-        axes[0, 0].set_yticks(range(len(rows)), [names.get(row, row) for row in rows])
+        axes[0, 0].set_yticks(range(len(rows)), [names.get(row, row) for row in rows], parse_math=False)
         axes[0, 0].set_ylim(-0.6, len(rows) - 0.4)
         _headline_legend(figure, ours)
     return figure
@@ -419,6 +583,7 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
         panel = axes[0, 0]
         if table["value"].abs().max() > LOG_ABOVE * max(table["value"].abs().median(), 1.0):
             panel.set_xscale("symlog", linthresh=10.0)
+            _number_ticks(panel.xaxis)
         if expected is not None:
             panel.axvline(expected, color="0.3", linewidth=0.8)
         for at, row in enumerate(rows):
@@ -427,9 +592,9 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
                 panel.plot(row.value, at, color=_VERMILION, marker="o", linestyle="")
             else:
                 panel.barh(at, row.value - (expected or 0), left=expected or 0, color=_VERMILION, height=0.6)
-        panel.set_yticks(range(len(rows)), list(table[label]))
+        panel.set_yticks(range(len(rows)), list(map(str, table[label])), parse_math=False)
         panel.set_ylim(len(rows) - 0.4, -0.6)
-        panel.set_xlabel(axis)
+        panel.set_xlabel(axis, parse_math=False)
     return figure
 
 

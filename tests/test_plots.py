@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.offsetbox import AnnotationBbox
+from matplotlib.text import Text
 
 from mecpart import comparison, plots
 
@@ -60,6 +62,18 @@ def drawn(axes, method: str) -> np.ndarray:
     return np.asarray(line.get_ydata())
 
 
+def words(figure) -> list[tuple[str, bool]]:
+    """All that is written on a figure, and whether it is taken for mathematics."""
+    return [(text.get_text(), text.get_parse_math()) for text in figure.findobj(Text) if text.get_text()]
+
+
+def named_ends(axes) -> dict[str, tuple[float, float]]:
+    """The names beside a panel from top to bottom, each with the point that it is joined to."""
+    boxes = [artist for artist in axes.get_children() if isinstance(artist, AnnotationBbox)]
+    boxes.sort(key=lambda box: -box.xyann[1])
+    return {box.findobj(Text)[0].get_text(): tuple(box.xy) for box in boxes}
+
+
 class TestStyles:
     def test_methods_differ_in_colour_marker_and_line(self):
         methods = [plots.STYLES[method] for method in METHODS]
@@ -78,6 +92,13 @@ class TestStyles:
         given = plots.styles(["Mine", "RPDI", "Yours", "Proposed"])
         assert list(given) == ["Proposed", "RPDI", "Mine", "Yours"]
         assert given["Mine"].marker != given["Yours"].marker
+
+    @pytest.mark.parametrize(("known", "own"), [((), 36), (("Greedy", "Optimal"), 24), (tuple(plots.STYLES), 24)])
+    def test_all_differ_however_many_there_are(self, known, own):
+        given = plots.styles([*known, *(f"method {at}" for at in range(own))])
+        looks = {(to_hex(look.color), look.marker, str(look.linestyle)) for look in given.values()}
+        both = {"Optimal", "Myopic"} <= set(known)  # which are of two scenarios, and alike
+        assert len(looks) == len(known) + own - both
 
 
 class TestSweep:
@@ -124,17 +145,60 @@ class TestSweep:
         assert ours.get_yscale() == "symlog"
         assert ours.get_ylim()[0] <= 0
 
-    def test_bands_are_the_bootstrap_intervals(self):
+    def test_bars_are_the_bootstrap_intervals(self):
         ours = plots.plot_sweep(sweep(), PAPER).axes[0]
         table = comparison.summary(sweep(), ["total_delay_s"]).query("method == 'Proposed'")
-        (band,) = (
-            band
-            for band in ours.collections
-            if to_hex(band.get_facecolor()[0]) == to_hex(plots.STYLES["Proposed"].color)
+        (bars,) = (
+            bars for bars in ours.collections if to_hex(bars.get_color()[0]) == to_hex(plots.STYLES["Proposed"].color)
         )
-        ys = band.get_paths()[0].vertices[:, 1]
-        assert ys.min() == pytest.approx(table["mean_low"].min())
-        assert ys.max() == pytest.approx(table["mean_high"].max())
+        ends = np.array(bars.get_segments())
+        np.testing.assert_allclose(ends[:, :, 0], np.array([XS, XS]).T)
+        np.testing.assert_allclose(ends[:, :, 1], table[["mean_low", "mean_high"]])
+
+    def test_methods_that_coincide_stand_side_by_side(self):
+        frame = sweep(dict.fromkeys(METHODS, 1.0))
+        ours, theirs = plots.plot_sweep(frame, PAPER).axes
+        on_screen = [line.get_transform().transform(line.get_xydata()) for line in ours.get_lines()]
+        np.testing.assert_allclose(np.ptp([points[:, 1] for points in on_screen], axis=0), 0, atol=1e-9)
+        places = np.sort([points[0, 0] for points in on_screen])
+        assert (np.diff(places) > 1).all()  # pixel
+        assert places[-1] - places[0] < 0.5 * (on_screen[0][1, 0] - on_screen[0][0, 0])
+        exact = [line.get_transform().transform(line.get_xydata())[0, 0] for line in theirs.get_lines()]
+        assert np.ptp(exact) == 0
+
+    @pytest.mark.parametrize(("factor", "units"), [(1.0, ("1000 s", "1000 s", "s")), (60.0, ("1000 s",) * 3)])
+    def test_both_panels_have_one_unit(self, factor, units):
+        frame = sweep({method: 1.0 for method in METHODS} | {"APDI": factor})
+        figure = plots.plot_sweep(frame, PAPER, comparison.DELAYS)
+        for row, unit in enumerate(units):
+            ours, theirs = figure.axes[2 * row : 2 * row + 2]
+            assert ours.get_ylabel() == theirs.get_ylabel()
+            assert ours.get_ylabel().endswith(f"delay [{unit}]")
+            for panel in (ours, theirs):
+                at = [value for value in panel.yaxis.get_majorticklocs() if np.clip(value, *panel.get_ylim()) == value]
+                told = panel.yaxis.get_major_formatter().format_ticks(at)
+                told = [float(text.replace("\N{NARROW NO-BREAK SPACE}", "")) for text in told]
+                np.testing.assert_allclose(told, np.array(at) / {"s": 1, "1000 s": 1000}[unit])
+                assert len(told) >= 2
+
+    def test_the_gap_tells_apart_what_coincides_and_names_it(self):
+        gaps = {"Proposed": 0.2, "A3C": 0.03, "Distributed DQN": 0.0, "Greedy": 50.0, "APDI": 0.0, "RPDI": 40.0}
+        frame = sweep(dict.fromkeys(METHODS, 1.0))
+        frame["gap_percent"] = frame["method"].map(gaps)
+        figure = plots.plot_sweep(frame, PAPER)
+        total, published, gap, beside = figure.axes
+        assert (total.get_ylabel(), gap.get_ylabel()) == ("total delay [1000 s]", "gap to the optimum [%]")
+        assert gap.get_yscale() == "symlog"
+        assert gap.get_ylim()[0] < 0
+        ends = named_ends(beside)
+        assert list(ends)[:4] == ["Greedy", "RPDI", "Proposed", "A3C"]
+        assert {name: end for name, (_, end) in ends.items()} == pytest.approx(gaps)
+        assert {end for end, _ in ends.values()} == {XS[-1]}
+        assert not figure.legends
+        assert published.xaxis.get_tick_params()["labelbottom"]
+        assert not total.xaxis.get_tick_params()["labelbottom"]
+        loaded = plots.plot_sweep(frame.assign(scenario="loaded"), PAPER).axes[2]
+        assert loaded.get_ylabel() == "gap to the bound [%]"
 
     @pytest.mark.parametrize("y", ["reward", "delay", []])
     def test_an_unknown_column_is_answered_with_those_there_are(self, y):
@@ -142,12 +206,101 @@ class TestSweep:
             plots.plot_sweep(sweep(), PAPER, y)
 
 
+NAMES = ("_hidden", "cost $x$ and $y$", "$\\frac", "<b>bold</b>")
+
+
+class TestOwnExperiment:
+    """A sweep that nobody has published, of any methods against anything."""
+
+    def own(self) -> pd.DataFrame:
+        frame = sweep(dict(zip(NAMES, (1.0, 2.0, 3.0, 4.0), strict=True)))
+        return frame.assign(figure="mine", x_name="num_cats", gap_percent=frame["total_delay_s"] / 100)
+
+    def test_without_published_values(self):
+        figure = plots.plot_sweep(self.own())
+        total, beside, gap, _ = [figure.axes[at] for at in (0, 2, 1, 2)]
+        assert [panel.get_xlabel() for panel in (total, gap)] == ["number of cats"] * 2
+        assert [panel.get_ylabel() for panel in (total, gap)] == ["total delay [s]", "gap to the optimum [%]"]
+        assert list(named_ends(beside)) == list(NAMES)[::-1]
+        means = self.own().groupby(["method", "x"])["total_delay_s"].mean()
+        assert [list(line.get_ydata()) for line in total.get_lines()] == [list(means[name]) for name in NAMES]
+
+    def test_names_are_shown_as_they_are(self):
+        frame = self.own()
+        settings = pd.concat([sweep(dict.fromkeys(METHODS[:1], 1.0)).assign(setting=name) for name in NAMES])
+        estimates = pd.DataFrame({"name": NAMES, "value": 1.0, "low": math.nan, "high": math.nan})
+        learned = learning().replace({"method": {"RPDI": NAMES[1], "APDI": NAMES[0]}})
+        figures = [
+            (plots.plot_sweep(frame), NAMES),
+            (plots.plot_sweep(frame, PAPER), NAMES),
+            (plots.plot_sweep(frame.assign(figure="fig8"), relative=True, reference=NAMES[1]), NAMES),
+            (plots.plot_sweep(frame.assign(x=frame["x"].map(dict(zip(XS, NAMES, strict=False))))), NAMES),
+            (plots.plot_sweep(settings), NAMES),
+            (plots.plot_estimates(estimates, "name", "cost $a$ [$]"), (*NAMES, "cost $a$ [$]")),
+            (plots.plot_convergence(learned, comparison.published("fig6"), "Greedy"), NAMES[:2]),
+        ]
+        for figure, names in figures:
+            assert {(name, False) for name in names} <= set(words(figure))
+            assert not any(name in text and math for text, math in words(figure) for name in names)
+
+    def test_names_that_do_not_fit_beside_the_curves_stand_below(self):
+        many = sweep({f"{at} workers and all their friends": float(at) for at in range(1, 20)})
+        figure = plots.plot_sweep(many)
+        assert len(figure.legends[0].get_texts()) == 19
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+    def test_any_measure(self):
+        frame = self.own().assign(deadline_violation_rate=0.2, env_steps=0)
+        figure = plots.plot_sweep(frame, y=["reward", "deadline_violation_rate", "energy_j"])
+        labels = [panel.get_ylabel() for panel in figure.axes if panel.axison]
+        assert labels == ["reward", "deadlines missed [share of blocks]", "energy [1000 J]"]
+        assert plots.plot_sweep(frame, y="gap_percent").axes[0].get_ylabel() == "gap to the optimum [%]"
+
+    def test_against_names_and_over_decades(self):
+        named = self.own().assign(x=self.own()["x"].map(dict(zip(XS, ("nin", "vgg16", "alexnet"), strict=True))))
+        panel = plots.plot_sweep(named, y="total_delay_s").axes[0]
+        assert [tick.get_text() for tick in panel.get_xticklabels()] == ["alexnet", "nin", "vgg16"]
+        means = named.groupby(["method", "x"])["total_delay_s"].mean()[NAMES[0]]
+        assert list(panel.get_lines()[0].get_ydata()) == list(means[["alexnet", "nin", "vgg16"]])
+        wide = self.own().assign(x=10 ** self.own()["x"])
+        assert plots.plot_sweep(wide, y="total_delay_s").axes[0].get_xscale() == "log"
+
+    def test_shares_of_a_reference(self):
+        figure = plots.plot_sweep(self.own(), relative=True, reference=NAMES[1])
+        (panel,) = (panel for panel in figure.axes if panel.axison)
+        assert panel.get_lines()[0].get_ydata() == pytest.approx([0.5] * 3)
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"results": None}, "results must be a DataFrame; got NoneType"),
+            ({"results": pd.DataFrame({"x": [1.0]})}, "results must have the columns figure"),
+            ({"published": "fig8"}, "published must be a DataFrame; got str"),
+            ({"y": "speed"}, "y must be among total_delay_s, .*gap_percent; got speed"),
+            ({"y": "gap_percent", "relative": True}, "y must be among total_delay_s, .*energy_j; got gap_percent"),
+            ({"relative": True}, "reference must be one of _hidden, .*; got 'RPDI'"),
+        ],
+    )
+    def test_bad_arguments_are_named(self, given, message):
+        with pytest.raises(ValueError, match=message):
+            plots.plot_sweep(**{"results": self.own()} | given)
+
+    def test_one_experiment_and_scenario_at_a_time(self):
+        for column in ("figure", "scenario"):
+            mixed = pd.concat([self.own(), self.own().assign(**{column: "other"})])
+            with pytest.raises(ValueError, match=f"results must hold a single {column}; got"):
+                plots.plot_sweep(mixed)
+
+
 class TestConvergence:
     def test_curves_levels_and_shares(self):
         figure = plots.plot_convergence(learning(), comparison.published("fig6"))
         curves, levels, shares = figure.axes
-        assert len(curves.get_lines()) == len(METHODS)
+        assert len(curves.get_lines()) == len(METHODS) + 2 * 2  # and the ends of two bands
         banded = {to_hex(band.get_facecolor()[0]) for band in curves.collections}
+        assert curves.get_ylabel().endswith("[1000]") == levels.get_ylabel().endswith("[1000]")
         assert banded == {to_hex(plots.STYLES[learner].color) for learner in ("Proposed", "A3C")}
         published = {line.get_ydata()[0] for line in levels.get_lines()}
         assert {-18300, -19100} <= published
@@ -162,7 +315,7 @@ class TestConvergence:
         results.loc[results["method"] == "A3C", "reward"] *= 100
         figure = plots.plot_convergence(results, comparison.published("fig6"))
         assert figure.axes[2].get_xscale() == "log"
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         (legend,) = figure.legends
         assert len(legend.get_texts()) == len(plots.STYLES) + 1
         box = legend.get_window_extent()

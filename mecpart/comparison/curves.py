@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from mecpart.comparison.words import setting_words
 
@@ -22,7 +22,10 @@ def where_along(x: X, x_name: str) -> str:
 
 @dataclass(frozen=True)
 class Curves:
-    """One quantity of one figure in one scenario. Published curves have one row of values and no seed."""
+    """One quantity of one figure in one scenario; `xs` are numbers, or names where what is swept has names.
+
+    Published curves have one row of values and no seed.
+    """
 
     figure: str
     scenario: str
@@ -30,7 +33,7 @@ class Curves:
     x_name: str
     seeds: tuple[int, ...]
     methods: tuple[str, ...]
-    xs: Float[np.ndarray, " xs"]
+    xs: Shaped[np.ndarray, " xs"]
     values: Float[np.ndarray, "rows methods xs"]
 
     def of(self, method: str) -> Float[np.ndarray, "rows xs"]:
@@ -45,29 +48,36 @@ class Curves:
             return slice(None)
         where = np.array([len(self.xs) - 1]) if x == "last" else np.flatnonzero(self.xs == x)
         if not len(where):
-            have = ", ".join(f"{value:g}" for value in self.xs)
+            have = ", ".join(map(_written, self.xs))
             raise ValueError(f"x must be one of {have} ({self.x_name} in {self.figure}); got {x!r}")
         return where
 
 
-def require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+def _written(x: object) -> str:
+    return f"{x:g}" if isinstance(x, (int, float, np.number)) else str(x)
+
+
+def require(frame: pd.DataFrame, columns: Sequence[str], name: str = "results") -> None:
+    """Raise `ValueError`, which calls the frame `name`, if it is none, lacks one of `columns`, or has no row."""
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"{name} must be a DataFrame; got {type(frame).__name__}")
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise ValueError(f"results must have the columns {', '.join(columns)}; missing: {', '.join(missing)}")
+        raise ValueError(f"{name} must have the columns {', '.join(columns)}; missing: {', '.join(missing)}")
     if frame.empty:
-        raise ValueError("results must have at least one row; got none")
+        raise ValueError(f"{name} must have at least one row; got none")
 
 
 def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """Results or published values with the name of the setting as method, in a figure that has a column `setting`.
 
-    Where the settings are of several methods, a curve is named by both. A frame without settings is returned as it is.
+    Where the settings are of several methods, a curve is named by both. A frame without settings is returned as it is,
+    and so is what this returns: its column `setting` is empty.
     """
     if "setting" not in frame or not frame["setting"].fillna("").ne("").any():
         return frame
-    if frame["method"].nunique() == 1:
-        return frame.assign(method=frame["setting"])
-    return frame.assign(method=frame["method"] + ", " + frame["setting"])
+    several = frame["method"].nunique() > 1
+    return frame.assign(method=frame["method"] + ", " + frame["setting"] if several else frame["setting"], setting="")
 
 
 def as_curves(results: pd.DataFrame, metric: str) -> Curves:
@@ -98,11 +108,13 @@ def as_curves(results: pd.DataFrame, metric: str) -> Curves:
     series = frame.set_index(["seed", "method", "x"])[metric]
     if series.index.has_duplicates:
         seed, method, x = series.index[series.index.duplicated()][0]
-        raise ValueError(f"results must have each seed, method and x once; got seed {seed}, {method}, x = {x:g} twice")
+        raise ValueError(
+            f"results must have each seed, method and x once; got seed {seed}, {method}, x = {_written(x)} twice"
+        )
     if len(series) != len(block):
         seed, method, x = block.difference(series.index)[0]
         raise ValueError(
-            f"results must have every seed for every method and x; missing: seed {seed}, {method}, x = {x:g}"
+            f"results must have every seed for every method and x; missing: seed {seed}, {method}, x = {_written(x)}"
         )
     values = series.reindex(block).to_numpy(dtype=float).reshape(len(seeds), len(methods), len(xs))
     return Curves(
@@ -112,7 +124,7 @@ def as_curves(results: pd.DataFrame, metric: str) -> Curves:
         x_name=first["x_name"],
         seeds=tuple(int(seed) for seed in seeds) if "seed" in results else (),
         methods=tuple(methods),
-        xs=xs.astype(float),
+        xs=xs.astype(float) if pd.api.types.is_numeric_dtype(xs) else xs,
         values=values,
     )
 

@@ -93,23 +93,23 @@ def paired_differences(
 
 def relative_delays(
     results: pd.DataFrame,
-    published_curves: pd.DataFrame,
+    published_curves: pd.DataFrame | None,
     metric: str = "total_delay_s",
     reference: str = "RPDI",
 ) -> pd.DataFrame:
-    """Each method's `metric` as a share of the reference's at the same x, published next to measured.
+    """Each method's `metric` as a share of the reference's at the same x, published (if it is) next to measured.
 
     Shares are ratios of means over seeds, which is what the plotted curves of the paper would give.
 
     **Returns:** one row per scenario, figure, method and x: `published` (NaN where the paper has no such
     point), `measured`, `low`, `high`, `num_seeds`; all dimensionless. NaN where the reference is zero.
     """
-    paper = as_curves(published_curves, metric)
-    told = {
-        (method, x): value
-        for method in paper.methods
-        for x, value in zip(paper.xs, share(paper.of(method)[0], paper.of(reference)[0]), strict=True)
-    }
+    told = {}
+    if published_curves is not None:
+        paper = as_curves(published_curves, metric)
+        for method in paper.methods:
+            shares = share(paper.of(method)[0], paper.of(reference)[0])
+            told.update({(method, x): value for x, value in zip(paper.xs, shares, strict=True)})
     tables = []
     for group in groups(results):
         block = as_curves(group, metric)
