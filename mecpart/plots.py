@@ -166,18 +166,20 @@ def _log_where_overloaded(axes: Iterable[Axes], values: Iterable[float], axis: L
     if not len(sizes) or sizes.max() <= LOG_ABOVE * (typical := np.median(sizes)):
         return
     for panel in axes:
-        _log(panel.xaxis if axis == "x" else panel.yaxis, values, typical / LOG_ABOVE)
+        _log(panel, axis, values, typical / LOG_ABOVE)
 
 
-def _log(axis: Axis, values: np.ndarray, least: float) -> None:
+def _log(panel: Axes, which: Literal["x", "y"], values: np.ndarray, least: float) -> None:
     """A logarithmic axis; where values are not above `least`, linear from about there to zero and beyond."""
-    scale = getattr(axis.axes, f"set_{axis.axis_name}scale")
+    scale, axis = (panel.set_xscale, panel.xaxis) if which == "x" else (panel.set_yscale, panel.yaxis)
     if values.min() > least:
         scale("log")
         if values.max() < 100 * values.min():
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
-        scale("symlog", linthresh=10 ** math.floor(math.log10(least)))
+        scale("symlog", linthresh=(linear := 10 ** math.floor(math.log10(least))))
+        if which == "y" and values.min() == 0:
+            panel.set_ylim(bottom=-0.3 * linear)  # room for markers at zero
     _number_ticks(axis)
 
 
@@ -225,10 +227,10 @@ def _draw(
     for method in (method for method in drawn if method in lines):
         line, style = lines[method], drawn[method]
         look: dict[str, Any] = {"color": style.color, "zorder": style.zorder}
-        artists: list[Artist] = axes.plot(
+        artists: list[Artist] = [*axes.plot(
             line["x"], line[middle], marker=style.marker, linestyle=style.linestyle,
             markeredgecolor="white", markeredgewidth=0.5, **look,
-        )  # fmt: skip
+        )]  # fmt: skip
         if low is not None and line[low].notna().any() and method not in REFERENCE_LINES:
             look["zorder"] -= 1
             if bands:
@@ -399,9 +401,7 @@ def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, r
         elif metric == "gap_percent":
             sizes = values[values > _LEAST_GAP]
             if len(sizes) and sizes.max() > LOG_ABOVE * sizes.min():
-                _log(panel.yaxis, values.clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
-                if panel.get_yscale() == "symlog":  # with room for markers at zero
-                    panel.set_ylim(bottom=-0.3 * panel.yaxis.get_transform().linthresh)
+                _log(panel, "y", values.clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
         else:
             _log_where_overloaded([panel], values)
         _number_ticks(panel.yaxis, size)
