@@ -1,12 +1,14 @@
 """The command line: `mecpart reproduce`, `mecpart report` and `mecpart list`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mecpart.comparison import compare_with_reference
 from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart.files import STANDARD_OUTPUT, naming
 from mecpart.report import write_report
 from mecpart.reproduce import find_notebooks, reproduce
 from mecpart.scenario import SCENARIOS
@@ -15,13 +17,19 @@ from mecpart.scenario import SCENARIOS
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: everything finished. 1: a notebook failed. 2: the command was refused. 130: stopped by Ctrl-C.
+    0: everything finished. 1: a notebook failed. 2: the command was refused, or a file could not be read or written.
+    130: stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.command(arguments)
-    except (ValueError, RuntimeError, ImportError) as error:
-        print(f"mecpart: {error}", file=sys.stderr)
+        code = arguments.command(arguments)
+        with naming(STANDARD_OUTPUT):
+            sys.stdout.flush()
+        return code
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        print("mecpart:", *str(error).split("\n"), file=sys.stderr)
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
         return 2
     except KeyboardInterrupt:
         return 130
@@ -104,10 +112,11 @@ def _list(arguments: argparse.Namespace) -> int:
         name: notebook.title + (f" (needs {', '.join(notebook.needs)})" if notebook.needs else "")
         for name, notebook in find_notebooks().items()
     }
-    _table("notebooks", notebooks)
-    _table("experiments", {name: experiment.title for name, experiment in EXPERIMENTS.items()})
-    _table("profiles", {name: f"{p.seeds} seeds, {p.episodes} episodes" for name, p in PROFILES.items()})
-    _table("scenarios", {name: (build.__doc__ or "").partition("\n")[0] for name, build in SCENARIOS.items()})
+    with naming(STANDARD_OUTPUT):
+        _table("notebooks", notebooks)
+        _table("experiments", {name: experiment.title for name, experiment in EXPERIMENTS.items()})
+        _table("profiles", {name: f"{p.seeds} seeds, {p.episodes} episodes" for name, p in PROFILES.items()})
+        _table("scenarios", {name: (build.__doc__ or "").partition("\n")[0] for name, build in SCENARIOS.items()})
     return 0
 
 
@@ -116,3 +125,7 @@ def _table(heading: str, rows: dict[str, str]) -> None:
     width = max(map(len, rows), default=0)
     for name, text in rows.items():
         print(f"  {name:<{width}}  {text}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,10 +5,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+
+#: What an `OSError` names where it is no file that could not be written.
+STANDARD_OUTPUT = "standard output"
 
 _UNFINISHED = ".unfinished"
 
@@ -26,19 +29,27 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem[:32]}.{secrets.token_hex(8)}{_UNFINISHED}{path.suffix}")
     try:
-        write(temporary)
-        _sync(temporary)
+        with naming(path):
+            write(temporary)
+            _sync(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
     with suppress(OSError):  # some network file systems do not sync folders
         _sync(path.parent)
     return path
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Let an `OSError` name a path, where the system does not say which file it could not write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def place(source: Path, target: Path) -> None:

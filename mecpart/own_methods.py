@@ -176,10 +176,7 @@ def check_methods_file(path: str | Path) -> Path:
     path = Path(path).resolve()
     if not path.is_file():
         raise ValueError(f"methods must be a Python file that registers methods; there is no file {path}")
-    try:
-        names = _registered_by(str(path), path.read_bytes())
-    except Exception as error:
-        raise ValueError(f"methods must be a Python file; {path} fails: {type(error).__name__}: {error}") from error
+    names = _registered_by(str(path), path.read_bytes())
     if not names:
         raise ValueError(f"methods must be a Python file that registers methods; {path} registers none")
     return path
@@ -190,7 +187,10 @@ def _registered_by(path: str, content: bytes) -> tuple[str, ...]:
     """The names that a file registers, when it is run for the first time with this content."""
     before = dict(_registered)
     # Not imported: so its functions are sent to other processes as they are, not as names to be looked up there.
-    runpy.run_path(path, run_name="mecpart_methods_file")
+    try:
+        runpy.run_path(path, run_name="mecpart_methods_file")
+    except BaseException as error:  # `sys.exit` too: it would end whoever asks for the methods, as if all were well
+        raise ValueError(f"methods must be a Python file; {path} fails: {type(error).__name__}: {error}") from error
     return tuple(name for name, method in _registered.items() if before.get(name) != method)
 
 

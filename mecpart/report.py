@@ -27,7 +27,8 @@ from mecpart.comparison import METRIC_WORDS
 from mecpart.comparison.rule import FEWEST_SEEDS
 from mecpart.execution import read_notebook
 from mecpart.experiments import PROFILES
-from mecpart.locations import built_docs, data_folder, default_output
+from mecpart.files import naming
+from mecpart.locations import built_docs, data_folder, output_folder
 from mecpart.pages import templates, to_html, write_page
 from mecpart.records import holds, read_record
 from mecpart.tables import UNDEFINED, format_number, heading
@@ -97,14 +98,15 @@ def write_report(profile: str = "quick", output: Path | str | None = None) -> Pa
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
-    output = default_output() if output is None else Path(output).resolve()
+    output = output_folder(output)
     sections = _collect(output, profile)
     place = output / "build" / "report" / profile
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{profile}-", ignore_cleanup_errors=True) as private:
         site, earlier = Path(private) / "site", Path(private) / "earlier"
         site.mkdir()
-        _build(site, output, profile, sections)
+        with naming(place):
+            _build(site, output, profile, sections)
         if place.exists():
             place.rename(earlier)
         try:

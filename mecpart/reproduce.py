@@ -34,8 +34,8 @@ from typing import Any, Literal
 from mecpart.cluster import LOCAL, Scheduler, check_address, installed
 from mecpart.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.experiments import PROFILES
-from mecpart.files import place, write_atomically
-from mecpart.locations import data_folder, default_output, notebooks_folder
+from mecpart.files import STANDARD_OUTPUT, naming, place, write_atomically
+from mecpart.locations import data_folder, notebooks_folder, output_folder
 from mecpart.own_methods import METHODS_FILE, check_methods_file
 from mecpart.processes import cores
 from mecpart.records import RESULT_FOLDERS, holds, is_result, read_record, sha256
@@ -208,7 +208,8 @@ def reproduce(
     **Raises:** before anything runs, `ValueError` if an argument or a notebook's parameters cell is not as it should
     be; `RuntimeError` if another batch is writing to the same output folder, or the scheduler does not answer or has
     workers that would compute something else (`mecpart.cluster.SchedulerError`); `ImportError` if there is to be a
-    scheduler and Dask is not installed.
+    scheduler and Dask is not installed; `OSError`, naming the path, if the output folder cannot be written to, or its
+    file system has no locks.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
@@ -216,9 +217,7 @@ def reproduce(
         raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}, both; got {scenario!r}")
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise ValueError(f"jobs must be a whole number of at least 1; got {jobs!r}")
-    output = default_output() if output is None else Path(output).resolve()
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output must be a folder; {output} is a file")
+    output = output_folder(output)
     scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
     if scheduler:
         check_address(scheduler, local=True)
@@ -406,7 +405,8 @@ class _Batch:
                 **self.origin,
             }
             unplaced = Path(private) / "record.json"
-            unplaced.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            with naming(unplaced):
+                unplaced.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             # A kill from here on leaves whole files without a record, which the next batch writes anew.
             for path, source in moves.items():
                 place(source, self.output / path)
@@ -540,7 +540,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with naming(STANDARD_OUTPUT):
+        print(line, flush=True)
 
 
 @contextmanager
@@ -552,18 +553,20 @@ def _only_batch_in(output: Path) -> Iterator[None]:
         raise RuntimeError("mecpart reproduce needs POSIX file locks: use Linux, macOS or WSL") from None
     path = output / "build" / "batch.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as lock:
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise RuntimeError(
                 f"another batch (process {holder}) is writing to {output}; wait for it or take another output"
             ) from None
+        except OSError as error:  # as on some network file systems
+            raise OSError(error.errno, f"no lock can be had there ({error.strerror})", str(path)) from None
         lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        with suppress(OSError):  # a full disk: the name is for others to read, the lock holds without
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
         try:
             yield
         finally:

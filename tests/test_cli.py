@@ -1,13 +1,18 @@
 """The command line: exit codes, refusals, the listing."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mecpart import cli
+from mecpart import cli, own_methods
 from mecpart.comparison import Agreement
 from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart.locations import notebooks_folder
 from mecpart.reproduce import Notebook, Outcome, Run, Summary, find_notebooks
 from mecpart.scenario import SCENARIOS
 
@@ -103,6 +108,102 @@ def test_bad_input_is_refused_with_what_is_allowed(tmp_path, capsys, options, me
     assert message in told.err
     assert "Traceback" not in told.err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def impossible(tmp_path):
+    """Folders that cannot be made, also for root; by what is wrong with them."""
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    return {
+        "no such device": Path("/proc/nope"),
+        "below a file": tmp_path / "file" / "below",
+        "a file": tmp_path / "file",
+        "too long": tmp_path / ("long" * 100),
+        "links in a circle": tmp_path / "circle" / "below",
+        "a zero byte": "zero\0byte",
+        "in the package": Path(cli.__file__).parent / "results",
+        "in the notebooks": notebooks_folder() / "results",
+    }
+
+
+@pytest.mark.parametrize("command", ["reproduce --profile smoke --only introduction", "report --profile smoke"])
+def test_an_output_that_cannot_be_made_is_one_line_that_names_it(impossible, capsys, command):
+    for what, output in impossible.items():
+        assert cli.main([*command.split(), "--output", str(output)]) == 2, what
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("mecpart: ")
+        assert repr(str(output))[1:-1] in line, what
+
+
+@pytest.mark.parametrize("command", ["reproduce --profile smoke --only introduction", "report --profile smoke"])
+def test_a_current_folder_that_was_removed_is_named(tmp_path, monkeypatch, capsys, command):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main([*command.split(), "--output", "results"]) == 2
+    assert "mecpart: output must be a folder; 'results' cannot be one: the current folder was removed" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys, code):
+    def flock(file, how):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert cli.main(["reproduce", "--only", "introduction", "--output", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"no lock can be had there ({os.strerror(code)}): '{tmp_path / 'build' / 'batch.lock'}'" in told
+    assert "Traceback" not in told
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path, capsys):
+    (tmp_path / "precious").write_text("42")
+    (tmp_path / "output" / "build").mkdir(parents=True)
+    (tmp_path / "output" / "build" / "batch.lock").symlink_to(tmp_path / "precious")
+    assert cli.main(["reproduce", "--only", "introduction", "--output", str(tmp_path / "output")]) == 2
+    assert str(tmp_path / "output" / "build" / "batch.lock") in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "42"
+
+
+@pytest.mark.parametrize("end", ["import sys; sys.exit(0)", "raise KeyboardInterrupt", "raise SystemExit", "1 / 0"])
+def test_a_file_of_methods_that_ends_the_program_is_an_error(tmp_path, capsys, end):
+    file = tmp_path / "mine.py"
+    file.write_text(f"import mecpart\nmecpart.register_policy('Mine', lambda scenario, slot, key: None)\n{end}\n")
+    try:
+        for path in (file, tmp_path):
+            options = ["--methods", str(path), "--output", str(tmp_path / "none")]
+            assert cli.main(["reproduce", "--profile", "smoke", *options]) == 2
+            assert f"{path} fails" in (told := capsys.readouterr().err) or f"there is no file {path}" in told
+    finally:
+        own_methods._registered.pop("Mine", None)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("module", ["mecpart", "mecpart.cli"])
+def test_the_package_runs_as_the_command(module):
+    command = [sys.executable, "-m", module, "reproduce", "--profile", "nonsense"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 2
+    assert told.stderr == "mecpart: profile must be one of smoke, quick, paper; got 'nonsense'\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("into", ["/dev/full", "a closed pipe"])
+def test_output_that_nobody_takes_is_one_line(into):
+    reader, writer = os.pipe()
+    os.close(reader)
+    given = os.open(into, os.O_WRONLY) if into == "/dev/full" else os.dup(writer)
+    try:
+        command = [sys.executable, "-m", "mecpart", "list"]
+        told = subprocess.run(command, stdout=given, stderr=subprocess.PIPE, text=True, timeout=120)
+    finally:
+        os.close(given)
+        os.close(writer)
+    assert told.returncode == 2
+    assert re.fullmatch(r"mecpart: \[Errno \d+\] (Broken pipe|No space left .*): 'standard output'\n", told.stderr)
 
 
 def test_unknown_command_is_refused(capsys):

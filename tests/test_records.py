@@ -104,7 +104,8 @@ def test_times_can_be_compared(tmp_path, started):
     "path",
     [
         "/etc/passwd", "../outside", "data/results/../../outside", "data/results/a/../../../../outside",
-        "data/../outside", "data/published/curves.csv", "README.md", "build/batch.lock", "build/notebooks/smoke/as_printed/fig9.ipynb",
+        "data/../outside", "data/published/curves.csv", "README.md",
+        "build/batch.lock", "build/notebooks/smoke/as_printed/fig9.ipynb",
         "build/notebooks/smoke/as_printed/fig8.record.json", "figures", "data/results", "data/results/", "figures/.",
         "./figures/a", "figures//a", "figures/a/", "/figures/a", "Figures/a", "figuresque/a", "", ".", "..",
         "figures/\0", "figures/\ud800/../../a", "data\\results\\a", "~/a", "figures/" + "a/../" * 50 + "../../outside",
