@@ -1,6 +1,7 @@
 """The mobile edge computing network: one tier of IoT devices (node 0) and N edge servers (nodes 1..N)."""
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
-from mecpart.validation import check_count, check_number, check_range, check_shape, is_concrete
+from mecpart.fields import check_record, check_values, quantity, short_repr
+from mecpart.validation import (
+    check_count,
+    check_finite_product,
+    check_key,
+    check_number,
+    check_range,
+    check_shape,
+    check_type,
+    is_concrete,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -20,7 +31,8 @@ class Network:
     size are padded with such servers so that one compiled function serves them all.
 
     - `speed`: cycles/s of each node; `speed[0]` is the whole IoT tier, num_devices * device_frequency (f^l, F_n).
-    - `num_devices`: D, devices that work side by side and transmit side by side.
+    - `num_devices`: D, devices that work side by side and transmit side by side, each on tasks of its own: a slot with
+      fewer tasks than devices has no use for the others.
     - `device_frequency`: f^l of one device, Hz.
     - `device_rate_range`: (low, high) of the rate between one device and one server, bytes/s (R_m^n).
     - `wired_rate`: R_max between two servers, bytes/s.
@@ -28,13 +40,15 @@ class Network:
     - `energy_coefficient`: kappa, J s^2 / cycle^3.
     """
 
-    speed: Float[Array, " nodes"]
-    num_devices: Float[Array, ""]
-    device_frequency: Float[Array, ""]
-    device_rate_range: Float[Array, "2"]
-    wired_rate: Float[Array, ""]
-    transmit_power: Float[Array, ""]
-    energy_coefficient: Float[Array, ""]
+    speed: Float[Array, " nodes"] = field(metadata=quantity("cycles/s"))
+    num_devices: Float[Array, ""] = field(metadata=quantity(exclusive=True))
+    device_frequency: Float[Array, ""] = field(metadata=quantity("Hz", exclusive=True))
+    device_rate_range: Float[Array, "2"] = field(metadata=quantity("bytes/s"))
+    wired_rate: Float[Array, ""] = field(metadata=quantity("bytes/s", exclusive=True))
+    transmit_power: Float[Array, ""] = field(metadata=quantity("W"))
+    energy_coefficient: Float[Array, ""] = field(metadata=quantity("J s^2/cycle^3"))
+
+    __repr__ = short_repr
 
     @property
     def num_nodes(self) -> int:
@@ -65,21 +79,19 @@ class Network:
         )
 
 
-def check_network(network: Network) -> None:
-    """Raise `ValueError` where a value of `network` is negative, NaN or infinite, or its rate range is reversed."""
-    if jnp.ndim(network.speed) != 1 or network.num_nodes < 2:
+def check_network(network: Network, name: str = "network") -> None:
+    """Raise `ValueError` where `network` is none, or holds a value of wrong shape, type or range."""
+    check_type(name, network, Network, "from make_network or sample_network")
+    if np.ndim(network.speed) != 1 or np.size(network.speed) < 2:
         raise ValueError(
-            "network.speed must have shape (N + 1,), the IoT tier first and at least one server; "
-            f"got shape {jnp.shape(network.speed)}"
+            f"{name}.speed must have shape (N + 1,), the IoT tier first and at least one server; "
+            f"got shape {np.shape(network.speed)}"
         )
-    check_number("network.speed", network.speed)
+    check_record(name, network, Network, nodes=np.size(network.speed))
     if is_concrete(network.speed):
-        check_number("network.speed[0]", np.asarray(network.speed)[0], exclusive=True)
-    for name in ("num_devices", "device_frequency", "wired_rate"):
-        check_number(f"network.{name}", getattr(network, name), exclusive=True)
-    for name in ("transmit_power", "energy_coefficient"):
-        check_number(f"network.{name}", getattr(network, name))
-    check_range("network.device_rate_range", network.device_rate_range)
+        check_number(f"{name}.speed[0]", np.asarray(network.speed)[0], exclusive=True)
+    check_range(f"{name}.device_rate_range", network.device_rate_range)
+    _check_products(network.num_devices, network.device_frequency, network.device_rate_range)
 
 
 def make_network(
@@ -94,29 +106,57 @@ def make_network(
 ) -> Network:
     """A network of the given servers; every other value defaults to the ledger.
 
-    **Arguments:** `server_speed`: F_n, [N] cycles/s (0: the server does not exist); the others as in `Network`.
+    Node 0, the IoT tier, is all `num_devices` devices together, each of `device_frequency`: as fast as num_devices *
+    device_frequency where a slot has at least as many tasks, for a task never uses more than one of them.
 
-    **Raises:** `ValueError` for a negative, NaN or infinite value or a reversed rate range.
+    **Arguments:** `server_speed`: F_n, [N] cycles/s (0: the server does not exist); the others as in `Network`, one
+    number each.
+
+    **Raises:** `ValueError` for a value of wrong shape, or that is negative, NaN or infinite, or a reversed rate range.
+    **Warns:** `UserWarning` where some speeds are plainly not in hertz: below 1 kHz, beside others above.
     """
     check_number("server_speed", server_speed)
-    check_number("num_devices", num_devices, exclusive=True)
-    check_number("device_frequency", device_frequency, exclusive=True)
-    check_range("device_rate_range", device_rate_range)
-    check_number("wired_rate", wired_rate, exclusive=True)
-    check_number("transmit_power", transmit_power)
-    check_number("energy_coefficient", energy_coefficient)
     check_shape("server_speed", server_speed, (max(np.size(server_speed), 1),))
+    check_range("device_rate_range", device_rate_range)
+    constants = {
+        "num_devices": num_devices,
+        "device_frequency": device_frequency,
+        "wired_rate": wired_rate,
+        "transmit_power": transmit_power,
+        "energy_coefficient": energy_coefficient,
+    }
+    check_values(Network, constants)
+    _check_products(num_devices, device_frequency, device_rate_range)
+    _warn_of_other_units(server_speed=server_speed, device_frequency=device_frequency)
     server_speed = jnp.asarray(server_speed, jnp.float32)
-    devices, frequency = jnp.float32(num_devices), jnp.float32(device_frequency)
+    scalars = {name: jnp.float32(value) for name, value in constants.items()}
+    tier = scalars["num_devices"] * scalars["device_frequency"]
     return Network(
-        speed=jnp.concatenate([(devices * frequency)[None], server_speed]),
-        num_devices=devices,
-        device_frequency=frequency,
+        speed=jnp.concatenate([tier[None], server_speed]),
         device_rate_range=jnp.asarray(device_rate_range, jnp.float32),
-        wired_rate=jnp.float32(wired_rate),
-        transmit_power=jnp.float32(transmit_power),
-        energy_coefficient=jnp.float32(energy_coefficient),
+        **scalars,
     )
+
+
+def _check_products(num_devices, device_frequency, device_rate_range) -> None:
+    """Raise `ValueError` where what is computed of these is too large."""
+    check_finite_product("device_frequency^2", device_frequency, device_frequency)
+    check_finite_product("num_devices * device_frequency", num_devices, device_frequency)
+    check_finite_product("num_devices * device_rate_range", num_devices, device_rate_range)
+
+
+def _warn_of_other_units(**speeds) -> None:
+    """Warn of speeds that are plainly not in hertz; where all of them are small, they are in a unit of their own."""
+    if not is_concrete(speeds):
+        return
+    given = {name: np.asarray(speed, np.float64) for name, speed in speeds.items()}
+    given = {name: speed[speed > 0] for name, speed in given.items()}
+    if max(np.max(speed, initial=0) for speed in given.values()) < 1e3:
+        return
+    for name, speed in given.items():
+        if np.min(speed, initial=np.inf) < 1e3:
+            wrong = f"{name} is in hertz, or cycles/s, such as 3e9; got {np.min(speed):g}, which is below 1 kHz"
+            warnings.warn(wrong, UserWarning, stacklevel=3)
 
 
 def sample_network(
@@ -129,18 +169,23 @@ def sample_network(
 ) -> Network:
     """Draw the speeds of `num_servers` edge servers uniformly from `server_speed_range` (cycles/s).
 
+    Node 0 is the IoT tier: all devices together, each task on one of them, as `make_network` says.
+
     Server n of a larger network is drawn as in a smaller one, and `pad_to` adds servers that do not exist up to that
     number, so that padding never changes a draw.
 
     **Arguments:** `key`: a JAX random key; `constants`: any other argument of `make_network`.
 
-    **Raises:** `ValueError` for a number of servers below 1 or above `pad_to`, a reversed range, or a bad constant.
+    **Raises:** `ValueError` for a number of servers below 1 or above `pad_to`, a reversed range, a bad constant, or
+    something else than a key. **Warns** as `make_network`.
     """
+    check_key("key", key)
     pad_to = pad_to if pad_to is None else check_count("pad_to", pad_to)
     num_servers = check_count("num_servers", num_servers, maximum=pad_to)
     check_range("server_speed_range", server_speed_range)
     padded = num_servers if pad_to is None else pad_to
     network = make_network(np.zeros(padded), **constants)  # checks the constants before anything is drawn
+    _warn_of_other_units(server_speed_range=server_speed_range, device_frequency=network.device_frequency)
     low, high = server_speed_range
     speed = jax.random.uniform(key, (padded,), minval=low, maxval=high)
     speed = jnp.where(jnp.arange(padded) < num_servers, speed, 0.0)
@@ -157,5 +202,7 @@ def shannon_rate(bandwidth, transmit_power, channel_gain, noise_density):
         check_number(name, value, exclusive=True)
     for name, value in (("transmit_power", transmit_power), ("channel_gain", channel_gain)):
         check_number(name, value)
+    check_finite_product("noise_density * bandwidth", noise_density, bandwidth)
+    check_finite_product("transmit_power * channel_gain", transmit_power, channel_gain)
     noise = noise_density * bandwidth
     return bandwidth * jnp.log2(1 + transmit_power * channel_gain / noise) / 8

@@ -1,13 +1,18 @@
 """Checks of plain values, made before anything is compiled or written.
 
-Under `jit`, `vmap` or `grad` a value is not known yet, so only shapes are checked there; every public docstring says
-what is then assumed of the values.
+Numbers are checked as what they are computed with, float32: what is infinite there, or so small that it would be taken
+for 0, is refused. Under `jit`, `vmap` or `grad` a value is not known yet, so only its shape and type are checked there;
+every public docstring says what is then assumed of the values.
 """
 
+import os
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+_FLOAT = np.finfo(np.float32)
 
 
 def is_concrete(*values) -> bool:
@@ -15,31 +20,59 @@ def is_concrete(*values) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
-def check_number(name: str, value, *, minimum: float = 0.0, exclusive: bool = False) -> None:
-    """Raise `ValueError` unless every entry of `value` is a finite real number, at least (or above) `minimum`."""
-    if not is_concrete(value):
-        return
-    array = np.asarray(value)
+def shown(value) -> str:
+    """`value` as an error message shows it: on one line, and no longer than that."""
+    text = " ".join(line.strip() for line in repr(value).splitlines())
+    return text if len(text) <= 120 else f"{text[:100]} ... {text[-15:]}"
+
+
+def check_number(
+    name: str,
+    value,
+    *,
+    minimum: float = 0.0,
+    exclusive: bool = False,
+    whole: bool = False,
+    shapes: tuple[tuple[int, ...], ...] | None = None,
+) -> None:
+    """Raise `ValueError` unless every entry of `value` is a finite real number, at least (or above) `minimum`.
+
+    `whole`: only integers are. `shapes`: that are allowed, if not all.
+    """
     allowed = f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
-    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
-        raise ValueError(f"{name} must be a number, {allowed}; got {value!r}")
-    array = array.astype(np.float64)
-    bad = ~np.isfinite(array) | ((array <= minimum) if exclusive else (array < minimum))
+    what = "whole numbers" if whole else "a number"
+    dtype, shape, array = _read(value)
+    if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in (np.integer, *[np.floating] * (not whole))):
+        raise ValueError(f"{name} must be {what}, {allowed}; got {shown(value)}")
+    if shapes is not None and shape not in shapes:
+        raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")
+    if array is None:
+        return
+    exact = array.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        single = exact.astype(np.float32)
+    bad = ~np.isfinite(exact) | ((exact <= minimum) if exclusive else (exact < minimum))
     if bad.any():
-        raise ValueError(f"{name} must be {allowed}; got {array[bad].flat[0]:g}")
+        raise ValueError(f"{name} must be {allowed}; got {exact[bad].flat[0]:g}")
+    # Denormal numbers count as 0 in compiled code.
+    lost = ~np.isfinite(single) | ((np.abs(single) < _FLOAT.tiny) & (exact != 0))
+    if lost.any():
+        fits = f"in float32 neither infinite nor 0, which is from {_FLOAT.tiny:.2g} to {_FLOAT.max:.2g}"
+        raise ValueError(f"{name} must be {allowed}, and {fits}; got {exact[lost].flat[0]:g}")
 
 
 def check_fraction(name: str, value) -> None:
     """Raise `ValueError` unless `value` is one number from 0 to 1."""
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
+    if not number or isinstance(value, np.complexfloating) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1; got {shown(value)}")
 
 
 def check_flag(name: str, value) -> None:
     """Raise `ValueError` unless `value` is True or False."""
-    if is_concrete(value) and (np.shape(value) != () or np.asarray(value).dtype != bool):
-        raise ValueError(f"{name} must be True or False; got {value!r}")
+    dtype, shape, _ = _read(value)
+    if shape != () or dtype is not np.dtype(bool):
+        raise ValueError(f"{name} must be True or False; got {shown(value)}")
 
 
 def check_count(name: str, value, *, minimum: int = 1, maximum: int | None = None) -> int:
@@ -49,15 +82,15 @@ def check_count(name: str, value, *, minimum: int = 1, maximum: int | None = Non
         allowed = f"a whole number from {minimum} to {maximum}"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < minimum or (maximum is not None and value > maximum):
-        raise ValueError(f"{name} must be {allowed}; got {value!r}")
+        raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return int(value)
 
 
-def check_range(name: str, value, *, minimum: float = 0.0) -> None:
-    """Raise `ValueError` unless `value` is a pair (low, high) with minimum <= low <= high, both finite."""
-    if np.shape(value) != (2,):
-        raise ValueError(f"{name} must be a pair (low, high); got {value!r}")
-    check_number(name, value, minimum=minimum)
+def check_range(name: str, value, *, minimum: float = 0.0, exclusive: bool = False) -> None:
+    """Raise `ValueError` unless `value` is a pair (low, high) of finite numbers, low at least (or above) `minimum`."""
+    if _read(value)[1] != (2,):
+        raise ValueError(f"{name} must be a pair (low, high); got {shown(value)}")
+    check_number(name, value, minimum=minimum, exclusive=exclusive)
     if is_concrete(value):
         low, high = np.asarray(value).tolist()  # not value[0], which compiles, and is traced where a `jit` is under way
         if low > high:
@@ -66,13 +99,83 @@ def check_range(name: str, value, *, minimum: float = 0.0) -> None:
 
 def check_shape(name: str, value, *allowed: tuple[int, ...]) -> None:
     """Raise `ValueError` unless the shape of `value` is one of `allowed`; works on traced values too."""
-    if np.shape(value) not in allowed:
-        shapes = " or ".join(str(shape) for shape in allowed)
-        raise ValueError(f"{name} must have shape {shapes}; got {np.shape(value)}")
+    shape = _read(value)[1]
+    if shape is None:
+        raise ValueError(f"{name} must have shape {_either(allowed)}; got {shown(value)}")
+    if shape not in allowed:
+        raise ValueError(f"{name} must have shape {_either(allowed)}; got {shape}")
 
 
 def check_choice(name: str, value, choices: Iterable[str]) -> None:
     """Raise `ValueError`, listing the names there are, unless `value` is one of `choices`."""
     choices = list(choices)
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {shown(value)}")
+
+
+def check_text(name: str, value) -> None:
+    """Raise `ValueError` unless `value` is a text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a non-empty text; got {shown(value)}")
+
+
+def check_path(name: str, value) -> None:
+    """Raise `ValueError` unless `value` is a path, as text or `pathlib.Path`."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError(f"{name} must be the path of a file; got {shown(value)}")
+
+
+def check_type(name: str, value, kind: type, how: str = "") -> None:
+    """Raise `ValueError` unless `value` is a `kind`; `how` says where one comes from."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a mecpart.{kind.__name__}{how and f', {how}'}; got {shown(value)}")
+
+
+def check_callable(name: str, value, what: str) -> None:
+    """Raise `ValueError` unless `value` can be called; `what` says with what, and what it returns."""
+    if not callable(value) or isinstance(value, type):
+        raise ValueError(f"{name} must be a function {what}; got {shown(value)}")
+
+
+def check_key(name: str, value) -> None:
+    """Raise `ValueError` unless `value` is one random key of JAX, of the new kind or of the old (uint32 [2])."""
+    typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    shape = np.shape(value) if typed else _read(value)[1]
+    if typed and shape == ():
+        return
+    if isinstance(value, jax.Array | np.ndarray) and value.dtype == np.uint32 and shape == (2,):
+        return
+    got = f"keys of shape {shape}; use vmap" if typed else shown(value)
+    raise ValueError(f"{name} must be one random key, such as jax.random.key(0); got {got}")
+
+
+def check_finite_product(what: str, *factors) -> None:
+    """Raise `ValueError` where the product of `factors`, arrays that broadcast, is too large for float32."""
+    if not is_concrete(*factors):
+        return
+    product: np.ndarray = np.float64(1)
+    with np.errstate(over="ignore"):
+        for factor in factors:
+            product = product * np.asarray(factor, np.float64)
+    if np.max(product, initial=0) > _FLOAT.max:
+        raise ValueError(f"{what} must be at most {_FLOAT.max:.2g}, the largest float32; got {np.max(product):g}")
+
+
+def _read(value) -> tuple[np.dtype | None, tuple[int, ...] | None, np.ndarray | None]:
+    """The type, shape and values of an array, a number or nested lists of them: None for what is not there to know."""
+    if isinstance(value, list | tuple) and not is_concrete(value):
+        dtypes, shapes, _ = zip(*map(_read, value), strict=True)
+        if any(shape is None or shape != shapes[0] for shape in shapes):
+            return None, None, None
+        return np.result_type(*dtypes), (len(value), *shapes[0]), None
+    if isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
+        return value.dtype, value.shape, None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, random keys
+        return None, None, None
+    return array.dtype, array.shape, array
+
+
+def _either(shapes: Iterable[tuple[int, ...]]) -> str:
+    return " or ".join(map(str, shapes))

@@ -5,6 +5,7 @@ import functools
 import html
 import itertools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
 from decimal import Decimal
@@ -17,7 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.ledger import LEDGER
-from mecpart.validation import check_choice, check_count, check_number, check_shape
+from mecpart.fields import check_record, quantity, short_repr
+from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
 from mecpart.zoo import NETWORKS, Layer, layer_table
 
 
@@ -37,11 +39,13 @@ class Workload:
     """
 
     macs: Float[Array, " blocks"]
-    input_bytes: Float[Array, " blocks"]
-    parameter_bytes: Float[Array, " blocks"]
-    output_bytes: Float[Array, ""]
+    input_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
+    parameter_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
+    output_bytes: Float[Array, ""] = field(metadata=quantity("bytes"))
     block_names: tuple[str, ...] = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
+
+    __repr__ = short_repr
 
     @property
     def num_blocks(self) -> int:
@@ -66,19 +70,18 @@ class Workload:
         )
 
 
-def check_workload(workload: Workload) -> None:
-    """Raise `ValueError` where an array of `workload` has a wrong shape, a negative or a non-finite value.
+def check_workload(workload: Workload, name: str = "workload") -> None:
+    """Raise `ValueError` where `workload` is none, or holds a value of wrong shape or type, negative or not finite.
 
     Under `jit` only shapes are checked; values are then assumed to be finite and at least 0.
     """
-    blocks = workload.num_blocks
-    if blocks < 1:
-        raise ValueError("workload.block_names must name at least one block; got ()")
-    for quantity in ("macs", "input_bytes", "parameter_bytes"):
-        check_shape(f"workload.{quantity}", getattr(workload, quantity), (blocks,))
-    check_shape("workload.output_bytes", workload.output_bytes, ())
-    for quantity in ("macs", "input_bytes", "parameter_bytes", "output_bytes"):
-        check_number(f"workload.{quantity}", getattr(workload, quantity))
+    check_type(name, workload, Workload, "from mecpart.workload or workload_from_...")
+    names = workload.block_names
+    if not isinstance(names, tuple) or not names or not all(isinstance(each, str) for each in names):
+        raise ValueError(f"{name}.block_names must name at least one block, in a tuple; got {shown(names)}")
+    if not isinstance(workload.name, str):
+        raise ValueError(f"{name}.name must be a text; got {shown(workload.name)}")
+    check_record(name, workload, Workload, blocks=len(names))
 
 
 PAPER_CUTS: dict[tuple[str, int], tuple[str, ...]] = {
@@ -104,9 +107,12 @@ class LayerTable:
     name: str
     layers: tuple[Layer, ...]
 
+    __repr__ = short_repr
+
     def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name of a network must be a non-empty string; got {self.name!r}")
+        check_text("name", self.name)
+        if not isinstance(self.layers, list | tuple):
+            raise ValueError(f"layers must be a tuple of Layer; got {shown(self.layers)}")
         object.__setattr__(self, "layers", tuple(self.layers))
         _check_layers(self.layers)
 
@@ -208,6 +214,9 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
     **Raises:** `ValueError` that names the file, and the row (the first below the header is 1) and column of what is
     missing, superfluous or not allowed.
     """
+    check_path("path", path)
+    if name is not None:
+        check_text("name", name)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file, strict=True) if any(map(str.strip, row))] or [[]]
@@ -222,6 +231,7 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
     if not rows:
         raise ValueError(f"{path} must have a row for each block below its header; got none")
     table: list[dict] = []
+    names: set[str] = set()
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise ValueError(f"row {number} of {path} must have {len(columns)} columns; got {len(row)}: {row}")
@@ -230,8 +240,9 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
         for column, entry in entries.items():
             where = f"column {column!r} in row {number} of {path}"
             if column == "name":
-                if not entry or any(entry == earlier["name"] for earlier in table):
+                if not entry or entry in names:
                     raise ValueError(f"{where} must be a name that no row has before it; got {entry!r}")
+                names.add(entry)
             elif entry or column != "output_bytes" or last:
                 entries[column] = _whole_number(where, entry)
         if table and table[-1]["output_bytes"] not in ("", entries["input_bytes"]):
@@ -285,6 +296,8 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     _check_layers(layers)
     blocks = check_count("blocks", blocks, maximum=len(layers))
     length = len(layers)
+    if blocks == length:
+        return tuple(range(length))
     before = [0]  # before[i]: multiply-accumulates of the layers ahead of layer i
     for layer in layers:
         before.append(before[-1] + layer.macs)
@@ -319,8 +332,10 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
 def _check_layers(layers: tuple[Layer, ...]) -> None:
     if not layers:
         raise ValueError("layers must hold at least one layer; got none")
-    names = [layer.name for layer in layers]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if others := [layer for layer in layers if not isinstance(layer, Layer)]:
+        raise ValueError(f"layers must be of type mecpart.zoo.Layer; got {shown(others[0])}")
+    names = Counter(layer.name for layer in layers)
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise ValueError(f"layers must have names of their own; got {', '.join(twice)} more than once")
     for earlier, later in itertools.pairwise(layers):
         if earlier.output_bytes != later.input_bytes:

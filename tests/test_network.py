@@ -43,7 +43,7 @@ class TestMakeNetwork:
         assert network.device_rate_range.tolist() == [13, 17]
 
     def test_all_arrays_are_float32(self):
-        network = make_network([1, 2], num_devices=3, device_rate_range=(1, 2), wired_rate=4)
+        network = make_network([1e9, 2e9], num_devices=3, device_rate_range=(1, 2), wired_rate=4)
         assert {leaf.dtype for leaf in jax.tree.leaves(network)} == {np.dtype(np.float32)}
         check_network(network)
 
@@ -88,6 +88,37 @@ class TestMakeNetwork:
             with refused("device_rate_range", f"got {got}", allowed):
                 make_network(np.ones(5), device_rate_range=given)
 
+    @pytest.mark.parametrize("name", CONSTANTS)
+    @pytest.mark.parametrize("value", [np.ones(6), [1, 2, 3, 4, 5, 6], np.ones((6, 4)), np.ones(1)], ids=np.shape)
+    def test_refuses_several_values_of_what_there_is_one_of(self, refused, name, value):
+        with refused(f"{name} must have shape ()", f"got {np.shape(value)}"):
+            make_network(np.ones(5), **{name: value})
+
+    @pytest.mark.parametrize("value", [1e39, 1e-46, 1e-39], ids=repr)
+    def test_refuses_what_float32_does_not_hold(self, refused, value):
+        for name in CONSTANTS:
+            with refused(name, "float32", f"got {value:g}"):
+                make_network(np.ones(5), **{name: value})
+        with refused("server_speed", "float32", f"got {value:g}"):
+            make_network([1e9, value])
+        with refused("device_rate_range", "float32", f"got {value:g}"):
+            make_network([1e9], device_rate_range=(value, value))
+
+    def test_warns_of_speeds_that_are_not_in_hertz(self):
+        with pytest.warns(UserWarning, match=r"server_speed is in hertz.*got 3,.*below 1 kHz"):
+            make_network([3, 6, 9])
+        with pytest.warns(UserWarning, match=r"server_speed.*got 6"):
+            make_network([3e9, 6.0, 0.0])
+        with pytest.warns(UserWarning, match=r"device_frequency is in hertz.*got 0\.8"):
+            make_network([3e9], device_frequency=0.8)
+        with pytest.warns(UserWarning, match=r"server_speed_range.*got 3"):
+            sample_network(KEY, 2, server_speed_range=(3, 9))
+
+    def test_does_not_warn_of_servers_that_do_not_exist_or_of_another_unit_throughout(self):
+        make_network([0.0, 3e9])
+        make_network([0.0])
+        make_network([3, 6, 9], device_frequency=0.8)
+
     def test_refuses_speeds_that_are_no_list_of_servers(self, refused):
         for given, got in [([], "(0,)"), (3.0, "()"), (np.ones((2, 4)), "(2, 4)")]:
             with refused("server_speed", "must have shape", f"got {got}"):
@@ -95,13 +126,49 @@ class TestMakeNetwork:
 
 
 class TestCheckNetwork:
-    NETWORK = make_network([1.0, 2.0])
+    NETWORK = make_network([1e9, 2e9])
 
     @pytest.mark.parametrize("name", ["speed", *CONSTANTS])
     def test_refuses_a_bad_value(self, refused, name):
         bad = np.full(np.shape(getattr(self.NETWORK, name)), np.nan, np.float32)
         with refused(f"network.{name}", "got nan", "finite"):
             check_network(replace(self.NETWORK, **{name: bad}))
+
+    @pytest.mark.parametrize("name", ["speed", "device_rate_range", *CONSTANTS])
+    @pytest.mark.parametrize("value", [np.ones((6, 4)), [1e9, 1e9, 1e9], "9", None, True, 1j, 1e39, -1.0], ids=type)
+    def test_refuses_what_a_field_cannot_be(self, refused, name, value):
+        with refused(f"network.{name}", "must"):
+            check_network(replace(self.NETWORK, **{name: value}))
+
+    @pytest.mark.parametrize("value", [None, "fig8", {"speed": [1e9]}, 3, NETWORK.speed], ids=type)
+    def test_refuses_what_is_no_network(self, refused, value):
+        with refused("network must be a mecpart.Network", "make_network", "got"):
+            check_network(value)
+
+    def test_allows_what_is_traced_and_plain_numbers(self):
+        check_network(replace(self.NETWORK, wired_rate=125e6, num_devices=3, speed=np.array([1, 2])))
+        jax.jit(lambda network: check_network(network))(self.NETWORK)
+        jax.vmap(check_network)(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), self.NETWORK))
+        with pytest.raises(ValueError, match=r"network\.wired_rate must have shape \(\); got \(3,\)"):
+            jax.jit(check_network)(replace(self.NETWORK, wired_rate=np.ones(3)))
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"device_frequency": 1e20}, "device_frequency^2"),
+            ({"num_devices": 1e30, "device_frequency": 1e10}, "num_devices * device_frequency"),
+            ({"num_devices": 1e38, "device_frequency": 1}, "num_devices * device_rate_range"),
+        ],
+    )
+    def test_refuses_products_that_are_too_large(self, refused, changes, told):
+        with refused(told, "3.4e+38", "float32"):
+            check_network(replace(self.NETWORK, **changes))
+
+    def test_is_shown_on_a_line_with_units(self):
+        shown = repr(self.NETWORK)
+        assert shown.startswith("Network(speed=[8e+09, 1e+09, 2e+09] cycles/s, num_devices=10, device_frequency=8e+08 Hz")
+        assert "wired_rate=1.25e+08 bytes/s" in shown
+        assert "\n" not in shown
 
     def test_refuses_devices_that_do_not_compute(self, refused):
         with refused("network.speed[0]", "got 0", "above 0"):
@@ -119,7 +186,7 @@ class TestCheckNetwork:
 
 class TestSampleNetwork:
     def test_draws_uniformly_from_the_range(self):
-        speed = np.asarray(sample_network(KEY, 2000, server_speed_range=(2.0, 6.0)).speed[1:])
+        speed = np.asarray(sample_network(KEY, 2000, server_speed_range=(2.0, 6.0), device_frequency=1).speed[1:])
         assert ((speed >= 2) & (speed < 6)).all()
         assert abs(speed.mean() - 4) < 4 * (4 / np.sqrt(12)) / np.sqrt(2000)
         assert abs(np.quantile(speed, [0.25, 0.75]) - [3, 5]).max() < 0.15

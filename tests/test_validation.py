@@ -26,7 +26,7 @@ def test_the_refusals_of_these_tests_notice_a_compilation(refused):
 class TestCheckNumber:
     @pytest.mark.parametrize(
         "value",
-        [0, 0.0, -0.0, 3, 1e300, np.float32(2), np.int8(1), [0, 1.5], np.zeros((2, 3)), (), np.uint64(2**63)],
+        [0, 0.0, -0.0, 3, 3e38, 2e-38, np.float32(2), np.int8(1), [0, 1.5], np.zeros((2, 3)), (), np.uint64(2**63)],
         ids=repr,
     )
     def test_allows_finite_values_from_the_minimum(self, value):
@@ -56,6 +56,27 @@ class TestCheckNumber:
     def test_refuses(self, refused, value, got):
         with refused("speed", f"got {got}", "finite and at least 0"):
             check_number("speed", value)
+
+    @pytest.mark.parametrize("value", [1e39, 1e-46, 1e-39, [1.0, -1e-40], np.float64(4e38)], ids=repr)
+    def test_refuses_what_float32_does_not_hold(self, refused, value):
+        got = np.ravel(np.array(value, float))[-1]
+        with refused("wired_rate", "float32", "1.2e-38 to 3.4e+38", f"got {got:g}"):
+            check_number("wired_rate", value, minimum=-1)
+
+    @pytest.mark.parametrize("value", [10**39, 10**400, [[1.0], [1.0, 2.0]], {"a": 1}, jax.random.key(0), b"1", object()], ids=type)
+    def test_refuses_what_is_no_array_of_numbers(self, refused, value):
+        with refused("wired_rate must be a number", "finite and at least 0; got"):
+            check_number("wired_rate", value)
+
+    def test_refuses_a_wrong_shape(self, refused):
+        check_number("x", [1, 2], shapes=((), (2,)))
+        with refused("x must have shape () or (3,)", "got (2,)"):
+            check_number("x", [1, 2], shapes=((), (3,)))
+
+    def test_refuses_fractions_where_only_whole_numbers_are_allowed(self, refused):
+        check_number("x", [1, 2], whole=True)
+        with refused("x must be whole numbers", "got 1.0"):
+            check_number("x", 1.0, whole=True)
 
     def test_refuses_the_minimum_where_it_is_excluded(self, refused):
         check_number("x", 1e-9, exclusive=True)

@@ -278,7 +278,7 @@ class TestLayerTables:
         assert list(table.to_frame()["name"]) == ["a", "b", "c"]
 
     def test_refused(self, table, refused):
-        with refused("name of a network", "''"):
+        with refused("name must be a non-empty text", "''"):
             LayerTable("", table.layers)
         with refused("at least one layer"):
             LayerTable("mine", ())

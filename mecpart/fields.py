@@ -1,0 +1,112 @@
+"""What the fields of the public types hold, said once where they are declared: by that they are checked and shown.
+
+A field's annotation says its shape and type, as in `Float[Array, "blocks servers"]`; its metadata, made by `quantity`,
+its unit and range.
+"""
+
+from collections.abc import Mapping
+from dataclasses import Field, fields, is_dataclass
+from typing import Any, get_args
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from mecpart.validation import check_number, check_type, is_concrete, shown
+
+# How many numbers of an array are shown, and how many letters of a text.
+_NUMBERS, _LETTERS = 8, 60
+
+
+def quantity(unit: str = "", *, minimum: float = 0.0, exclusive: bool = False) -> dict[str, Any]:
+    """The metadata of a field whose numbers are finite and at least (or above) `minimum`, in `unit`."""
+    return {"unit": unit, "minimum": minimum, "exclusive": exclusive}
+
+
+def check_record(name: str, value, kind: type, *, how: str = "", leading: tuple[int, ...] = (), **sizes: int) -> None:
+    """Raise `ValueError` unless `value` is a `kind` whose arrays have the shape, type and range that it declares.
+
+    Traced values are assumed to be in range. A static field is the caller's to check.
+
+    **Arguments:** `name`: of the argument; `how`: says where a `kind` comes from; `leading`: axes that every array has
+    before its own; `sizes`: of the axes in the annotations, by name.
+    """
+    check_type(name, value, kind, how)
+    held = {entry.name: getattr(value, entry.name) for entry in fields(kind) if _declared(entry)}
+    for field, values in held.items():
+        if isinstance(values, list | tuple):
+            raise ValueError(f"{name}.{field} must be an array or a number; got {shown(values)}")
+    check_values(kind, held, f"{name}.", leading, **sizes)
+
+
+def check_values(
+    kind: type, values: Mapping[str, Any], prefix: str = "", leading: tuple[int, ...] = (), **sizes: int
+) -> None:
+    """Raise `ValueError` where one of `values` is not what the field of `kind` with its name declares."""
+    for entry in fields(kind):
+        declared, value, name = _declared(entry), values.get(entry.name), f"{prefix}{entry.name}"
+        optional = type(None) in get_args(entry.type)
+        if entry.name not in values or declared is None or (optional and value is None):
+            continue
+        shapes = tuple((*leading, *shape) for shape in _shapes(declared.dim_str, sizes))
+        given = {key: entry.metadata[key] for key in ("minimum", "exclusive") if key in entry.metadata}
+        check_number(name, value, shapes=shapes, whole=declared.dtypes == Int.dtypes, **given)
+
+
+def short_repr(record) -> str:
+    """One line for a dataclass: its fields with their units, long arrays by their shape and range.
+
+    The `__repr__` of the public types. What is nested in it is named only.
+    """
+    parts = [_named(entry, getattr(record, entry.name)) for entry in fields(record) if entry.repr]
+    return f"{type(record).__name__}({', '.join(parts)})"
+
+
+def _declared(entry: Field):
+    """The annotation of an array; None for a field that holds something else."""
+    found = [kind for kind in (entry.type, *get_args(entry.type)) if hasattr(kind, "dim_str")]
+    return found[0] if found else None
+
+
+def _shapes(dimensions: str, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+    """The shapes that "blocks servers", "2", "" or "*blocks" (with or without that axis) stand for."""
+    shapes: list[tuple[int, ...]] = [()]
+    for axis in dimensions.split():
+        longer = [(*shape, int(axis) if axis.isdigit() else sizes[axis.lstrip("*")]) for shape in shapes]
+        shapes = [*shapes, *longer] if axis.startswith("*") else longer
+    return shapes
+
+
+def _named(entry: Field, value) -> str:
+    unit = entry.metadata.get("unit", "")
+    return f"{entry.name}={_shown(value)}{unit and f' {unit}'}"
+
+
+def _shown(value) -> str:
+    if isinstance(value, jax.core.Tracer):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and is_concrete(value):
+        return _array(value)
+    if is_dataclass(value):
+        name = getattr(value, "name", None)
+        return f"{type(value).__name__}({repr(name) if isinstance(name, str) else '...'})"
+    if isinstance(value, Mapping | tuple | list) and len(repr(value)) > _LETTERS:
+        leaves = jax.tree.leaves(value)
+        if leaves and all(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves):
+            return f"{sum(map(np.size, leaves)):,} numbers in {len(leaves)} arrays"
+        return f"{len(value)} entries"
+    text = repr(value)
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 3]}..."
+
+
+def _array(value) -> str:
+    try:
+        array = np.asarray(value)
+    except TypeError:  # random keys
+        return f"{value.dtype}{list(value.shape)}"
+    if array.dtype.kind not in "iufb" or array.size == 0:
+        return f"{array.dtype}{list(array.shape)}"
+    if array.size > _NUMBERS or array.ndim > 1:
+        return f"{list(array.shape)} from {array.min():.4g} to {array.max():.4g}"
+    numbers = [str(number) if array.dtype == bool else f"{number:.4g}" for number in array.ravel().tolist()]
+    return f"[{', '.join(numbers)}]" if array.ndim else numbers[0]
