@@ -1,6 +1,6 @@
 """The delay, energy and reward of a plan (Eqs. 3-9 and 13-14 of the paper), and the queues it leaves behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import numpy as np
 from jax.experimental import checkify
 from jaxtyping import Array, Float, Int
 
-from mecpart.scenario import Scenario, Slot, check_slot
-from mecpart.validation import check_shape, is_concrete
+from mecpart.fields import quantity, short_repr
+from mecpart.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.validation import check_flag, check_shape, is_concrete
 
 
 @jax.tree_util.register_dataclass
@@ -22,15 +23,17 @@ class PlanCost:
     else; `energy`, J; `reward` (Eq. 14).
     """
 
-    block_delay: Float[Array, " blocks"]
-    transmission_delay: Float[Array, " blocks"]
-    waiting_delay: Float[Array, " blocks"]
-    computation_delay: Float[Array, " blocks"]
-    total_delay: Float[Array, ""]
-    edge_delay: Float[Array, ""]
-    local_delay: Float[Array, ""]
-    energy: Float[Array, ""]
+    block_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    transmission_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    waiting_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    computation_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    total_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    edge_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    local_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    energy: Float[Array, ""] = field(metadata=quantity("J"))
     reward: Float[Array, ""]
+
+    __repr__ = short_repr
 
 
 def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *, check: bool = False) -> PlanCost:
@@ -40,8 +43,9 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 
         e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
 
-    and its delay is L_m = e_m - e_{m-1}. In `loaded` the last block also waits for its result to be back at the device;
-    that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
+    and its delay is L_m = e_m - e_{m-1}. On node 0 and its links min(D, tasks) of the D devices compute and send, for
+    a task never uses more than one of them. In `loaded` the last block also waits for its result to be back at the
+    device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
     transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
     **Arguments:**
@@ -57,6 +61,7 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
     shape or with negative or NaN values. Values inside `jit` are assumed to be valid unless `check` is set.
     """
     check_slot(scenario, slot)
+    check_flag("check", check)
     plan = checked_plan(scenario, plan, check)
     return plan_cost(scenario, slot, plan)
 
@@ -101,8 +106,9 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
 def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
     """Time to move the input of `block` from node `source` to node `destination`, s; integer arrays that broadcast.
 
-    Eq. 5: device and server by the device's links, two servers by wire, nothing on the same node. As Eq. 9 reads, a
-    local block is charged nothing either; in `loaded` it is, wherever the block before ran.
+    Eq. 5: device and server by the devices' links, each task by those of one device; two servers by wire; nothing on
+    the same node. As Eq. 9 reads, a local block is charged nothing either; in `loaded` it is, wherever the block before
+    ran.
     """
     server, device_link = destination, source == 0
     free = source == destination
@@ -110,29 +116,46 @@ def transmission_delay(scenario: Scenario, slot: Slot, block, source, destinatio
         server, device_link = jnp.maximum(source, destination), device_link | (destination == 0)
     else:
         free |= destination == 0
-    link = scenario.network.num_devices * scenario.device_rate_in(slot)[block, jnp.maximum(server - 1, 0)]
+    link = _link_rate(scenario, slot, block, server)
     rate = jnp.where(device_link, link, scenario.network.wired_rate)
-    return jnp.where(free, 0, _divide(scenario.data_in(slot)[block], rate))
+    return jnp.where(free, 0, divide(scenario.data_in(slot)[block], rate))
 
 
 def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
     """Time to bring the result from `node`, where the last block ran, to the device, s: free but in `loaded`."""
     if not scenario.loaded:
         return jnp.zeros(jnp.shape(node))
-    link = scenario.network.num_devices * scenario.device_rate_in(slot)[-1, jnp.maximum(node - 1, 0)]
     result = scenario.tasks_in(slot) * scenario.workload.output_bytes
-    return jnp.where(node == 0, 0, _divide(result, link))
+    return jnp.where(node == 0, 0, divide(result, _link_rate(scenario, slot, -1, node)))
+
+
+def _link_rate(scenario: Scenario, slot: Slot, block, server) -> Float[Array, "*shape"]:
+    """bytes/s between the devices that are at work and `server`: min(D, tasks) R_m^n."""
+    rate = scenario.device_rate_in(slot)[block, jnp.maximum(server - 1, 0)]
+    return scenario.devices_for(scenario.tasks_in(slot)) * rate
+
+
+def share_at_work(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """The part of `node` that works on the tasks of `slot`: min(D, tasks) / D of the devices, all of a server."""
+    devices = scenario.devices_for(scenario.tasks_in(slot))
+    return jnp.where(node == 0, devices / scenario.network.num_devices, 1)
 
 
 def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
     """Time to compute `block` on `node`, s (Eqs. 3 and 6); integer arrays that broadcast."""
-    return _divide(scenario.work_in(slot)[block], scenario.network.speed[node])
+    speed = scenario.network.speed[node] * share_at_work(scenario, slot, node)
+    return divide(scenario.work_in(slot)[block], speed)
+
+
+def occupation(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
+    """The time of the whole of `node` that `block` takes, s: less than its computation where devices have no task."""
+    return divide(scenario.work_in(slot)[block], scenario.network.speed[node])
 
 
 def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
-    """Time until `node` has worked off the slot's backlog, s."""
+    """Time until `node` has worked off the slot's backlog, s: by all devices, for other tasks left it."""
     backlog = scenario.backlog_in(slot)[node]
-    return jnp.where(backlog > 0, _divide(backlog, scenario.network.speed[node]), 0)
+    return jnp.where(backlog > 0, divide(backlog, scenario.network.speed[node]), 0)
 
 
 def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "*shape"]:
@@ -160,40 +183,49 @@ def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
 def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> Float[Array, " nodes"]:
     """The work that each node is given over some slots, as a share of what it can do in them; above 1 it falls behind.
 
-    **Arguments:** `slots`, `plans`: every array with a leading axis [T]. A server that does not exist has 0.
+    **Arguments:** `slots`, `plans`: every array with a leading axis [T].
+
+    **Returns:** [N + 1]; 0 for a server that does not exist.
+
+    **Raises:** `ValueError` as `evaluate_plan`.
     """
+    count = check_slots(scenario, slots)
+    plans = checked_plan(scenario, plans, name="plans", leading=(count,))
     given = jnp.mean(jax.vmap(lambda slot, plan: work_given(scenario, slot, plan))(slots, plans), axis=0)
-    return jnp.where(scenario.network.available, _divide(given, scenario.network.speed * scenario.slot_seconds), 0)
+    return jnp.where(scenario.network.available, divide(given, scenario.network.speed * scenario.slot_seconds), 0)
 
 
 def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
     """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
 
-    Only in `loaded` is anything left over.
+    Only in `loaded` is anything left over. The devices work off what is left of different slots side by side.
     """
     if not scenario.loaded:
         return jnp.zeros_like(backlog)
     return jnp.maximum(backlog + given - scenario.network.speed * scenario.slot_seconds, 0)
 
 
-def checked_plan(scenario: Scenario, plan, check: bool = False) -> Int[Array, " blocks"]:
-    """`plan` as int32 array, checked as `evaluate_plan` says."""
+def checked_plan(
+    scenario: Scenario, plan, check: bool = False, *, name: str = "plan", leading: tuple[int, ...] = ()
+) -> Int[Array, "*leading blocks"]:
+    """`plan`, or plans with `leading` axes, as int32 array, checked as `evaluate_plan` says."""
+    check_shape(name, plan, (*leading, scenario.num_blocks))
     plan = np.asarray(plan) if is_concrete(plan) else jnp.asarray(plan)
-    check_shape("plan", plan, (scenario.num_blocks,))
     last = scenario.num_nodes - 1
     allowed = f"{scenario.num_blocks} integers from 0 to {last}"
     if not jnp.issubdtype(plan.dtype, jnp.integer):
-        raise ValueError(f"plan must be {allowed}; got dtype {plan.dtype}")
+        raise ValueError(f"{name} must be {allowed}; got dtype {plan.dtype}")
     if is_concrete(plan):
         bad = (plan < 0) | (plan > last)
         if bad.any():
-            raise ValueError(f"plan must be {allowed}; got node {plan[bad][0]} for block {bad.argmax()}")
+            block = np.argwhere(bad)[0, -1]
+            raise ValueError(f"{name} must be {allowed}; got node {plan[bad][0]} for block {block}")
     plan = jnp.asarray(plan, jnp.int32)
     if check:
-        checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"plan must be {allowed}; got {{}}", plan)
+        checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"{name} must be {allowed}; got {{}}", plan)
     return plan
 
 
-def _divide(amount, rate):
+def divide(amount, rate) -> Float[Array, "*shape"]:
     """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
     return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)

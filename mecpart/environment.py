@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
+from mecpart.network import Network
 from mecpart.scenario import Scenario, Slot, sample_slot
 
 
@@ -113,8 +114,8 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     entries = [
         scenario.work_in(state.slot) / tier_cycles,
         parameter_bytes / jnp.maximum(jnp.sum(parameter_bytes), 1),
-        (rate / network.device_rate_range[1]).ravel(),
-        (state.remaining_energy / jnp.maximum(scenario.energy_budget, 1e-30))[None],
+        (rate / rate_scale(network)).ravel(),
+        (state.remaining_energy / energy_scale(scenario))[None],
     ]
     if scenario.loaded:
         slot_cycles = jnp.where(network.available, network.speed * scenario.slot_seconds, 1)
@@ -132,8 +133,20 @@ def read_observation(scenario: Scenario, observation: Float[Array, " features"])
         backlog = slots * scenario.network.speed * scenario.slot_seconds
     if scenario.arrivals == "poisson":
         seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
-        tasks = scenario.release_rate * seen / jnp.sum(scenario.work)
-    return Slot(rate.reshape(blocks, servers) * scenario.network.device_rate_range[1], backlog, tasks)
+        mean = jnp.sum(scenario.work)
+        tasks = scenario.release_rate * seen / jnp.where(mean > 0, mean, 1)
+    return Slot(rate.reshape(blocks, servers) * rate_scale(scenario.network), backlog, tasks)
+
+
+def rate_scale(network: Network) -> Float[Array, ""]:
+    """What device rates are observed in, bytes/s: the top of their range, or 1 where no device reaches any server."""
+    top = network.device_rate_range[1]
+    return jnp.where(top > 0, top, 1)
+
+
+def energy_scale(scenario: Scenario) -> Float[Array, ""]:
+    """What the remaining energy is observed in, J: the budget; one too small to divide by is taken for 1 nJ."""
+    return jnp.maximum(scenario.energy_budget, 1e-9)
 
 
 def observe_all(scenario: Scenario, states: EnvState) -> Float[Array, "slots features"]:

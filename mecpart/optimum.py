@@ -8,7 +8,7 @@ In `loaded` the queues couple the slots. The same recursion gives the plan that 
 and with a price on the time of each node, a bound on all policies (`priced_bound`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -19,15 +19,17 @@ from jaxtyping import Array, Bool, Float, Int
 from mecpart.delay import (
     block_energy,
     computation_delay,
+    occupation,
     penalised_delay,
     plan_cost,
     queue_delay,
     return_delay,
     transmission_delay,
 )
+from mecpart.fields import quantity, short_repr
 from mecpart.label_setting import Arcs, undominated_paths
-from mecpart.scenario import Scenario, Slot, check_slot
-from mecpart.validation import check_choice, check_shape, is_concrete
+from mecpart.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.validation import check_choice, check_count, check_number, check_shape, is_concrete
 
 OBJECTIVES = ("delay", "reward", "deadline", "energy")
 
@@ -44,9 +46,11 @@ class OptimalPlan:
     """
 
     plan: Int[Array, " blocks"]
-    total_delay: Float[Array, ""]
-    value: Float[Array, ""]
+    total_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    value: Float[Array, ""] = field(metadata=quantity("s"))
     feasible: Bool[Array, ""]
+
+    __repr__ = short_repr
 
 
 @jax.tree_util.register_dataclass
@@ -58,8 +62,10 @@ class ParetoFront:
     """
 
     plan: Int[Array, "plans blocks"]
-    total_delay: Float[Array, " plans"]
-    energy: Float[Array, " plans"]
+    total_delay: Float[Array, " plans"] = field(metadata=quantity("s"))
+    energy: Float[Array, " plans"] = field(metadata=quantity("J"))
+
+    __repr__ = short_repr
 
 
 def optimal_plan(
@@ -170,21 +176,31 @@ def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     return _optimal_plan(scenario, replace(slot, backlog=None), "delay").total_delay
 
 
-@jax.jit
 def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
-    """A plan of small total delay plus price, where a second of computing on node n costs `price[n]` seconds more.
+    """A plan of small total delay plus price, where a second of the whole of node n costs `price[n]` seconds more.
 
     With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
     least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
     exact again where all prices are equal to zero.
 
     **Arguments:** `price`: [N + 1], not negative, dimensionless.
+
+    **Raises:** `ValueError` for a slot that does not fit, or prices that are negative, NaN or not [N + 1]. Traced
+    values are assumed to keep to this.
     """
+    check_slot(scenario, slot)
+    _check_prices(scenario, price)
+    return _priced_plan(scenario, slot, price)
+
+
+@jax.jit
+def _priced_plan(scenario: Scenario, slot: Slot, price) -> Int[Array, " blocks"]:
     queue = queue_delay(scenario, slot, jnp.arange(scenario.num_nodes))
     _, plan = _priced_path(scenario, slot, price, queue)
     return plan
 
 
+@jax.jit
 def _priced_path(scenario: Scenario, slot: Slot, price, queue) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
     """(delay plus price, plan) of the path that `priced_plan` describes, given the time that each node is busy."""
     nodes = jnp.arange(scenario.num_nodes)
@@ -196,7 +212,8 @@ def _priced_path(scenario: Scenario, slot: Slot, price, queue) -> tuple[Float[Ar
         computation = computation_delay(scenario, slot, block, nodes)
         finished = jnp.maximum(finished[:, None] + transmission, queue) + computation
         finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
-        paid = paid[:, None] + price * jnp.where(scenario.network.available, computation, 0)
+        taken = occupation(scenario, slot, block, nodes)
+        paid = paid[:, None] + price * jnp.where(scenario.network.available, taken, 0)
         best = jnp.argmin(finished + paid, axis=0)
         return (finished[best, nodes], paid[best, nodes]), best
 
@@ -218,7 +235,13 @@ def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]
 
     - `slots`: what the slots of the episode draw, every array with a leading axis [T]; their backlog does not count.
     - `price`: of `priced_bound`; by default `bound_prices`, which take a hundred times as long as the rest.
+
+    **Raises:** `ValueError` for slots that do not fit or hold negative or NaN values, or prices that do. Traced slots
+    are assumed not to; a traced price that is negative or NaN counts as 0.
     """
+    check_slots(scenario, slots)
+    if price is not None:
+        _check_prices(scenario, price)
     alone = jnp.sum(jax.vmap(lambda slot: lower_bound(scenario, slot))(slots))
     if not scenario.loaded:
         return alone
@@ -237,16 +260,20 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
     A plan that leaves no used node above X_n raises P by at least the price of its work minus sum_n price_n d, so the
     bracket is at least V_t - d sum_n price_n. A plan that leaves a node it uses above X_n takes at least X_n + d
     seconds, for that is when the node is done, while P falls by at most d times the sum of the other nodes' prices;
-    X_n = max(0, max_t V_t - (1 + price_n) d) makes that at least as much. Hence
+    X_n = max(0, max_t V_t - (1 + price_n) d) makes that at least as much. The work of a slot with fewer tasks than
+    devices takes longer on the devices than the seconds of the whole tier that it is; only these are priced. Hence
 
         sum_t delay_t >= sum_t V_t(price) - T d sum_n price_n - sum_n price_n X_n
 
     The first two terms are the Lagrangian of "no node gets more work than it can do in T slots", the third what may be
     left undone in the end, which does not grow with T.
 
-    **Arguments:** `slots` as in `episode_bound`; `price`: [N + 1], not negative.
+    **Arguments** and **Raises:** `slots`, `price` [N + 1] as in `episode_bound`.
     """
-    price = jnp.where(scenario.network.available, price, 0)
+    check_slots(scenario, slots)
+    _check_prices(scenario, price)
+    price = jnp.asarray(price)
+    price = jnp.where(scenario.network.available & (price >= 0) & jnp.isfinite(price), price, 0)
     no_queue = jnp.zeros(scenario.num_nodes)
     value = jax.vmap(lambda slot: _priced_path(scenario, slot, price, no_queue)[0])(slots)
     length = scenario.slot_seconds
@@ -257,8 +284,12 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
 def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Array, " nodes"]:
     """Prices under which `priced_bound` is large: its maximum over prices, which is concave but for the last term.
 
-    Subgradient ascent from zero by steps of falling length; the best prices on the way are returned.
+    Subgradient ascent from zero by `steps` steps of falling length; the best prices on the way are returned.
+
+    **Raises:** `ValueError` for slots as in `episode_bound`, or a number of steps below 1.
     """
+    check_slots(scenario, slots)
+    steps = check_count("steps", steps)
     bound_and_slope = jax.value_and_grad(lambda price: priced_bound(scenario, slots, price))
 
     def step(search, length):
@@ -282,8 +313,9 @@ def pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
     left first makes the sum of all completion times the least possible (Schrage 1968). Tight only where the network
     is overloaded, which is where the other bounds are not.
 
-    **Arguments:** `slots` as in `episode_bound`.
+    **Arguments** and **Raises:** `slots` as in `episode_bound`.
     """
+    check_slots(scenario, slots)
     work = jnp.sum(jax.vmap(scenario.work_in)(slots), axis=1)
     slot_cycles = scenario.slot_seconds * jnp.sum(scenario.network.speed)
     number = jnp.arange(work.shape[0])
@@ -337,6 +369,10 @@ def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
     """`_arcs` of every block, as `mecpart.label_setting.Arcs` holds them."""
     before, floor, after = jax.vmap(partial(_arcs, scenario, slot, objective))(jnp.arange(scenario.num_blocks))
     return before, floor[0], after
+
+
+def _check_prices(scenario: Scenario, price) -> None:
+    check_number("price", price, shapes=((scenario.num_nodes,),))
 
 
 @partial(jax.jit, static_argnames="objective")

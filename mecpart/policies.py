@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mecpart.delay import backlog_after, plan_cost, queue_delay, work_given
+from mecpart.delay import backlog_after, plan_cost, queue_delay, share_at_work, work_given
 from mecpart.ledger import LEDGER
 from mecpart.optimum import optimal_plan, priced_plan
 from mecpart.scenario import Scenario, Slot
@@ -43,9 +43,10 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
     Ties go to the lower node. `include_device` as in `apdi`.
     """
     check_flag("include_device", include_device)
-    speed, work = scenario.network.speed, scenario.work_in(slot)
+    share, work = share_at_work(scenario, slot, jnp.arange(scenario.num_nodes)), scenario.work_in(slot)
+    speed = scenario.network.speed * share
     candidate = scenario.network.available.at[0].set(include_device)
-    given, plan = scenario.backlog_in(slot), []
+    given, plan = scenario.backlog_in(slot) * share, []  # the queue is worked off by all devices
     for m in range(scenario.num_blocks):
         load = jnp.where(candidate, given / jnp.where(candidate, speed, 1), jnp.inf)
         plan.append(jnp.argmin(load).astype(jnp.int32))

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, check_network
+from mecpart.fields import check_record, check_values, quantity, short_repr
 from mecpart.sampling import uniform
-from mecpart.validation import check_choice, check_count, check_number, check_shape
+from mecpart.validation import check_choice, check_count, check_finite_product, check_key, check_type, is_concrete
 from mecpart.workload import Workload, check_workload
 
 
@@ -32,15 +34,17 @@ class Scenario:
 
     workload: Workload
     network: Network
-    release_rate: Float[Array, ""]
-    deadline: Float[Array, "*blocks"]
+    release_rate: Float[Array, ""] = field(metadata=quantity("tasks/slot"))
+    deadline: Float[Array, "*blocks"] = field(metadata=quantity("s"))
     penalty: Float[Array, ""]
     cycles_per_mac: Float[Array, ""]
-    slot_seconds: Float[Array, ""]
-    energy_budget: Float[Array, ""]
+    slot_seconds: Float[Array, ""] = field(metadata=quantity("s", exclusive=True))
+    energy_budget: Float[Array, ""] = field(metadata=quantity("J"))
     num_slots: int = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
     arrivals: str = field(default="constant", metadata={"static": True})
+
+    __repr__ = short_repr
 
     @property
     def loaded(self) -> bool:
@@ -81,6 +85,15 @@ class Scenario:
         """`slot` with every rate and every queue written out."""
         return replace(slot, device_rate=self.device_rate_in(slot), backlog=self.backlog_in(slot))
 
+    def devices_for(self, tasks) -> Float[Array, "*slots"]:
+        """How many devices work on `tasks` of one slot, and send their data: min(D, tasks), as a task uses only one.
+
+        A mean may be below 1; that takes as long as one task. A slot without any task has no work, which takes no time
+        on any number of devices: on all of them, so that nothing is divided by 0.
+        """
+        devices = self.network.num_devices
+        return jnp.where(tasks > 0, jnp.minimum(devices, tasks), devices)
+
     @property
     def num_blocks(self) -> int:
         """M."""
@@ -105,9 +118,13 @@ class Slot:
     Slots of an episode are one `Slot`, every array of which has a leading axis [T]: [T, M, N] or [T, N] or [T] rates.
     """
 
-    device_rate: Float[Array, "blocks servers"] | Float[Array, " servers"] | Float[Array, ""]
-    backlog: Float[Array, " nodes"] | None = None
+    device_rate: Float[Array, "blocks servers"] | Float[Array, " servers"] | Float[Array, ""] = field(
+        metadata=quantity("bytes/s")
+    )
+    backlog: Float[Array, " nodes"] | None = field(default=None, metadata=quantity("cycles"))
     tasks: Float[Array, ""] | None = None
+
+    __repr__ = short_repr
 
 
 def as_printed(
@@ -140,24 +157,18 @@ def as_printed(
         "cycles_per_mac": cycles_per_mac,
         "slot_seconds": slot_seconds,
     }
-    for constant, value in scalars.items():
-        check_shape(constant, value, ())
-        check_number(constant, value, exclusive=constant == "slot_seconds")
-    check_number("deadline", deadline)
-    check_shape("deadline", deadline, (), (workload.num_blocks,))
+    budget = {} if energy_budget is None else {"energy_budget": energy_budget}
+    check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
     num_slots = check_count("num_slots", num_slots)
+    _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots)
     if energy_budget is None:
         cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
-        budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
-    else:
-        check_shape("energy_budget", energy_budget, ())
-        check_number("energy_budget", energy_budget)
-        budget = jnp.asarray(energy_budget)
+        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
     return Scenario(
         workload=workload,
         network=network,
         deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=budget.astype(jnp.float32),
+        energy_budget=jnp.asarray(energy_budget, jnp.float32),
         num_slots=num_slots,
         name="as_printed",
         **{constant: jnp.float32(value) for constant, value in scalars.items()},
@@ -204,7 +215,41 @@ def loaded(
         energy_budget=energy_budget,
         num_slots=num_slots,
     )
+    if arrivals == "poisson":
+        _check_mean("release_rate", release_rate)
     return replace(without_queues, name="loaded", arrivals=arrivals)
+
+
+def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
+    """Raise `ValueError` where `scenario` is none, or holds a value of wrong shape, type or range."""
+    check_type(name, scenario, Scenario, "from mecpart.as_printed or mecpart.loaded")
+    check_workload(scenario.workload, f"{name}.workload")
+    check_network(scenario.network, f"{name}.network")
+    check_choice(f"{name}.name", scenario.name, SCENARIOS)
+    check_choice(f"{name}.arrivals", scenario.arrivals, ARRIVALS)
+    check_count(f"{name}.num_slots", scenario.num_slots)
+    check_record(name, scenario, Scenario, blocks=scenario.num_blocks)
+    values = scenario.release_rate, scenario.cycles_per_mac, scenario.slot_seconds, scenario.num_slots
+    _check_products(scenario.workload, scenario.network, *values)
+    if scenario.arrivals == "poisson":
+        _check_mean(f"{name}.release_rate", scenario.release_rate)
+
+
+def _check_mean(name: str, release_rate) -> None:
+    """Raise `ValueError` for a mean of which `jax.random.poisson` would return numbers that are too small."""
+    if is_concrete(release_rate) and release_rate > 1e9:
+        raise ValueError(f"{name} must be at most 1e+09 where arrivals are 'poisson'; got {float(release_rate):g}")
+
+
+def _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots) -> None:
+    """Raise `ValueError` where what is computed of these is too large for float32."""
+    work = workload.num_blocks, release_rate, workload.macs, cycles_per_mac
+    check_finite_product("release_rate * macs * cycles_per_mac", *work)
+    check_finite_product("release_rate * input_bytes", release_rate, workload.input_bytes)
+    check_finite_product("speed * slot_seconds", network.speed, slot_seconds)
+    energy = "num_slots * energy_coefficient * device_frequency^2 * release_rate * macs * cycles_per_mac"
+    frequency = network.device_frequency
+    check_finite_product(energy, num_slots, network.energy_coefficient, frequency, frequency, *work)
 
 
 #: How many tasks arrive in a slot: always the release rate, or a Poisson number with that mean.
@@ -228,6 +273,8 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
 
     The draws for server n do not depend on how many servers there are, so padding never changes them.
     """
+    check_key("key", key)
+    check_scenario(scenario)
     count = check_count("count", count)
     blocks, servers = scenario.num_blocks, scenario.network.num_servers
     low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
@@ -239,14 +286,25 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
     return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)), tasks=tasks)
 
 
-def check_slot(scenario: Scenario, slot: Slot) -> None:
-    """Raise `ValueError` where `slot` does not fit `scenario` or holds a negative, NaN or infinite value."""
-    servers = scenario.network.num_servers
-    check_shape("slot.device_rate", slot.device_rate, (scenario.num_blocks, servers), (servers,), ())
-    check_number("slot.device_rate", slot.device_rate)
-    if slot.backlog is not None:
-        check_shape("slot.backlog", slot.backlog, (scenario.num_nodes,))
-        check_number("slot.backlog", slot.backlog)
+def check_slot(scenario: Scenario, slot: Slot, name: str = "slot", leading: tuple[int, ...] = ()) -> None:
+    """Raise `ValueError` where `scenario` or `slot` is none or holds a bad value, or `slot` does not fit `scenario`.
+
+    `leading`: axes that every array of `slot` has before its own.
+    """
+    check_scenario(scenario)
+    sizes = {"blocks": scenario.num_blocks, "nodes": scenario.num_nodes, "servers": scenario.num_nodes - 1}
+    check_record(name, slot, Slot, how="from mecpart.sample_slot", leading=leading, **sizes)
     if slot.tasks is not None:
-        check_shape("slot.tasks", slot.tasks, ())
-        check_number("slot.tasks", slot.tasks)
+        most = np.max(slot.tasks) if is_concrete(slot.tasks) else slot.tasks
+        work = scenario.num_blocks, most, scenario.workload.macs, scenario.cycles_per_mac
+        check_finite_product(f"{name}.tasks * macs * cycles_per_mac", *work)
+
+
+def check_slots(scenario: Scenario, slots: Slot, name: str = "slots") -> int:
+    """The number of slots in `slots`, every array of which has a leading axis [T]; checked as `check_slot` does."""
+    check_type(name, slots, Slot, "from mecpart.sample_slots")
+    shape = np.shape(slots.device_rate)
+    if not shape or not shape[0]:
+        raise ValueError(f"{name}.device_rate must have a leading axis of at least one slot; got shape {shape}")
+    check_slot(scenario, slots, name, shape[:1])
+    return shape[0]

@@ -24,7 +24,9 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
     workload, network, loaded = scenario.workload, scenario.network, scenario.name == "loaded"
     tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
     devices, frequency = float(network.num_devices), float(network.device_frequency)
+    at_work = min(devices, tasks) if tasks > 0 else devices  # a task never uses more than one device
     speed = np.asarray(network.speed, np.float64)
+    computing = np.where(np.arange(len(speed)) == 0, at_work * frequency, speed)
     work = tasks * np.asarray(workload.macs, np.float64) * float(scenario.cycles_per_mac)
     data = tasks * np.asarray(workload.input_bytes, np.float64)
     device_rate = np.asarray(slot.device_rate, np.float64)
@@ -43,12 +45,12 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
         previous = plans[..., m - 1] if m > 0 else np.zeros_like(node)  # the image starts at the device
         with np.errstate(divide="ignore", invalid="ignore"):
             server = np.where(node == 0, previous, node)
-            by_device = data[m] / (devices * device_rate[m, np.maximum(server, 1) - 1])
+            by_device = data[m] / (at_work * device_rate[m, np.maximum(server, 1) - 1])
             between_servers = data[m] / float(network.wired_rate)
             transmission = np.where((previous == 0) | (node == 0), by_device, between_servers)
             free = (node == previous) if loaded else (node == previous) | (node == 0)  # Eq. 5, or Eq. 9 as it reads
             transmission = np.where(free, 0.0, transmission)
-            computation = np.where(speed[node] > 0, work[m] / speed[node], np.inf)
+            computation = np.where(computing[node] > 0, work[m] / computing[node], np.inf)
         arrived = finished + transmission
         started = np.maximum(arrived, np.take_along_axis(queue, node[..., None], axis=-1)[..., 0])
         finished = started + computation
@@ -58,7 +60,7 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
             waiting = np.where(np.isfinite(arrived), started - arrived, 0.0)
         if loaded and m == len(work) - 1:  # the result returns by the link of the last block
             with np.errstate(divide="ignore"):
-                back = tasks * float(workload.output_bytes) / (devices * device_rate[m, np.maximum(node, 1) - 1])
+                back = tasks * float(workload.output_bytes) / (at_work * device_rate[m, np.maximum(node, 1) - 1])
             back = np.where(local, 0.0, back)
             transmission, finished = transmission + back, finished + back
         energy = energy + float(network.transmit_power) * transmission

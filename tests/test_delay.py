@@ -24,6 +24,13 @@ def node_plan(*nodes):
     return np.array(nodes, np.int32)
 
 
+def busy(problem):
+    """The same with at least four tasks for each device: a quarter of them still leaves no device without one."""
+    scenario, slot = problem
+    rate = scenario.release_rate + 4 * scenario.network.num_devices
+    return replace(scenario, release_rate=np.float32(rate)), slot
+
+
 def assert_same_cost(found, expected, *, names=(*PER_BLOCK, *SCALARS), rtol=2e-5, factor=1.0):
     """`found` is `factor` times `expected` (anything with the fields of `PlanCost`), up to rounding of the total."""
     total = factor * np.asarray(expected.total_delay)
@@ -70,6 +77,32 @@ class TestByHand:
             energy=3 * (16 + 1 + 0.5),
             local=0,
         )
+
+    def test_one_task_uses_one_device(self):  # of the two: 4 cycles/s, and a link of 1 byte/s
+        one = self.cost(0, 0, 0, release_rate=1)  # work 4, 8, 16 cycles
+        self.check(one, transmission=[0, 0, 0], computation=[4 / 4, 8 / 4, 16 / 4], energy=4 * 28, local=7)
+        sent = self.cost(1, 1, 2, release_rate=1)  # data 8, 4, 2 bytes
+        self.check(
+            sent, transmission=[8 / 1, 0, 2 / 16], computation=[4 / 16, 8 / 16, 16 / 32], energy=3 * 8.125, local=0
+        )
+        back = self.cost(0, 0, 1, release_rate=1, name="loaded")  # to server 1: 2 bytes at 4; the result: 1 byte at 4
+        self.check(back, transmission=[0, 0, 2 / 4 + 1 / 4], computation=[1, 2, 1], energy=4 * 12 + 3 * 0.75, local=3)
+
+    def test_a_mean_of_less_than_one_task_takes_as_long_as_one(self):
+        half, one = self.cost(0, 0, 1, release_rate=0.5), self.cost(0, 0, 1, release_rate=1)
+        np.testing.assert_array_equal(half.block_delay, [1, 2, 0.5 + 0.5])
+        np.testing.assert_array_equal(one.block_delay, [1, 2, 0.5 + 1])  # a server's time goes with the work
+
+    @pytest.mark.parametrize("nodes", [(0, 0, 0), (1, 2, 0), (2, 2, 2)])
+    def test_a_slot_without_tasks_costs_nothing(self, nodes):
+        for name in ("as_printed", "loaded"):
+            cost = self.cost(*nodes, release_rate=0, name=name)
+            assert not any(np.any(np.asarray(getattr(cost, field))) for field in (*PER_BLOCK, *SCALARS))
+
+    def test_the_tasks_of_the_slot_count_not_their_mean(self):
+        scenario, slot = round_problem("loaded")  # a mean of four
+        one = evaluate_plan(scenario, replace(slot, tasks=np.float32(1)), node_plan(0, 0, 0))
+        np.testing.assert_array_equal(one.block_delay, [1, 2, 4])
 
     def test_the_uplink_of_a_later_block(self):  # the rate is that of the block that is sent, and of its server
         self.check(
@@ -311,7 +344,7 @@ class TestProperties:
     @few
     @given(instances(backlog=False), plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
     def test_without_queues_delay_and_energy_grow_with_the_release_rate(self, problem, plan, factor):
-        scenario, slot = problem
+        scenario, slot = busy(problem)
         more = replace(scenario, release_rate=factor * scenario.release_rate)
         cost, greater = evaluate_plan(scenario, slot, plan), evaluate_plan(more, slot, plan)
         assert_same_cost(greater, cost, names=(*DELAYS, "energy"), factor=factor)
@@ -320,7 +353,7 @@ class TestProperties:
     @few
     @given(by_any_rules, plans(), st.sampled_from([0.25, 1.5, 3.0, 1000.0]))
     def test_tasks_queues_and_deadlines_together_scale_all_times(self, problem, plan, factor):
-        scenario, slot = problem
+        scenario, slot = busy(problem)
         factor = np.float32(factor)
         more = replace(scenario, release_rate=factor * scenario.release_rate, deadline=factor * scenario.deadline)
         greater = evaluate_plan(more, replace(slot, backlog=factor * slot.backlog), plan)

@@ -166,7 +166,9 @@ class TestCheckNetwork:
 
     def test_is_shown_on_a_line_with_units(self):
         shown = repr(self.NETWORK)
-        assert shown.startswith("Network(speed=[8e+09, 1e+09, 2e+09] cycles/s, num_devices=10, device_frequency=8e+08 Hz")
+        assert shown.startswith(
+            "Network(speed=[8e+09, 1e+09, 2e+09] cycles/s, num_devices=10, device_frequency=8e+08 Hz"
+        )
         assert "wired_rate=1.25e+08 bytes/s" in shown
         assert "\n" not in shown
 

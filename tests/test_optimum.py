@@ -269,7 +269,7 @@ class TestProperties:
 
 
 class TestPricedPlan:
-    """A second of computing on node n costs `price[n]` s more."""
+    """A second of the whole of node n costs `price[n]` s more."""
 
     PLAN = staticmethod(jax.jit(jax.vmap(priced_plan)))
 
@@ -285,9 +285,11 @@ class TestPricedPlan:
         every, costs = costs_of_all_plans(*family)
         prices = self.prices(family)
         plans, changed = np.asarray(self.PLAN(*problems, prices)), 0
-        for plan, cost, price, myopic in zip(plans, costs, prices, best.plan, strict=True):
+        at_work = np.minimum(1, problems[0].release_rate / problems[0].network.num_devices)  # of the devices
+        for plan, cost, price, myopic, share in zip(plans, costs, prices, best.plan, at_work, strict=True):
             with np.errstate(invalid="ignore"):
-                value = cost.total_delay + (price[every] * cost.computation_delay).sum(axis=1)
+                taken = cost.computation_delay * np.where(every == 0, share, 1)
+                value = cost.total_delay + (price[every] * taken).sum(axis=1)
             value = np.where(np.isfinite(cost.total_delay), value, np.inf)  # not 0 * infinity
             found, without = (
                 value[np.ravel_multi_index(tuple(p), (family[1] + 1,) * family[0])] for p in (plan, myopic)
@@ -385,7 +387,7 @@ class TestEpisodeBounds:
         assert (least > 1.5 * alone).sum() > 10, "and much where the network is overloaded"
         assert (pooled > 1.01 * alone).sum() > 10
         assert (whole > 1.01 * np.maximum(alone, pooled)).sum() > 10, "each is the best of the three somewhere"
-        assert (whole > least * (1 - 1e-6)).sum() > 10, "and in some episodes it is the optimum itself"
+        assert (whole > least * (1 - 1e-6)).sum() > 5, "and in some episodes it is the optimum itself"
 
     @pytest.mark.parametrize("size", SIZES, ids=str)
     def test_priced_bound_whatever_the_prices(self, size):
@@ -500,3 +502,45 @@ class TestBadInput:
         scenario, slot = round_problem()
         with refused(f"objective='{objective}'", "got [0. 0. 3.]", "only objective='delay'"):
             optimal_plan(scenario, replace(slot, backlog=np.array([0, 0, 3], np.float32)), objective=objective)
+
+    @pytest.mark.parametrize("price", [-1.0, np.nan, np.inf, 1e39], ids=repr)
+    def test_refuses_a_price_that_makes_no_bound(self, refused, price):
+        scenario, slot = round_problem("loaded")
+        slots, prices = jax.tree.map(lambda leaf: leaf[None], slot), np.array([0, price, 0])
+        for bound in (episode_bound, priced_bound):
+            with refused("price", f"got {price:g}", "finite and at least 0"):
+                bound(scenario, slots, prices)
+            with refused("price must have shape (3,)", "got (2,)"):
+                bound(scenario, slots, np.zeros(2))
+        with refused("price", f"got {price:g}", "finite and at least 0"):
+            priced_plan(scenario, slot, prices)
+
+    @pytest.mark.parametrize("rate", [-1.0, np.nan, np.inf], ids=repr)
+    def test_refuses_slots_that_hold_bad_values(self, refused, rate):
+        scenario, slot = round_problem("loaded")
+        bad = jax.tree.map(lambda leaf: leaf[None], replace(slot, device_rate=np.full((3, 2), rate, np.float32)))
+        calls = (episode_bound, pooled_bound, bound_prices, partial(priced_bound, price=np.zeros(3)))
+        for bound in calls:
+            with refused("slots.device_rate", f"got {rate:g}", "finite and at least 0"):
+                bound(scenario, bad)
+
+    def test_refuses_slots_of_another_network(self, refused):
+        scenario, slot = round_problem("loaded")
+        other = replace(slot, device_rate=np.ones((3, 6), np.float32), backlog=np.zeros(7, np.float32))
+        with refused("slot.device_rate must have shape (3, 2)", "got (2, 3)"):
+            priced_plan(scenario, replace(slot, device_rate=np.ones((2, 3))), np.zeros(3))
+        with refused("slot.device_rate must have shape (3, 2)", "got (3, 6)"):
+            priced_plan(scenario, other, np.zeros(3))
+        with refused("slots.device_rate must have shape (1, 3, 2)", "got (1, 3, 6)"):
+            episode_bound(scenario, jax.tree.map(lambda leaf: leaf[None], other))
+        with refused("slots.device_rate must have shape (slots, blocks, servers)", "got (3, 2)"):
+            episode_bound(scenario, slot)
+        with refused("slots.backlog must have shape (2, 3)", "got (3,)"):
+            pooled_bound(scenario, replace(slot, device_rate=np.ones((2, 3, 2), np.float32)))
+
+    def test_a_traced_price_that_makes_no_bound_counts_as_none(self):
+        scenario, slot = round_problem("loaded")
+        bound = jax.jit(partial(priced_bound, scenario, jax.tree.map(lambda leaf: leaf[None], slot)))
+        best = bound(np.zeros(3))
+        for price in (-1, np.nan, np.inf):
+            assert bound(np.full(3, price)) == best

@@ -101,6 +101,14 @@ class TestGreedy:
         plan = GREEDY(replace(scenario, name="loaded"), replace(slot, tasks=np.float32(0.5)))
         np.testing.assert_array_equal(plan, [1, 1, 2, 2, 1])
 
+    def test_one_task_is_computed_by_one_of_the_devices(self):
+        # Two devices of 2 cycles/s, queues of 4 s, 2 s, 3 s; each block takes 4 s, 2 s, 1 s of one task:
+        # (4, 2, 3) -> 1; (4, 4, 3) -> 2; (4, 4, 4) tie -> 0; (8, 4, 4) tie -> 1; (8, 6, 4) -> 2
+        scenario, slot = problem(macs=[8] * 5, speed=[4, 8], tier=2, backlog=[16, 8, 24])
+        network = replace(scenario.network, num_devices=np.float32(2), speed=np.array([4, 4, 8], np.float32))
+        plan = GREEDY(replace(scenario, network=network), slot)
+        np.testing.assert_array_equal(plan, [1, 2, 0, 1, 2])
+
     def test_ties_go_to_the_lower_node(self):
         instance = problem(macs=np.ones(5), speed=[4, 4], tier=4)
         np.testing.assert_array_equal(GREEDY(*instance), [0, 1, 2, 0, 1])

@@ -63,7 +63,9 @@ class TestCheckNumber:
         with refused("wired_rate", "float32", "1.2e-38 to 3.4e+38", f"got {got:g}"):
             check_number("wired_rate", value, minimum=-1)
 
-    @pytest.mark.parametrize("value", [10**39, 10**400, [[1.0], [1.0, 2.0]], {"a": 1}, jax.random.key(0), b"1", object()], ids=type)
+    @pytest.mark.parametrize(
+        "value", [10**39, 10**400, [[1.0], [1.0, 2.0]], {"a": 1}, jax.random.key(0), b"1", object()], ids=type
+    )
     def test_refuses_what_is_no_array_of_numbers(self, refused, value):
         with refused("wired_rate must be a number", "finite and at least 0; got"):
             check_number("wired_rate", value)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.delay import backlog_after
+from mecpart.delay import backlog_after, divide
+from mecpart.environment import energy_scale, rate_scale
 from mecpart.runs import Setting
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice, is_concrete
@@ -58,15 +59,15 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
     tasks = _MOST_TASKS if scenario.arrivals == "poisson" else scenario.release_rate
     work = tasks * workload.macs * scenario.cycles_per_mac
 
-    slowest = network.num_devices * network.device_rate_range[0]
+    slowest = scenario.devices_for(tasks) * network.device_rate_range[0]
     local = network.energy_coefficient * network.device_frequency**2 * work
-    sent = tasks * workload.input_bytes / jnp.minimum(slowest, network.wired_rate)
-    returned = tasks * workload.output_bytes / slowest if scenario.loaded else 0
+    sent = divide(tasks * workload.input_bytes, jnp.minimum(slowest, network.wired_rate))
+    returned = divide(tasks * workload.output_bytes, slowest) if scenario.loaded else 0
     sending = jnp.where(network.transmit_power > 0, network.transmit_power * (jnp.sum(sent) + returned), 0)
     most_energy = scenario.num_slots * (jnp.sum(local) + sending)
 
-    budget = jnp.maximum(scenario.energy_budget, 1e-30)
-    rate = network.device_rate_range / network.device_rate_range[1]
+    budget = energy_scale(scenario)
+    rate = network.device_rate_range / rate_scale(network)
     low = [
         jnp.zeros(2 * blocks),
         jnp.full(blocks * servers, rate[0]),

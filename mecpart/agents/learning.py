@@ -184,7 +184,9 @@ def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float
     The order of plans stays, but an overloaded slot, which can take a thousand times as long, no longer drowns all
     others, and the values that the critic has to learn stay finite and small.
     """
-    reward = reward * (scenario.network.speed[0] / jnp.sum(scenario.work))
+    network, work = scenario.network, jnp.sum(scenario.work)
+    speed = network.speed[0] * (scenario.devices_for(scenario.release_rate) / network.num_devices)
+    reward = reward * (speed / jnp.where(work > 0, work, 1))  # without any work there is no delay to scale
     if not scenario.loaded:
         return reward
     beyond = jnp.maximum(-reward / REWARD_KNEE, 1)
