@@ -6,6 +6,7 @@ its unit and range.
 
 from collections.abc import Mapping
 from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from typing import Any, get_args
 
 import jax
@@ -32,7 +33,7 @@ def check_record(name: str, value, kind: type, *, how: str = "", leading: tuple[
     before its own; `sizes`: of the axes in the annotations, by name.
     """
     check_type(name, value, kind, how)
-    held = {entry.name: getattr(value, entry.name) for entry in fields(kind) if _declared(entry)}
+    held = {field: getattr(value, field) for field in _declared(kind)}
     for field, values in held.items():
         if isinstance(values, list | tuple):
             raise ValueError(f"{name}.{field} must be an array or a number; got {shown(values)}")
@@ -43,14 +44,26 @@ def check_values(
     kind: type, values: Mapping[str, Any], prefix: str = "", leading: tuple[int, ...] = (), **sizes: int
 ) -> None:
     """Raise `ValueError` where one of `values` is not what the field of `kind` with its name declares."""
+    declared = _declared(kind)
+    for name, value in values.items():
+        axes, optional, limits = declared[name]
+        if value is not None or not optional:
+            shapes = tuple((*leading, *shape) for each in axes for shape in _shapes(each, sizes))
+            check_number(f"{prefix}{name}", value, shapes=shapes, **limits)
+
+
+@cache
+def _declared(kind: type) -> dict[str, tuple[list[str], bool, dict[str, Any]]]:
+    """Of each field that holds an array the axes it may have, whether it may be None, and `check_number`'s limits."""
+    found = {}
     for entry in fields(kind):
-        declared, value, name = _declared(entry), values.get(entry.name), f"{prefix}{entry.name}"
-        optional = type(None) in get_args(entry.type)
-        if entry.name not in values or declared is None or (optional and value is None):
-            continue
-        shapes = tuple((*leading, *shape) for shape in _shapes(declared.dim_str, sizes))
-        given = {key: entry.metadata[key] for key in ("minimum", "exclusive") if key in entry.metadata}
-        check_number(name, value, shapes=shapes, whole=declared.dtypes == Int.dtypes, **given)
+        annotations = get_args(entry.type) or (entry.type,)
+        arrays = [annotation for annotation in annotations if hasattr(annotation, "dim_str")]
+        if arrays:
+            limits = {key: entry.metadata[key] for key in ("minimum", "exclusive") if key in entry.metadata}
+            limits["whole"] = arrays[0].dtypes == Int.dtypes
+            found[entry.name] = ([array.dim_str for array in arrays], type(None) in annotations, limits)
+    return found
 
 
 def short_repr(record) -> str:
@@ -62,16 +75,10 @@ def short_repr(record) -> str:
     return f"{type(record).__name__}({', '.join(parts)})"
 
 
-def _declared(entry: Field):
-    """The annotation of an array; None for a field that holds something else."""
-    found = [kind for kind in (entry.type, *get_args(entry.type)) if hasattr(kind, "dim_str")]
-    return found[0] if found else None
-
-
-def _shapes(dimensions: str, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+def _shapes(axes: str, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
     """The shapes that "blocks servers", "2", "" or "*blocks" (with or without that axis) stand for."""
     shapes: list[tuple[int, ...]] = [()]
-    for axis in dimensions.split():
+    for axis in axes.split():
         longer = [(*shape, int(axis) if axis.isdigit() else sizes[axis.lstrip("*")]) for shape in shapes]
         shapes = [*shapes, *longer] if axis.startswith("*") else longer
     return shapes

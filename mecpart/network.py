@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mecpart.ledger import LEDGER
 from mecpart.fields import check_record, check_values, quantity, short_repr
+from mecpart.ledger import LEDGER
 from mecpart.validation import (
     check_count,
     check_finite_product,

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mecpart.fields import check_record, check_values, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, check_network
-from mecpart.fields import check_record, check_values, quantity, short_repr
 from mecpart.sampling import uniform
 from mecpart.validation import check_choice, check_count, check_finite_product, check_key, check_type, is_concrete
 from mecpart.workload import Workload, check_workload
@@ -223,6 +224,8 @@ def loaded(
 def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
     """Raise `ValueError` where `scenario` is none, or holds a value of wrong shape, type or range."""
     check_type(name, scenario, Scenario, "from mecpart.as_printed or mecpart.loaded")
+    if scenario in _SOUND:
+        return
     check_workload(scenario.workload, f"{name}.workload")
     check_network(scenario.network, f"{name}.network")
     check_choice(f"{name}.name", scenario.name, SCENARIOS)
@@ -233,6 +236,12 @@ def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
     _check_products(scenario.workload, scenario.network, *values)
     if scenario.arrivals == "poisson":
         _check_mean(f"{name}.release_rate", scenario.release_rate)
+    if is_concrete(scenario) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(scenario)):
+        _SOUND.add(scenario)  # nothing in it can be changed any more
+
+
+#: Scenarios that have been checked, so that a loop over slots does not check the same one again.
+_SOUND: WeakSet[Scenario] = WeakSet()
 
 
 def _check_mean(name: str, release_rate) -> None:

@@ -42,7 +42,7 @@ def check_number(
     allowed = f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
     what = "whole numbers" if whole else "a number"
     dtype, shape, array = _read(value)
-    if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in (np.integer, *[np.floating] * (not whole))):
+    if dtype is None or not (jnp.issubdtype(dtype, np.integer) or (jnp.issubdtype(dtype, np.floating) and not whole)):
         raise ValueError(f"{name} must be {what}, {allowed}; got {shown(value)}")
     if shapes is not None and shape not in shapes:
         raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.ledger import LEDGER
 from mecpart.fields import check_record, quantity, short_repr
+from mecpart.ledger import LEDGER
 from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
 from mecpart.zoo import NETWORKS, Layer, layer_table
 
