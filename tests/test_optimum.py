@@ -533,10 +533,12 @@ class TestBadInput:
             priced_plan(scenario, other, np.zeros(3))
         with refused("slots.device_rate must have shape (1, 3, 2)", "got (1, 3, 6)"):
             episode_bound(scenario, jax.tree.map(lambda leaf: leaf[None], other))
-        with refused("slots.device_rate must have shape (slots, blocks, servers)", "got (3, 2)"):
+        with refused("slots.backlog must have shape (3, 3)", "got (3,)"):
             episode_bound(scenario, slot)
         with refused("slots.backlog must have shape (2, 3)", "got (3,)"):
             pooled_bound(scenario, replace(slot, device_rate=np.ones((2, 3, 2), np.float32)))
+        with refused("slots.device_rate must have a leading axis", "got shape ()"):
+            pooled_bound(scenario, replace(slot, device_rate=np.float32(1)))
 
     def test_a_traced_price_that_makes_no_bound_counts_as_none(self):
         scenario, slot = round_problem("loaded")
