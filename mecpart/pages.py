@@ -151,6 +151,9 @@ small { display: block; color: var(--soft); font-size: .85em; line-height: 1.4; 
 .kicker { margin: 0; color: var(--soft); font-size: .9rem; }
 .lead, section > p, .notebook p, .notebook li { max-width: 50rem; }
 .absent { color: var(--soft); }
+.answer { font-size: 1.15rem; }
+.terms dt { font-weight: 600; }
+section > ul, section > details > :is(p, ul), .terms dl { max-width: 50rem; }
 .notice { margin: 1rem 0; padding: .6rem 1rem; border-left: 4px solid #d39a00; background: #fff8e1; max-width: 50rem; }
 .notice ul { margin: .3rem 0 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .facts { margin: 1rem 0; font-size: .85rem; }

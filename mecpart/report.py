@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -23,10 +23,14 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from traitlets.config import Config
 
-from mecpart.comparison import METRIC_WORDS
+from mecpart import comparison
+from mecpart.comparison import DELAY_FIGURES, METRIC_WORDS, Agreement
+from mecpart.comparison.headline import main_figures
+from mecpart.comparison.reference import made_from
 from mecpart.comparison.rule import FEWEST_SEEDS
+from mecpart.comparison.words import GLOSSARY, figure_words
 from mecpart.execution import read_notebook
-from mecpart.experiments import PROFILES
+from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES
 from mecpart.files import naming
 from mecpart.locations import built_docs, data_folder, output_folder
 from mecpart.pages import templates, to_html, write_page
@@ -79,6 +83,7 @@ class _Section:
     missing: dict[str, str]
     claims: pd.DataFrame | None
     headline: pd.DataFrame | None
+    agreement: list[Agreement]
 
 
 def write_report(profile: str = "quick", output: Path | str | None = None) -> Path:
@@ -162,7 +167,17 @@ def _section(output: Path, profile: str, folder: Path) -> _Section:
         path = f"data/results/{profile}/{folder.name}/{name}.csv"
         return pd.read_csv(output / path) if path in written else None
 
-    return _Section(folder.name, tuple(pages), missing, table("claims"), table("headline"))
+    shown = {name: table(name) for name in ("claims", "headline")}
+    found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and set(COLUMNS) <= set(frame)}
+    # What the headline notebook tells, of what has been run, where it has not run itself.
+    if shown["claims"] is None and found:
+        told = comparison.claims(pd.concat(found.values()))
+        shown["claims"] = told[told["verdict"] != "not run"]
+    if shown["headline"] is None and set(DELAY_FIGURES) & set(found):
+        shown["headline"] = comparison.beside_published(comparison.headline_table(pd.concat(found.values())))
+    results = output / "data" / "results" / profile / folder.name
+    agreement = comparison.compare_with_reference(results, profile, folder.name, found)
+    return _Section(folder.name, tuple(pages), missing, agreement=agreement, **shown)
 
 
 def _reading_order(name: str) -> tuple:
@@ -225,10 +240,12 @@ def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> 
     write_page(
         site / "index.html",
         given.get_template("index").render(
-            sections=[_shown_section(section, sections) for section in sections],
+            sections=[_shown_section(section, sections, profile) for section in sections],
             provenance=_provenance([page.record for section in sections for page in section.pages]),
             size=PROFILES[profile],
             fewest_seeds=FEWEST_SEEDS,
+            glossary=GLOSSARY,
+            methods=comparison.methods_table().to_dict("split")["data"],
         ),
     )
     exporter, places = _Exporter(), _Places(output)
@@ -252,7 +269,7 @@ def _build(site: Path, output: Path, profile: str, sections: list[_Section]) -> 
                     shutil.copyfile(source, site / path)
 
 
-def _shown_section(section: _Section, sections: list[_Section]) -> dict[str, Any]:
+def _shown_section(section: _Section, sections: list[_Section], profile: str) -> dict[str, Any]:
     """What the template of the first page needs to know of a section, with the verdicts of all the others."""
     pages = {page.name: page for page in section.pages}
     others = {
@@ -271,6 +288,12 @@ def _shown_section(section: _Section, sections: list[_Section]) -> dict[str, Any
         "others": list(others),
         "claims": None if claims is None else _by_notebook(claims),
         "headline": None if section.headline is None else list(_shown_headline(section.headline)),
+        "answer": [] if section.headline is None else comparison.answer(section.headline),
+        "verdicts": [] if section.headline is None else list(_shown_verdicts(section.headline)),
+        "agreement": [
+            (one.agrees, _label(one.experiment) + str(one).removeprefix(one.experiment)) for one in section.agreement
+        ],
+        "reference": made_from(profile, section.scenario),
         "written": written,
     }
 
@@ -298,27 +321,44 @@ def _by_notebook(claims: list[dict[str, Any]]) -> list[tuple[str, list[dict[str,
 
 
 def _shown_headline(headline: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """The reductions against the learned baselines, over all figures together if there are several."""
+    """The reductions against the learned baselines on average, over all figures together if there are several."""
     table = headline[headline["baseline"] == "learned"]
-    figures = list(dict.fromkeys(table["figure"]))
-    scope = "pooled" if "pooled" in figures else next(iter(figures), None)
-    for row in table[table["figure"] == scope].to_dict("records"):
+    for row in (main_figures(table) if len(table) else table).to_dict("records"):
         yield {
             "metric": METRIC_WORDS.get(row["metric"], heading(row["metric"])),
-            "scope": "all delay figures that were run, pooled" if scope == "pooled" else _label(str(scope)),
+            "scope": "all delay figures that were run, pooled" if row["figure"] == "pooled" else _label(row["figure"]),
             "averaging": row["averaging"],
-            "abstract": _number(row["abstract_percent"]),
-            "curves": _number(row.get("published_curves_percent")),
-            "measured": _number(row["reduction_percent"]),
-            "interval": _interval(row["low"], row["high"]),
-            "attainable": _number(row.get("attainable_percent")),
-            "reason": _text(row.get("reason")),
+            **_shown_reduction(row),
         }
+
+
+def _shown_verdicts(headline: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Each learned baseline by itself, and the better of them."""
+    for row in comparison.headline_verdicts(headline).to_dict("records"):
+        yield {
+            "baseline": "the better of the two" if row["baseline"] == "best learned" else row["baseline"],
+            "metric": METRIC_WORDS[row["metric"]],
+            "less": row["less"],
+            "by_this_much": row["by_this_much"],
+            **_shown_reduction(row),
+        }
+
+
+def _shown_reduction(row: dict[Hashable, Any]) -> dict[str, str]:
+    return {
+        "abstract": _number(row["abstract_percent"]),
+        "curves": _number(row.get("published_curves_percent")),
+        "measured": _number(row["reduction_percent"]),
+        "interval": _interval(row["low"], row["high"]),
+        "attainable": _number(row.get("attainable_percent")),
+        "reason": _text(row.get("reason")),
+    }
 
 
 def _label(name: str) -> str:
     """A short name for links: "fig8-relative" -> "Fig. 8 relative"."""
-    label = re.sub(r"^fig(?=\d)", "Fig. ", name).replace("-", " ")
+    experiment, *rest = name.split("-")
+    label = " ".join([figure_words([experiment]), *rest])
     return label[:1].upper() + label[1:]
 
 
@@ -441,7 +481,13 @@ _INDEX = """\
 {% block body %}
 <header>
 <p class="kicker">mecpart, {{ profile }} profile</p>
-<h1>Distributed DNN inference with fine-grained model partitioning: published beside reproduced</h1>
+<h1>Does fine-grained model partitioning outperform the state of the art?</h1>
+{% for section in sections if section.answer %}
+<p class="lead answer">{{ section.answer[0] }} <small>{{ section.answer[1] }}</small></p>
+{% else %}
+<p class="lead absent">The answer needs one of Figs. 8, 9, 10 and 12:
+<code>mecpart reproduce --profile {{ profile }} --only fig8</code> makes it.</p>
+{% endfor %}
 <p class="lead">mecpart computes the model of H. Li et al., “Distributed DNN Inference With
 Fine-Grained Model Partitioning in Mobile Edge Computing Networks” (IEEE Transactions on
 Mobile Computing, 2024, <a href="https://doi.org/10.1109/TMC.2024.3357874">doi 10.1109/TMC.2024.3357874</a>), trains
@@ -453,6 +499,24 @@ seeds. What everything is, and how to use it:
 <p class="notice"><strong>A trial, no evidence:</strong> the {{ profile }} profile only proves that everything runs. No
 verdict is given on fewer than {{ fewest_seeds }} seeds.</p>
 {% endif %}
+<details class="terms">
+<summary>What the words mean, and which methods there are</summary>
+<dl>
+{% for word, meaning in glossary.items() %}
+<dt>{{ word }}</dt><dd>{{ meaning }}</dd>
+{% endfor %}
+</dl>
+<table class="data">
+<thead><tr><th>Method</th><th>Learns</th><th>Knows the model</th><th>What it does</th><th>In scenario</th></tr></thead>
+<tbody>
+{% for method, learns, knows, does, where in methods %}
+<tr><th scope="row" data-label="Method">{{ method }}</th><td data-label="Learns">{{ learns }}</td>
+<td data-label="Knows the model">{{ knows }}</td><td data-label="What it does">{{ does }}</td>
+<td data-label="In scenario"><code>{{ where }}</code></td></tr>
+{% endfor %}
+</tbody>
+</table>
+</details>
 {{ facts(provenance) }}
 </header>
 <main>
@@ -483,11 +547,42 @@ paper</a>:
 {% if section.headline is none %}
 <p class="absent">There is no headline table: <code>mecpart reproduce --profile {{ profile }} --only headline</code>
 makes it.</p>
-{% elif not section.headline %}
+{% elif not section.headline and not section.verdicts %}
 <p class="absent">The headline table has no row for the learned baselines.</p>
 {% else %}
-<p>How much less delay Proposed has than the learned baselines (A3C and Distributed DQN), in per cent, averaged in two
-ways over {{ section.headline[0].scope }}. No method can do better than what is attainable.</p>
+<ul>
+{% for sentence in section.answer[2:] %}
+<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+{% if section.verdicts %}
+<p>How much less delay Proposed has than each learned baseline, and than the better of them in each setting, in per
+cent, over {{ section.headline[0].scope if section.headline else "the figures that were run" }}. No method can do better
+than what is attainable. <em>By this much</em>: between half and twice what is stated.</p>
+<table class="data">
+<thead><tr><th>Against</th><th>Quantity</th><th>Abstract states</th><th>Measured (interval)</th><th>Attainable</th>
+<th>Less</th><th>By this much</th></tr></thead>
+<tbody>
+{% for row in section.verdicts %}
+<tr>
+<th scope="row" data-label="Against">{{ row.baseline }}</th>
+<td data-label="Quantity">{{ row.metric }}</td>
+<td data-label="Abstract states" class="number">{{ row.abstract }}</td>
+<td data-label="Measured" class="number">{{ value(row.measured, row.interval) }}</td>
+<td data-label="Attainable" class="number">{{ row.attainable }}</td>
+{% for label, said in (("Less", row.less), ("By this much", row.by_this_much)) %}
+<td data-label="{{ label }}"><span class="verdict {{ said | replace(" ", "-") }}">{{ said }}</span></td>
+{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table>
+{% endif %}
+{% if section.headline %}
+<details>
+<summary>The average over both learned baselines, as the abstract may mean it</summary>
+<p>Both together, averaged in two ways over {{ section.headline[0].scope }}. An average with a weak baseline does not
+show that the strong one is outperformed.</p>
 <table class="data">
 <thead><tr><th>Quantity</th><th>Averaging</th><th>Abstract states</th><th>Published curves give</th>
 <th>Measured (interval)</th><th>Attainable</th></tr></thead>
@@ -505,7 +600,29 @@ ways over {{ section.headline[0].scope }}. No method can do better than what is 
 {% endfor %}
 </tbody>
 </table>
+</details>
+{% endif %}
+{% if "headline" in section.written %}
 <p class="files">Every reading of it: {{ downloads(section.written.headline, "") }}</p>
+{% endif %}
+{% endif %}
+
+<h3>Agreement with the reference</h3>
+{% if section.agreement %}
+<p>{{ section.agreement | selectattr(0) | list | length }} of {{ section.agreement | length }} experiments agree with
+the reference results of this repository ({{ section.reference }}).</p>
+<details{% if not section.agreement | map(attribute=0) | min %} open{% endif %}>
+<summary>Each experiment</summary>
+<ul>
+{% for _, told in section.agreement %}
+<li>{{ told }}</li>
+{% endfor %}
+</ul>
+<p>Methods that do not learn must be the same to a ten-thousandth in every seed; training amplifies rounding, so that
+learners are tested for a change within seeds, corrected for the number of tests.</p>
+</details>
+{% else %}
+<p class="absent">There are no reference results for the {{ profile }} profile of this scenario.</p>
 {% endif %}
 
 <h3>Figures at a glance</h3>
@@ -586,7 +703,9 @@ disabled>{{ verdict }} <b>{{ count }}</b></button>
 </tbody>
 {% endfor %}
 </table>
+{% if "claims" in section.written %}
 <p class="files">All claims: {{ downloads(section.written.claims, "") }}</p>
+{% endif %}
 {% endif %}
 </section>
 {% endfor %}
@@ -607,7 +726,7 @@ _NOTEBOOK = """\
 <a href="../{{ other.path | urlencode }}"{% if other.name == page.name %} aria-current="page"{% endif %}>\
 {{ label(other.name) }}</a>
 {% endfor %}
-<button type="button" class="fold" hidden>Hide code</button>
+<button type="button" class="fold" hidden>Show code</button>
 </nav>
 <p class="kicker">Scenario <code>{{ page.scenario }}</code>, {{ profile }} profile, {{ page.taken }}</p>
 <main class="notebook">
@@ -638,7 +757,7 @@ _CELLS = """\
 {% extends "classic/base.html.j2" %}
 {% block input_group %}
 {% set tags = cell.metadata.get("tags", []) %}
-<details class="code" open><summary>{{ "Parameters, as they are by default" if "parameters" in tags else
+<details class="code"><summary>{{ "Parameters, as they are by default" if "parameters" in tags else
 "Parameters of this run" if "injected-parameters" in tags else "Code" }}</summary>
 {{ super() }}
 </details>

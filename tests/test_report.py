@@ -16,8 +16,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from playwright.sync_api import sync_playwright
 
 from mecpart import report, tables
-from mecpart.locations import notebooks_folder
+from mecpart.experiments import COLUMNS, EXPERIMENTS
+from mecpart.locations import data_folder, notebooks_folder
 from mecpart.report import write_report
+from mecpart.runs import METHODS
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -316,6 +318,87 @@ def test_first_page_shows_the_headline_against_the_learned_baselines(site):
     assert "averaged in two ways over Fig. 8." in page.words
 
 
+#: Four methods of Fig. 8 on five seeds: Proposed between A3C and Distributed DQN, the best possible close to all.
+LEVELS = {"Proposed": 1.02, "A3C": 1.01, "Distributed DQN": 1.04, "Greedy": 2.0, "APDI": 2.5, "RPDI": 3.0}
+
+
+def sweep(figure="fig8", scenario="as_printed"):
+    return [
+        dict.fromkeys(COLUMNS, 0.0)
+        | {"figure": figure, "scenario": scenario, "method": method, "seed": seed, "x_name": "num_servers", "x": x}
+        | {"total_delay_s": delay, "edge_delay_s": 0.8 * delay, "local_delay_s": 0.2 * delay, "energy_j": delay}
+        | {"optimal_total_delay_s": 1000.0 + seed}
+        for method, level in LEVELS.items()
+        for x in EXPERIMENTS["fig8"].xs
+        for seed in range(5)
+        for delay in [level * (1000.0 + seed)]
+    ]
+
+
+@pytest.fixture(scope="module")
+def only_fig8(tmp_path_factory):
+    """The first page of a batch of Fig. 8 alone, without the headline notebook."""
+    batch = Batch(tmp_path_factory.mktemp("only"), "quick")
+    batch.run("fig8", title="Delay", results={"fig8": sweep(), "fig8-trends": {"delay_s": [1.5]}})
+    return Page(write_report("quick", batch.output))
+
+
+def test_the_first_sentence_answers_after_one_figure_alone(only_fig8):
+    body = only_fig8.words.partition("state of the art? ")[2]
+    assert body.startswith(
+        "The paper says that its method, Proposed, has 4.76 % less total delay than the state of the art; by its "
+        "equations as printed, it has 0.99 % more (95 % interval 0.99 to 0.99) than A3C and 1.92 % less (95 % interval "
+        "1.92 to 1.92) than Distributed DQN, because A3C and Distributed DQN are so close to the best possible that no "
+        "method could have had more than 0.99 % and 3.85 % less. That it has less total delay than the state of the "
+        "art is not reproduced against A3C, reproduced against Distributed DQN and not reproduced against the better"
+    )
+
+
+def test_one_figure_alone_has_its_claims_and_verdicts(only_fig8):
+    assert "There is no" not in only_fig8.words.replace("There is no reference", "")
+    assert only_fig8.row("Proposed has less total delay than A3C").count("not reproduced") == 1
+    assert " 0 not run" in only_fig8.words
+    minus = "\N{MINUS SIGN}"
+    reading = f"total delay 4.76 {minus}0.9901 ({minus}0.9901 to {minus}0.9901) 0.9901 not reproduced not reproduced"
+    assert only_fig8.row("A3C total") == f"A3C {reading}"
+    assert only_fig8.row("the better of the two total") == f"the better of the two {reading}"
+    assert only_fig8.row("Distributed DQN total").endswith(" 3.846 reproduced not reproduced")
+
+
+def test_no_prose_of_the_first_page_has_the_name_of_a_column(only_fig8):
+    prose = re.sub(r"<(code|a)\b.*?</\1>", "", only_fig8.source.partition("<body>")[2], flags=re.DOTALL)
+    told = re.sub(r"<script.*|<[^>]+>", " ", prose, flags=re.DOTALL)
+    assert not re.search(r"\w+_\w+|\bfig\d", told)
+
+
+def test_without_a_figure_of_delays_the_answer_is_said_to_need_one(tmp_path):
+    Batch(tmp_path).run("fig6", title="Convergence")
+    page = Page(write_report("smoke", tmp_path))
+    assert "The answer needs one of Figs. 8, 9, 10 and 12: mecpart reproduce --profile smoke --only fig8" in page.words
+
+
+def test_words_and_methods_are_explained(only_fig8):
+    assert "One plan holds for all tasks of a slot." in only_fig8.words
+    assert "Each task has one device" in only_fig8.words
+    assert only_fig8.row("Learned prices").startswith("Learned prices yes yes this project's")
+    assert {row.split(" yes ")[0].split(" no ")[0].strip() for row in only_fig8.rows} >= set(METHODS)
+
+
+def test_agreement_with_the_reference_is_said(tmp_path, only_fig8):
+    """Of the package's own reference: the same results agree, others do not, and smoke has none."""
+    told = pd.read_csv(data_folder() / "reference/quick/as_printed/fig13.csv")
+    batch = Batch(tmp_path, "quick")
+    batch.run("fig13", title="Networks", results={"fig13": told})
+    page = Page(write_report("quick", tmp_path))
+    assert "1 of 1 experiments agree with the reference results of this repository (commit " in page.words
+    assert "Fig. 13: agrees (60 of 60 means are the same)" in page.words
+    batch.run("fig13", title="Networks", results={"fig13": told.assign(total_delay_s=1.1 * told["total_delay_s"])})
+    page = Page(write_report("quick", tmp_path))
+    assert "0 of 1 experiments agree" in page.words
+    assert "Fig. 13: DIFFERS in 20 of 60 means: total delay of Proposed" in page.words
+    assert "Fig. 8: not compared, the results lack methods" in only_fig8.words
+
+
 def test_headline_pools_the_figures_if_there_are_several(filled):
     frame = [*reductions("fig8"), *reductions("fig10"), *reductions("pooled", value=9.9)]
     filled.run("headline", results={"headline": frame})
@@ -548,11 +631,11 @@ def test_claims_are_filtered_by_verdict(site, tab):
 def test_code_is_folded(site, tab):
     tab.goto((site / "as_printed" / "fig8.html").as_uri())
     code = tab.locator(".code pre:visible")
-    assert code.count() == 6
-    tab.get_by_role("button", name="Hide code").click()
     assert code.count() == 0
     tab.get_by_role("button", name="Show code").click()
     assert code.count() == 6
+    tab.get_by_role("button", name="Hide code").click()
+    assert code.count() == 0
 
 
 @in_browser

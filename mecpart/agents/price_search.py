@@ -1,9 +1,12 @@
-"""Learned prices: the exact recursion plans, and what is learned is a price on the time of each node.
+"""Learned prices: the best plan of each slot when time on busy nodes costs extra; how much extra is learned by trial.
 
-Not the paper's: what one can do on the same budget with the model at hand. A slot's best plan is known exactly
-(`mecpart.optimum`), but it is blind to the queues that it leaves to later slots. A price on each node's time makes the
-recursion see them, and the best prices are those under which whole episodes take least. They are searched for directly:
-no gradient, no value function, and since only the order of episodes counts, an overload spoils nothing.
+Not the paper's: it knows the delay model, which the paper's learners do not, and has the same budget. The exact best
+plan of a slot (`mecpart.optimum`) is blind to the queues that it leaves to later slots. So a second at a node is made
+to cost more than a second: by a price of the node, and by another one for each slot's worth of work that waits there.
+Good prices are found by trying: whole episodes are run under slightly different ones, and those under which an episode
+takes less delay, twice, are kept. With no prices it is the plan of `Optimal` or `Myopic`.
+
+Since only the order of episodes counts, an overload spoils nothing; there is no gradient and no neural network.
 """
 
 from collections.abc import Callable

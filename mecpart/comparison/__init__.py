@@ -6,7 +6,7 @@ How intervals are made stands at the head of `statistics.py`, how verdicts are r
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, Claim, claims, paper_claims
 from mecpart.comparison.curves import Curves, as_curves, by_setting
 from mecpart.comparison.findings import answer, findings
-from mecpart.comparison.headline import headline_table, headline_verdicts
+from mecpart.comparison.headline import beside_published, headline_table, headline_verdicts
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
 from mecpart.comparison.paper import (
     BASELINES,
@@ -29,7 +29,7 @@ from mecpart.comparison.statistics import (
     interquartile_mean,
 )
 from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends
-from mecpart.comparison.words import METRIC_WORDS
+from mecpart.comparison.words import METRIC_WORDS, methods_table
 
 __all__ = [
     "BASELINES",
@@ -56,6 +56,7 @@ __all__ = [
     "agreement",
     "answer",
     "as_curves",
+    "beside_published",
     "bootstrap_interval",
     "by_setting",
     "claims",
@@ -69,6 +70,7 @@ __all__ = [
     "headline_verdicts",
     "interquartile_mean",
     "keep_reference",
+    "methods_table",
     "paired_differences",
     "paper_claims",
     "published",

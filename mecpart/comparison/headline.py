@@ -9,7 +9,15 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from mecpart.comparison.curves import Curves, as_curves, groups, require
-from mecpart.comparison.paper import BASELINES, DELAY_FIGURES, DELAYS, LEARNED, PROPOSED, published_reductions
+from mecpart.comparison.paper import (
+    BASELINES,
+    DELAY_FIGURES,
+    DELAYS,
+    LEARNED,
+    PROPOSED,
+    published,
+    published_reductions,
+)
 from mecpart.comparison.rule import POSITIVE, about, verdict
 from mecpart.comparison.statistics import Estimate, percentile_interval, resampled_weights, share
 from mecpart.comparison.words import METRIC_WORDS, figure_words, setting_words
@@ -136,6 +144,15 @@ def headline_table(results: pd.DataFrame, method: str = PROPOSED) -> pd.DataFram
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("num_seeds"), "abstract_percent", table["metric"].map(stated))
     return table
+
+
+def beside_published(headline: pd.DataFrame) -> pd.DataFrame:
+    """A `headline_table` with `published_curves_percent`, what the same arithmetic makes of the paper's curves."""
+    figures = [figure for figure in DELAY_FIGURES if figure in set(headline["figure"])]
+    paper = headline_table(pd.concat([published(figure) for figure in figures]))
+    keys = ["metric", "figure", "baseline", "averaging"]
+    told = paper[[*keys, "reduction_percent"]].rename(columns={"reduction_percent": "published_curves_percent"})
+    return headline.merge(told, on=keys, how="left")
 
 
 def main_figures(headline: pd.DataFrame) -> pd.DataFrame:

@@ -87,6 +87,16 @@ def reference_folder(profile: str, scenario: str) -> Path:
     return data_folder() / "reference" / profile / scenario
 
 
+def made_from(profile: str, scenario: str) -> str:
+    """What the reference comes from, in words; empty if there is none."""
+    path = reference_folder(profile, scenario) / "provenance.json"
+    if not path.exists():
+        return ""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    commits = ", ".join(commit[:10] for commit in told["commit"])
+    return f"commit {commits}, {told['device']['processor']}, jax {told['versions']['jax']}"
+
+
 def compare_with_reference(
     results: Path, profile: str, scenario: str, names: Collection[str] = tuple(EXPERIMENTS)
 ) -> list[Agreement]:

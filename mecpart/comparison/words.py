@@ -4,6 +4,12 @@ import math
 import re
 from collections.abc import Iterable
 
+import pandas as pd
+
+from mecpart.agents import AGENTS
+from mecpart.policies import ONLY_IN
+from mecpart.runs import METHODS
+
 #: The columns that claims are made about, in words.
 METRIC_WORDS = {
     "total_delay_s": "total delay",
@@ -37,6 +43,49 @@ _CURVES = (
     (r"workers=(\d+)", r"\1 workers"),
     (r"batch=(\d+)", r"batches of \1"),
 )
+
+
+# Of each method, what it knows of the model (server speeds, link rates, equations), and what it does.
+_METHODS = {
+    "Proposed": ("no", "the paper's: multi-task A3C, one output per block, actor and critic softly shared"),
+    "A3C": ("no", "actor and critic that share nothing, asked block by block"),
+    "Distributed DQN": ("no", "the value of each choice, learned from a memory of past slots"),
+    "Learned prices": ("yes", "this project's: the best plan when time on busy nodes costs extra; how much is learned"),
+    "Greedy": ("speeds, queues", "each block on the node that would have finished its work soonest"),
+    "APDI": ("no", "the blocks in equal shares over all nodes, in order"),
+    "RPDI": ("no", "each block on a node at random"),
+    "Local only": ("no", "every block on the devices"),
+    "One ES": ("yes", "every block on the one best server"),
+    "Single cut": ("yes", "first blocks on the devices, the rest on one server, cut where it is best"),
+    "Optimal": ("yes", "the exact best plan of each slot"),
+    "Myopic": ("yes", "the same under queues: blind to those that it leaves to later slots"),
+    "Look-ahead": ("yes", "of a few plans the one that is best over the next slots too"),
+    "Drift-plus-penalty": ("yes", "least delay plus a charge for work given to long queues"),
+}
+
+
+#: What a reader has to know before anything else.
+GLOSSARY = {
+    "Slot": "A span of time in which tasks arrive, 60 of them by default. Each task is one inference of the network.",
+    "Plan": "One number for each block of the network: the node that computes it. 0 stands for the devices, n for edge "
+    "server n. One plan holds for all tasks of a slot.",
+    "Devices (IoT tier)": "Several equal devices side by side, together node 0. Each task has one device: more devices "
+    "take more tasks at once, but make no single task faster.",
+    "Delay": "How long all tasks of a slot take through the blocks, one block after the other: sending, waiting and "
+    "computing; summed over the 600 slots of an episode. Local delay is computing on the devices, edge delay the rest.",
+    "Knows the model": "Whether a method computes delays from speeds, rates and equations, or only sees what came of "
+    "its plans before.",
+}
+
+
+def methods_table() -> pd.DataFrame:
+    """The methods of the package, one per row: `method`, `learns`, `knows the model`, `what it does`, `scenario`."""
+    rows = []
+    for method in METHODS:
+        knows, does = _METHODS[method]
+        learns = "yes" if method in AGENTS else "no"
+        rows.append((method, learns, knows, does, ONLY_IN.get(method, "both")))
+    return pd.DataFrame(rows, columns=["method", "learns", "knows the model", "what it does", "scenario"])
 
 
 def listed(items: Iterable[str], last: str = "and") -> str:
