@@ -41,9 +41,10 @@ from mecpart.runs import (
     perform,
     settings_of,
     side_by_side,
+    try_own,
 )
 from mecpart.scenario import SCENARIOS, sample_slot
-from mecpart.validation import check_choice, check_count
+from mecpart.validation import check_choice, check_count, check_names
 from mecpart.workload import LayerTable
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
@@ -64,6 +65,9 @@ COLUMNS = (
     "gap_percent",
     "env_steps",
 )
+
+#: Seeds and episodes, at most: what a run is and what an episode cost are kept in memory.
+MOST_SEEDS, MOST_EPISODES = 10_000, 1_000_000
 
 #: Slots that a process runs before what it has done is kept, about.
 SLOTS_PER_BATCH = 2_000_000
@@ -125,7 +129,14 @@ class Experiment:
     series: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_names("name", self.name)
+        if self.name.startswith(".") or not set(self.name).isdisjoint('/\\:*?"<>|') or len(self.name.encode()) > 100:
+            raise ValueError(
+                'name must be one that files can have: up to 100 bytes, none of them / \\ : * ? " < > |, and no dot at '
+                f"its beginning; got {self.name!r}"
+            )
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
+        check_names("series", *self.series)
         for changes in self.series.values():
             if "only_in" in changes:
                 check_choice("only_in", changes["only_in"], SCENARIOS)
@@ -308,6 +319,8 @@ def run_experiment(
     experiment = EXPERIMENTS[name]
     seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
+    for count, value, most in (("seeds", seeds, MOST_SEEDS), ("episodes", episodes, MOST_EPISODES)):
+        check_count(count, value, maximum=most)
     known = methods_in(scenario)
     if experiment.methods is not None:
         _check_methods(experiment.methods, dict.fromkeys((*METHODS, *known)))
@@ -370,7 +383,16 @@ def _check_cases(
     shown = tuple(_shown(x) for x in experiment.xs)
     if not experiment.convergence and (not shown or len(set(shown)) < len(shown)):
         raise ValueError(f"xs must hold at least one value of {experiment.x_name}, each once; got {shown}")
+    check_names("xs", *(x.name for x in experiment.xs if isinstance(x, LayerTable)))
     own, left_out = own_methods(), set()
+    tried: dict = {}
+
+    def without(method: str, error: ValueError) -> None:
+        if chosen or own[method].kind != "agent":
+            raise error
+        print(f"{experiment.name}: {method} is left out: {error}", flush=True)
+        left_out.add(method)
+
     cases = experiment.cases(scenario)
     if not cases:
         raise ValueError(f"scenario must be one that a curve of {experiment.name} is for; got {scenario!r}")
@@ -391,13 +413,18 @@ def _check_cases(
                 try:
                     told = check_own(run.program, own[method], setting)
                 except ValueError as error:
-                    if chosen or own[method].kind != "agent":
-                        raise
-                    print(f"{experiment.name}: {method} is left out: {error}", flush=True)
-                    left_out.add(method)
+                    without(method, error)
                 else:
                     if not told and experiment.convergence:
                         left_out.add(method)
+                    if own[method].kind != "learner":
+                        tried[run.program] = setting
+    for program, setting in tried.items():
+        if program.own.name not in left_out:
+            try:
+                try_own(program, program.own, setting)
+            except ValueError as error:
+                without(program.own.name, error)
     return tuple(method for method in methods if method not in left_out)
 
 
@@ -414,7 +441,8 @@ def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, wha
     for run in wanted:
         if run not in costs:
             work.setdefault(run.program, []).append(run)
-    order = sorted(work, key=lambda program: program.effort * len(work[program]), reverse=True)
+    # Code of one's own first, since it is what may fail.
+    order = sorted(work, key=lambda program: (program.own is None, -program.effort * len(work[program])))
     batches = {program: _batches(work[program]) for program in order}
     start, total = time.monotonic(), len(costs) + sum(map(len, work.values()))
     told = start

@@ -11,11 +11,13 @@ A registered method is sent along with the runs that need it, so it may be defin
 import os
 import runpy
 import secrets
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +26,9 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from mecpart.agents import AGENTS, TrainResult
 from mecpart.environment import EnvState, PartitionEnv, observe
-from mecpart.policies import POLICIES
+from mecpart.policies import BOUND, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
-from mecpart.validation import check_choice
+from mecpart.validation import check_choice, check_flag, check_names
 
 #: Names a Python file that registers methods; it is run before they are first asked for.
 METHODS_FILE = "MECPART_METHODS"
@@ -50,57 +52,113 @@ class OwnMethod:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def plan(self, scenario: Scenario, state: EnvState, key: PRNGKeyArray) -> Int[Array, " blocks"]:
-        """The plan for the slot of `state`; its nodes are not checked.
+        """The plan for the slot of `state`, traced; nodes that are not known yet are not checked.
 
-        **Raises:** `ValueError` for a plan of wrong shape or dtype.
+        **Raises:** `ValueError` if the function fails, or for a plan of wrong shape or dtype or with a node that does
+        not exist. What a function on the host raises while the program runs, JAX tells as text: see `take_failure`.
         """
-        inputs: tuple
-        if self.kind == "policy":
-            inputs = (scenario, state.slot, jax.random.key_data(key) if self.on_host else key)
-        else:
-            inputs = (observe(scenario, state),)
+        inputs = self._inputs(scenario, state, key)
         if not self.on_host:
-            return self._plan(scenario, self.function(*inputs))
+            return self._plan(scenario, self._call(inputs))
 
         def on_host(*inputs):
-            return np.asarray(self._plan(scenario, self.function(*jax.tree.map(np.asarray, inputs))))
+            try:
+                return self._plan(scenario, self._call(inputs))
+            except ValueError as error:
+                _failures[self.token] = error
+                raise
 
         wanted = jax.ShapeDtypeStruct((scenario.num_blocks,), jnp.int32)
         return jax.pure_callback(on_host, wanted, *inputs, vmap_method="sequential")
 
-    def try_on_host(self, scenario: Scenario) -> None:
-        """Give an agent that is not traced an observation of zeros, of which only the shapes of `scenario` are needed.
+    def try_out(self, scenario: Scenario, state: EnvState, key: PRNGKeyArray) -> None:
+        """Make one plan, now.
 
-        **Raises:** `ValueError` if it does not make a plan of it.
+        **Raises:** `ValueError` as `plan`, for all nodes that do not exist.
         """
-        size = PartitionEnv().observation_size(scenario)
-        try:
-            plan = self.function(np.zeros(size, np.float32))
-        except Exception as error:
-            raise ValueError(f"agent {self.name!r} must take an observation [{size}]: {error}") from error
-        self._plan(scenario, plan)
+        if self.on_host:
+            plan = self._plan(scenario, self._call(self._inputs(scenario, state, key)))
+        else:
+            plan = jax.jit(self.plan)(scenario, state, key)
+        missing, node = np.asarray(first_missing_node(scenario, jnp.asarray(plan)[None]))
+        if missing:
+            raise self.no_such_node(scenario.num_nodes, node)
+
+    def try_shape(self, scenario: Scenario) -> None:
+        """Give an agent on the host an observation of zeros, for which only the shapes of `scenario` are needed.
+
+        **Raises:** `ValueError` as `plan`.
+        """
+        self._plan(scenario, self._call((np.zeros(PartitionEnv().observation_size(scenario), np.float32),)))
+
+    def take_failure(self) -> ValueError | None:
+        """What the function on the host raised in this process since this was last asked."""
+        return _failures.pop(self.token, None)
+
+    def no_such_node(self, num_nodes: int, node: int) -> ValueError:
+        """The error for a plan with a node that does not exist."""
+        return ValueError(f"plan of {self.name!r} must hold nodes that exist, 0 to {num_nodes - 1}; got {node}")
 
     def train(self, key: PRNGKeyArray, scenario: Scenario, episodes: int) -> TrainResult:
         """Train a learner.
 
-        **Raises:** `ValueError` if it does not return a `TrainResult`.
+        **Raises:** `ValueError` if it fails, or does not return a `TrainResult`.
         """
-        result = self.function(episodes)(key, scenario)
+        with self._errors():
+            result = self.function(episodes)(key, scenario)
         if not isinstance(result, TrainResult):
             raise ValueError(f"train of {self.name!r} must return a TrainResult; got {type(result).__name__}")
         return result
 
     def follow(self, policy: Callable, scenario: Scenario, state: EnvState) -> Int[Array, " blocks"]:
         """The plan of a policy that `train` returned."""
-        return self._plan(scenario, policy(observe(scenario, state)))
+        with self._errors():
+            plan = policy(observe(scenario, state))
+        return self._plan(scenario, plan)
 
-    def _plan(self, scenario: Scenario, plan) -> Int[Array, " blocks"]:
-        plan = plan if isinstance(plan, jax.Array) else np.asarray(plan)
+    def _inputs(self, scenario: Scenario, state: EnvState, key: PRNGKeyArray) -> tuple:
+        if self.kind == "policy":
+            return scenario, state.slot, jax.random.key_data(key) if self.on_host else key
+        return (observe(scenario, state),)
+
+    def _call(self, inputs: tuple):
+        """What the function returns for one slot."""
+        if self.on_host:
+            inputs = jax.tree.map(np.asarray, inputs)
+        given = f" given an observation [{inputs[0].size}]" if self.kind == "agent" else ""
+        with self._errors(given):
+            return self.function(*inputs)
+
+    @contextmanager
+    def _errors(self, given: str = "") -> Iterator[None]:
+        """One kind of error for all that a function of one's own can raise."""
+        try:
+            yield
+        except jax.errors.JAXTypeError:
+            raise  # it cannot be traced, which is told by who traces it
+        except Exception as error:
+            raise ValueError(f"{self.kind} {self.name!r} fails{given}: {type(error).__name__}: {error}") from error
+
+    def _plan(self, scenario: Scenario, plan) -> Any:
+        """A plan as int32, with all checks that can be made of it now."""
+        try:
+            plan = plan if isinstance(plan, jax.core.Tracer) else np.asarray(plan)
+        except (TypeError, ValueError):  # such as rows of different lengths
+            plan = np.empty((), object)
         if plan.shape != (scenario.num_blocks,) or not jnp.issubdtype(plan.dtype, jnp.integer):
             raise ValueError(
                 f"plan of {self.name!r} must be {scenario.num_blocks} integers; "
                 f"got shape {plan.shape}, dtype {plan.dtype}"
             )
+        if isinstance(plan, jax.core.Tracer):
+            if np.can_cast(plan.dtype, np.int32):
+                return plan.astype(jnp.int32)
+            # What does not fit would wrap around, to a node that may exist.
+            exists = (plan >= 0) & (plan < scenario.num_nodes)
+            return jnp.where(exists, plan, scenario.num_nodes).astype(jnp.int32)
+        missing = (plan < 0) | (plan >= scenario.num_nodes)
+        if missing.any():
+            raise self.no_such_node(scenario.num_nodes, plan[missing][0])
         return plan.astype(np.int32)
 
 
@@ -114,6 +172,9 @@ def first_missing_node(scenario: Scenario, plans: Int[Array, "slots blocks"]) ->
 
 _registered: dict[str, OwnMethod] = {}
 
+# What functions on the host raised in this process, by the token of the method.
+_failures: dict[str, ValueError] = {}
+
 
 def register_policy(name: str, policy: Callable | None = None, *, on_host: bool = False, scenario: str | None = None):
     """Let a policy without learning, or one learned elsewhere, take part under `name`.
@@ -126,7 +187,9 @@ def register_policy(name: str, policy: Callable | None = None, *, on_host: bool 
       integers to seed `numpy.random.default_rng` with.
     - `scenario`: the only scenario that it is for; by default it is for all.
 
-    **Raises:** `ValueError` if the name is taken by a method of the package. One of your own is replaced.
+    **Raises:** `ValueError` if the name is like that of a method of the package or of the bound, or none that a table
+    can hold: files must give it back, so it is not empty, no number, and not "NA" or "None". One of your own is
+    replaced.
     """
     return _register(name, "policy", policy, on_host, scenario)
 
@@ -195,10 +258,13 @@ def _registered_by(path: str, content: bytes) -> tuple[str, ...]:
 
 
 def _register(name, kind, function, on_host, scenario):
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"name must be a non-empty text; got {name!r}")
-    if name in (*AGENTS, *POLICIES):
-        raise ValueError(f"name must not be that of a method of the package; got {name!r}")
+    check_names("name", name)
+    for known in (*AGENTS, *POLICIES, BOUND):
+        if _plain(name) == _plain(known):
+            raise ValueError(
+                f"name must not be that of a method of the package, {known!r}, however spelled; got {name!r}"
+            )
+    check_flag("on_host", on_host)
     if scenario is not None:
         check_choice("scenario", scenario, SCENARIOS)
     if function is None:
@@ -208,3 +274,8 @@ def _register(name, kind, function, on_host, scenario):
     scenarios = tuple(SCENARIOS) if scenario is None else (scenario,)
     _registered[name] = OwnMethod(name, kind, function, on_host, scenarios)
     return function
+
+
+def _plain(name: str) -> str:
+    """A name without what readers overlook: case, blanks, signs, and other characters for the same letters."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))

@@ -160,6 +160,9 @@ POLICIES = {
     "Drift-plus-penalty": drift_plus_penalty,
 }
 
+#: Not a method, but where results name one: the certified lower bound on the total delay of the same episodes.
+BOUND = "Bound"
+
 #: The policies that mean something in one scenario only: elsewhere they are the optimum, or not optimal.
 ONLY_IN = {
     "Optimal": "as_printed",

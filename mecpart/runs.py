@@ -7,7 +7,8 @@ has been kept in a folder is never computed again.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from inspect import signature
@@ -35,16 +36,13 @@ from mecpart.ledger import LEDGER
 from mecpart.network import sample_network
 from mecpart.optimum import bound_prices, episode_bound
 from mecpart.own_methods import OwnMethod, first_missing_node, own_methods
-from mecpart.policies import ONLY_IN, POLICIES
-from mecpart.scenario import SCENARIOS, Scenario
+from mecpart.policies import BOUND, ONLY_IN, POLICIES
+from mecpart.scenario import SCENARIOS, Scenario, sample_slots
 from mecpart.validation import check_choice, check_count, check_number
 from mecpart.workload import LayerTable, workload
 
 #: All methods of the package, in the order of the paper and then the reference lines.
 METHODS = (*AGENTS, *POLICIES)
-
-#: Not a method: as a `Run`, the certified lower bound on the total delay of the same episodes.
-BOUND = "Bound"
 
 #: Points of a learning curve, at most; each averages over a window of episodes.
 WINDOWS = 150
@@ -359,13 +357,25 @@ def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
     """
     scenario = jax.eval_shape(partial(setting.build, program.scenario, 0, pad=False))
     if own.on_host and own.kind == "agent":
-        own.try_on_host(scenario)
+        own.try_shape(scenario)
     try:
-        training, *_ = jax.eval_shape(_own_function(program, own), jax.random.key(0), scenario, np.int32(0))
+        key = jax.eval_shape(jax.random.key, 0)
+        training, *_ = jax.eval_shape(_own_function(program, own), key, scenario, np.int32(0))
     except jax.errors.JAXTypeError as error:
         advice = "" if own.kind == "learner" else "; on_host=True calls it with NumPy arrays instead"
         raise ValueError(f"{own.kind} {own.name!r} must be traceable by JAX{advice}: {error}") from error
     return training is not None
+
+
+def try_own(program: Program, own: OwnMethod, setting: Setting) -> None:
+    """Make one plan by an own method that does not learn, so that what is wrong is found before others are trained.
+
+    **Raises:** `ValueError` if it fails, or names a node that does not exist.
+    """
+    scenario = _case(setting, program.scenario, 0, pad=False)
+    slots_key, key = jax.random.split(_run_key(0))
+    start = episode_start(scenario, sample_slots(slots_key, scenario, 1))
+    own.try_out(scenario, start, key)
 
 
 def _policies_in(scenario: str) -> list[str]:
@@ -423,25 +433,39 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
         )
         for run in runs
     ]
-    if not side_by_side():
-        found = [jax.tree.map(np.asarray, compiled(*case)) for case in cases]
-    else:
-        filled = cases + cases[:1] * (-len(cases) % jax.local_device_count())  # as many for each device
-        stacked = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled), _over_devices())
-        together = jax.tree.map(np.asarray, compiled(*stacked))
-        found = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(len(cases))]
+    with _own_errors(program.own):
+        if not side_by_side():
+            found = [jax.tree.map(np.asarray, compiled(*case)) for case in cases]
+        else:
+            filled = cases + cases[:1] * (-len(cases) % jax.local_device_count())  # as many for each device
+            stacked = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled), _over_devices())
+            together = jax.tree.map(np.asarray, compiled(*stacked))
+            found = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], together) for lane in range(len(cases))]
     windows = np.array_split(np.arange(program.episodes), min(WINDOWS, program.episodes))
     last_episode = np.array([window[-1] + 1 for window in windows])
     costs = []
     for training, evaluation, *missing in found:
         for given, node in missing:
             if given and program.own:
-                allowed = f"nodes that exist, 0 to {program.num_servers}"
-                raise ValueError(f"plan of {program.own.name!r} must hold {allowed}; got {node}")
+                raise program.own.no_such_node(program.num_servers + 1, node)
         if training is not None:
             training = jax.tree.map(lambda leaf: np.array([leaf[window].mean() for window in windows]), training)
         costs.append(Costs(last_episode, training, evaluation))
     return costs
+
+
+@contextmanager
+def _own_errors(own: OwnMethod | None) -> Iterator[None]:
+    """Raise what an own method on the host has raised, rather than JAX's account of it."""
+    failure = None
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        failure = own.take_failure() if own else None
+        if failure is None:
+            raise
+    if failure is not None:
+        raise failure
 
 
 def _run_key(seed: int):
@@ -487,7 +511,7 @@ def kept(folder: Path, run: Run) -> Costs | None:
         return None
 
 
-def _costs(run: Run, arrays: dict[str, np.ndarray]) -> Costs:
+def _costs(run: Run, arrays: dict[str, Any]) -> Costs:
     """What a run cost, from the arrays of its file.
 
     **Raises:** `ValueError` unless they are those of such a run.

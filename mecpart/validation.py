@@ -5,12 +5,16 @@ for 0, is refused. Under `jit`, `vmap` or `grad` a value is not known yet, so on
 every public docstring says what is then assumed of the values.
 """
 
+import csv
+import io
 import os
 from collections.abc import Iterable
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 _FLOAT = np.finfo(np.float32)
 
@@ -111,6 +115,26 @@ def check_choice(name: str, value, choices: Iterable[str]) -> None:
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {shown(value)}")
+
+
+def check_names(name: str, *values) -> None:
+    """Raise `ValueError` unless all `values` are texts that a table can hold as names, and a CSV file gives back."""
+    texts = [value for value in values if isinstance(value, str) and value.isprintable()]
+    # In small and in capital letters too: other readers than pandas know other words for a missing value.
+    forms = [[text, text.lower(), text.upper(), text.title()] for text in texts]
+    file = io.StringIO()
+    csv.writer(file).writerows([range(4 * len(texts)), chain(*forms)])
+    file.seek(0)
+    read = pd.read_csv(file).to_numpy(object).reshape(-1, 4).tolist() if texts else []
+    carried = {text for text, given, back in zip(texts, forms, read, strict=True) if given == back}
+    for value in values:
+        text = value if isinstance(value, str) else ""
+        if text not in carried or text != text.strip() or not any(map(str.isalnum, text)):
+            raise ValueError(
+                f"{name} must be a non-empty text of printable characters, with a letter or digit, without blanks at "
+                "its ends, and nothing that pandas.read_csv takes for a number, a truth value or a missing one; "
+                f"got {shown(value)}"
+            )
 
 
 def check_text(name: str, value) -> None:

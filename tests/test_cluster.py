@@ -291,7 +291,7 @@ LEARNER = "Distributed DQN"
 def notebooks(tmp_path_factory):
     """A learner with 8 and 4 workers, which are two programs; and rules, which are a third and compared with both."""
     folder = tmp_path_factory.mktemp("notebooks")
-    series = {"8": {"workers": 8}, "4": {"workers": 4}}
+    series = {"of 8": {"workers": 8}, "of 4": {"workers": 4}}
     notebook(folder, "learns", SWEEP.format(name="learns", series=series, methods=(LEARNER,)))
     notebook(folder, "rules", SWEEP.format(name="rules", series={"all": {}}, methods=("Greedy", "RPDI")))
     return folder

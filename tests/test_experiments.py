@@ -332,6 +332,8 @@ class TestBadInput:
             ({"episodes": 2.5}, ["episodes", "2.5", "whole number"]),
             ({"episodes": 9}, ["episodes", "9", "multiple of workers"]),
             ({"processes": -1}, ["processes", "-1", "at least 1"]),
+            ({"seeds": 10**9}, ["seeds", "1000000000", "from 1 to 10000"]),
+            ({"episodes": 24 * 10**9}, ["episodes", "24000000000", "from 1 to 1000000"]),
             ({"seeds": True}, ["seeds", "True", "whole number"]),
             ({"methods": "RPDI"}, ["methods", "'R'", *methods_in("as_printed")]),
             ({"methods": ()}, ["methods", "()", *methods_in("as_printed")]),
@@ -352,9 +354,25 @@ class TestBadInput:
             Experiment("bad", "", "colour", "")
 
     @pytest.mark.parametrize(
+        "name", ["", "a/b", "..", ".hidden", "C:", "back\\slash", "NA", "3", "a\n", " a", "a" * 101, None]
+    )
+    def test_an_experiment_whose_name_no_file_can_have_or_give_back(self, name, refused):
+        with refused("name must be", f"got {name!r}"):
+            Experiment(name, "", "num_servers", "", xs=(2,))
+
+    @pytest.mark.parametrize("name", ["", "nan", "8", "TRUE", "a ", 3])
+    def test_a_curve_whose_name_no_file_gives_back(self, name, refused):
+        with refused("series must be", f"got {name!r}"):
+            Experiment("bad", "", "num_servers", "", xs=(2,), series={"good": {}, name: {}})
+
+    @pytest.mark.parametrize(
         ("experiment", "named"),
         [
             (Experiment("bad", "", "num_servers", "", xs=()), ["xs", "()"]),
+            (
+                Experiment("bad", "", "network", "", xs=(LayerTable("NA", layer_table(NETWORKS["nin"]())),)),
+                ["xs", "'NA'"],
+            ),
             (Experiment("bad", "", "deadline", "", xs=(1.0, 3.0, 1.0)), ["xs", "1.0"]),
             (Experiment("bad", "", "num_servers", "", xs=(2, 0)), ["num_servers", "0"]),
             (Experiment("bad", "", "num_blocks", "", xs=(6, 1000)), ["blocks", "1000"]),

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,21 @@ import pandas as pd
 import pytest
 
 import mecpart
-from mecpart import own_methods, plots, runs
+from mecpart import experiments, own_methods, plots, runs, tables
 from mecpart.agents import TrainResult
 from mecpart.experiments import EXPERIMENTS, Experiment, run_experiment
 from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.runs import Setting, methods_in
 
 SMALL = {"profile": "smoke", "seeds": 2, "episodes": 8, "processes": 1}
+
+
+#: Names that a reader takes for those of the package; and names that a file does not give back, or nobody sees.
+CONFUSED = ["Bound", "bound", "GREEDY", "one es", "One_ES", "Look ahead", "\N{FULLWIDTH LATIN CAPITAL LETTER A}3C",
+            "learnedprices", "(Optimal)"]  # fmt: skip
+LOST = ["nan", "NaN", "NA", "n/a", "N/A", "None", "none", "NULL", "<na>", "/", "...", " Mine", "Mine ", "1", "1.50",
+        "1e5", "-inf", "Infinity", "TRUE", "false", "Mi\nne", "Mi\tne", "Mi\0ne", "\u200b", "\ud800", b"Mine",
+        None]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +41,11 @@ def sweep(monkeypatch):
     experiment = Experiment("small", "", x_name="num_servers", x_label="", xs=(2, 3), fixed=fixed)
     monkeypatch.setitem(EXPERIMENTS, "small", experiment)
     return lambda **options: run_experiment("small", **SMALL | options)
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    monkeypatch.setattr(experiments, "_complete", lambda *given: pytest.fail("it was begun"))
 
 
 def delays(results, method):
@@ -122,6 +136,26 @@ class TestPolicies:
         results = sweep(methods=["Greedy", "Mine"])
         figure = plots.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
         assert "Mine" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+    def test_names_are_shown_as_they_are(self, tmp_path):
+        """Neither formulas, markup nor secrets, on paper and on the screen; and files give them back."""
+        names = ["$x_1$", "US $", "_own", "<b>bold</b> & co", r"50 % {of} \alpha~^#", 'a, "b"', "Größe $", "*x*"]
+        for name in names:
+            register_policy(name, all_local)
+        frame = pd.DataFrame({"method": names, "total_delay_s": np.arange(len(names)) + 1.0})
+        frame.to_csv(tmp_path / "results.csv", index=False)
+        assert pd.read_csv(tmp_path / "results.csv")["method"].tolist() == names
+        results = frame.assign(scenario="as_printed", figure="fig8", seed=0, x_name="num_servers", x=2, reward=0.0)
+        figure = plots.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
+        texts = figure.legends[0].get_texts()
+        assert sorted(text.get_text() for text in texts) == sorted(names)
+        assert not any(text.get_parse_math() for text in texts)
+        plots.save_figure(figure, tmp_path / "figure")
+        shown = ElementTree.fromstring(tables.to_html(frame))
+        assert [cell.text for cell in shown.iter("td")][::2] == names
+        latex = tables.to_latex(frame)
+        for escaped in (r"\$x\_1\$", r"\_own", r"<b>bold</b> \& co", r"50 \% \{of\} \textbackslash alpha"):
+            assert escaped in latex
 
 
 class TestConvergence:
@@ -236,12 +270,21 @@ class TestRefused:
         for name, why in [("", "non-empty"), (3, "3"), ("Greedy", "'Greedy'"), ("Proposed", "method of the package")]:
             with refused("name", why):
                 register_policy(name, all_local)
+        for name in CONFUSED:
+            with refused("name", "must not be that of a method of the package", f"got {name!r}"):
+                register_agent(name, all_local)
+        for name in LOST:
+            with refused("name", "pandas.read_csv", f"got {name!r}"):
+                register_learner(name, all_local)
+        assert not own_methods.own_methods()
         with refused("name", "'Nobody'"):
             unregister("Nobody")
         with refused("scenario", "'as_printed'", "'both'"):
             register_policy("Mine", all_local, scenario="both")
         with refused("agent must be a function", "3"):
             register_agent("Mine", 3)
+        with refused("on_host", "True or False", "'yes'"):
+            register_policy("Mine", all_local, on_host="yes")
 
     @pytest.mark.parametrize(
         ("policy", "told"),
@@ -255,6 +298,66 @@ class TestRefused:
         register_policy("Mine", policy)
         with refused("'Mine'", *told):
             sweep(methods=["Mine"])
+
+    @pytest.mark.parametrize("kind", ["traced", "on the host", "agent on the host"])
+    @pytest.mark.parametrize("node", [3, 99, -1, 2**32, 2**32 + 1, -(2**32), 2**64])
+    def test_nodes_of_the_first_slot_before_anything_runs(self, sweep, nothing_runs, kind, node):
+        """Also those that are a node that exists once they are cut to 32 bits."""
+        plan = np.array([0, node, 0])
+        if kind == "traced" and not -(2**31) <= node < 2**31:
+            register_policy("Mine", lambda scenario, slot, key: plan)  # a constant, since JAX has no such numbers
+        elif kind == "traced":
+            register_policy("Mine", lambda scenario, slot, key: jnp.where(slot.backlog[0] < 0, 0, jnp.array(plan)))
+        elif kind == "on the host":
+            register_policy("Mine", lambda scenario, slot, key: plan, on_host=True)
+        else:
+            register_agent("Mine", lambda observation: plan, on_host=True)
+        what = "integers" if node == 2**64 else f"nodes that exist, 0 to 2; got {node}\\b"
+        with pytest.raises(ValueError, match=f"plan of 'Mine' must .*{what}"):
+            sweep(methods=["Proposed", "Mine"])
+
+    def test_a_node_of_a_wide_type(self, sweep, nothing_runs):
+        register_policy("Mine", lambda scenario, slot, key: jnp.full(3, 2**32 - 1, jnp.uint32))
+        with pytest.raises(ValueError, match="plan of 'Mine' must hold nodes that exist, 0 to 2"):
+            sweep(methods=["Proposed", "Mine"])
+
+    @pytest.mark.parametrize(
+        ("policy", "told"),
+        [
+            (lambda *given: 1 // 0, "policy 'Mine' fails: ZeroDivisionError: integer division"),
+            (lambda scenario: [0, 0, 0], r"policy 'Mine' fails: TypeError: .*1 positional argument"),
+            (lambda *given: None, r"plan of 'Mine' must be 3 integers; got shape \(\), dtype object"),
+            (lambda *given: [0.0, 0.0, 0.0], "plan of 'Mine' must be 3 integers; got .*float64"),
+            (lambda *given: [0, np.nan, 0], "plan of 'Mine' must be 3 integers; got .*float64"),
+            (lambda *given: [0, 0], r"plan of 'Mine' must be 3 integers; got shape \(2,\)"),
+            (lambda *given: [[0, 0], [0]], "plan of 'Mine' must be 3 integers"),
+            (lambda *given: [True, False, True], "plan of 'Mine' must be 3 integers; got .*bool"),
+        ],
+    )
+    def test_what_fails_on_the_host_before_anything_runs(self, sweep, nothing_runs, policy, told):
+        register_policy("Mine", policy, on_host=True)
+        with pytest.raises(ValueError, match=told):
+            sweep(methods=["Proposed", "Mine"])
+
+    def test_a_policy_that_raises_while_it_is_traced(self, sweep, refused):
+        register_policy("Mine", lambda scenario, slot, key: {}["plan"])
+        with refused("policy 'Mine' fails: KeyError: 'plan'"):
+            sweep(methods=["Mine"])
+
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_a_failure_on_the_host_later_on_is_told_by_its_own_message(self, sweep, processes):
+        def policy(scenario, slot, key):
+            calls.append(1)
+            if len(calls) == 15:
+                raise OSError("the device is gone")
+            return [0, 0, 0]
+
+        calls = []
+        register_policy("Mine", policy, on_host=True)
+        with pytest.raises(ValueError, match=r"^policy 'Mine' fails: OSError: the device is gone$") as told:
+            sweep(methods=["Mine"], processes=processes)
+        if processes == 1:
+            assert isinstance(told.value.__cause__, OSError)
 
     @pytest.mark.parametrize("node", [-1, 4])
     @pytest.mark.parametrize("scenario", mecpart.SCENARIOS)
