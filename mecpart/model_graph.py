@@ -48,7 +48,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class _Step:
-    """Operators that no legal cut divides, with the constants they need, and the tensors that leave them."""
+    """Operators that no legal cut divides, the parameters that no earlier ones need, and the tensors that leave."""
 
     operators: tuple[Operator, ...]
     macs: int
@@ -91,7 +91,8 @@ class ModelGraph:
         **Raises:** `ValueError` where no output depends on the input, or the size of a tensor is not known.
         """
         steps = self._steps
-        entering = [tensor for tensor in self.inputs if any(tensor in op.reads for op in self._live)]
+        read = {tensor for op in self._live for tensor in op.reads}
+        entering = [tensor for tensor in self.inputs if tensor in read]
         bytes_in = [self._bytes(entering), *(self._bytes(step.leaving) for step in steps)]
         values_in = [self._values(entering), *(self._values(step.leaving) for step in steps)]
         main = [
@@ -104,11 +105,9 @@ class ModelGraph:
         ends = [*starts[1:], len(steps)]
         names = _names([_computing(steps[at]) for at in main], self.separator)
 
-        counted: set[str] = set()
         table = []
         for name, start, end in zip(names, starts, ends, strict=True):
-            parameters = frozenset().union(*(step.parameters for step in steps[start:end])) - counted
-            counted |= parameters
+            parameters = [parameter for step in steps[start:end] for parameter in step.parameters]
             table.append(
                 Layer(
                     name=name,
@@ -133,45 +132,58 @@ class ModelGraph:
     @cached_property
     def _steps(self) -> list[_Step]:
         moving = set(self.inputs)  # the tensors that depend on the input
-        sources: dict[str, tuple[frozenset, frozenset]] = {}  # of a constant: parameters and operators it is made of
-        chain = []  # (operator, parameters it needs, operators on constants it needs)
-        for at, operator in enumerate(self._live):
-            fixed = [tensor for tensor in operator.reads if tensor not in moving]
-            parameters = frozenset(tensor for tensor in fixed if tensor in self.parameters)
-            before = [sources[tensor] for tensor in fixed if tensor in sources]
-            parameters = parameters.union(*(made_of for made_of, _ in before))
-            operators = frozenset().union(*(made_by for _, made_by in before))
-            if len(fixed) == len(operator.reads) or operator.static:
-                sources |= dict.fromkeys(operator.makes, (parameters, operators | {at}))
+        made_by: dict[str, Operator] = {}  # of all others, those that operators make
+        chain: list[Operator] = []
+        for operator in self._live:
+            if operator.static or moving.isdisjoint(operator.reads):
+                made_by |= dict.fromkeys(operator.makes, operator)
             else:
                 moving.update(operator.makes)
-                chain.append((operator, parameters, operators))
+                chain.append(operator)
         outputs = moving.intersection(self.outputs)
         if not chain or not outputs:
             raise ValueError("the model must compute its output from its input; got one that does not depend on it")
 
-        last_read = {tensor: at for at, (operator, _, _) in enumerate(chain) for tensor in operator.reads}
+        last_read = {tensor: at for at, operator in enumerate(chain) for tensor in operator.reads}
         last_read |= dict.fromkeys(outputs, len(chain))
-        charged: set[int] = set()  # a constant is made once
         alive = {tensor for tensor in self.inputs if tensor in last_read}
+        charged: set[str] = set()  # a constant is made once
         steps, start = [], 0
-        for at, (operator, _, _) in enumerate(chain):
-            alive.update(operator.makes)
-            alive = {tensor for tensor in alive if last_read.get(tensor, -1) > at}
+        for at, operator in enumerate(chain):
+            alive.update(tensor for tensor in operator.makes if tensor in last_read)
+            alive.difference_update([tensor for tensor in operator.reads if last_read[tensor] == at])
             if len(alive) == 1 or at == len(chain) - 1:
                 inside = chain[start : at + 1]
-                needed = frozenset().union(*(operators for _, _, operators in inside)) - charged
-                charged |= needed
+                constants = [tensor for op in inside for tensor in op.reads if tensor not in moving]
+                macs, parameters = self._made_beforehand(constants, made_by, charged)
                 steps.append(
                     _Step(
-                        operators=tuple(operator for operator, _, _ in inside),
-                        macs=sum(op.macs for op, _, _ in inside) + sum(self._live[made].macs for made in needed),
-                        parameters=frozenset().union(*(parameters for _, parameters, _ in inside)),
+                        operators=tuple(inside),
+                        macs=sum(op.macs for op in inside) + macs,
+                        parameters=frozenset(parameters),
                         leaving=tuple(alive),
                     )
                 )
                 start = at + 1
         return steps
+
+    def _made_beforehand(
+        self, constants: list[str], made_by: Mapping[str, Operator], charged: set[str]
+    ) -> tuple[int, set[str]]:
+        """The multiply-accumulates and the parameters that `constants` are made of, without those already `charged`."""
+        macs, parameters = 0, set()
+        while constants:
+            tensor = constants.pop()
+            if tensor in charged:
+                continue
+            charged.add(tensor)
+            if tensor in self.parameters:
+                parameters.add(tensor)
+            maker = made_by.get(tensor)
+            if maker is not None and charged.isdisjoint(set(maker.makes) - {tensor}):
+                macs += maker.macs
+            constants.extend(maker.reads if maker is not None and not maker.static else ())
+        return macs, parameters
 
     def _bytes(self, tensors: Iterable[str]) -> int:
         return sum(self._size(tensor).bytes for tensor in tensors)
@@ -205,7 +217,7 @@ def _names(layers: Sequence[Sequence[Operator]], separator: str) -> list[str]:
         modules = [path[:depth] for path in (common, first.path) for depth in range(1, len(path) + 1)]
         own = next((module for module in modules if users[module] == 1), (*first.path, first.kind))
         names.append(_joined(own, separator))
-    taken, twice = set(names), {name for name in names if names.count(name) > 1}
+    taken, twice = set(names), {name for name, number in Counter(names).items() if number > 1}
     seen: Counter = Counter()
     for at, name in enumerate(names):
         if name in twice:

@@ -1,0 +1,437 @@
+"""The shapes of all tensors of an ONNX model, found in one walk over its operators.
+
+Each operator is asked for the types of its results by onnx's own inference; one whose inputs are small and known is
+evaluated by onnx's reference implementation, since files compute with shapes. Functions, and branches whose condition
+is known, are walked through in the place of the operator that stands for them.
+"""
+
+import math
+import warnings
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mecpart.onnx_counts import CONTROL, COUNTED, REFUSED, ZERO, no_weights
+from mecpart.onnx_file import LARGEST_SHAPE, attribute, check_shape, check_text, kind_of, refusing, standard, value_of
+
+if TYPE_CHECKING:
+    import onnx
+
+# Functions that call functions can stand for more operators than any file holds.
+_MOST_CALLS = 2**12
+_MOST_OPERATORS = 2**15  # in functions and branches
+_DEEPEST = 64  # of functions and branches
+# Operators whose results nobody knows beforehand, or that no shape is computed with.
+_NOT_EVALUATED = frozenset(
+    ("Bernoulli", "Dropout", "ImageDecoder", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+     "RandomUniformLike", *COUNTED, *REFUSED, *CONTROL)
+)  # fmt: skip
+# Operators whose results have a shape that depends on values, and hold no more than what they read.
+_NOT_LARGER = frozenset(
+    ("Compress", "ConcatFromSequence", "NonZero", "SequenceAt", "SequenceConstruct", "SequenceErase", "SequenceInsert",
+     "SequenceLength", "SplitToSequence", "Unique")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operator, and the type that it has in the file: of the function, if it is part of one."""
+
+    node: "onnx.NodeProto"
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Where operators stand: in the file itself, in a branch, or in a function.
+
+    - `opsets`: versions of the standards.
+    - `names`: of the tensors that are known here, and what they are called in the walk; `prefix`: of new ones there.
+    - `attributes`: that the call of a function gives; `depth`: of functions and branches inside each other.
+    - `kind`, `module`: of the operator in the file that the function stands for.
+    """
+
+    opsets: Mapping[str, int]
+    names: ChainMap
+    prefix: str = ""
+    attributes: Mapping[str, "onnx.AttributeProto"] | None = None
+    depth: int = 0
+    kind: str = ""
+    module: str = ""
+
+    def known(self, name: str) -> str:
+        """What a tensor is called in the walk."""
+        if name and name not in self.names:
+            raise ValueError(
+                f"every tensor must be an input, stand in the file, or be made by an operator; got {name!r}"
+            )
+        return self.names[name] if name else ""
+
+    def define(self, name: str) -> str:
+        """What a new tensor is called in the walk."""
+        if name and name in self.names.maps[0]:
+            raise ValueError(f"every tensor must be made once; got {name!r} twice")
+        if name:
+            self.names[name] = self.prefix + name
+        return self.prefix + name if name else ""
+
+    def resolved(self, node: "onnx.NodeProto") -> "onnx.NodeProto":
+        """An operator of a function with the attributes of the call."""
+        if self.attributes is None:
+            return node
+        node, attributes = type(node).FromString(node.SerializeToString()), list(node.attribute)
+        node.name = self.module
+        del node.attribute[:]
+        for entry in attributes:
+            given = self.attributes.get(entry.ref_attr_name) if entry.ref_attr_name else entry
+            if given is not None:
+                node.attribute.add().CopyFrom(given)
+                node.attribute[-1].name = entry.name
+        return node
+
+
+class Walk:
+    """What is found out about a model.
+
+    - `steps`: its operators in an order in which they can run; `kinds`: the type of each in the file.
+    - `types`: of every tensor of which one is known; `shapes`: of those of which all axes are; `values`: of small ones.
+    - `constants`: the tensors that stand in the file; `weights`: those that can be parameters, by their type.
+    - `outputs`: of the model.
+    """
+
+    def __init__(
+        self,
+        model: "onnx.ModelProto",
+        inputs: Iterable["onnx.ValueInfoProto"],
+        declared: Mapping[str, "onnx.TypeProto"],
+        count_as_zero: Sequence[str],
+    ):
+        """Walk over `model`, the shapes of whose `inputs` are known; types that are `declared` hold where none is
+        inferred."""
+        from onnx.checker import C
+
+        self.steps: list[Step] = []
+        self.kinds: list[str] = []
+        self.types: dict[str, onnx.TypeProto] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.values: dict[str, Any] = {}
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.weights: set[str] = set()
+        self._data: dict[str, onnx.TensorProto] = {}  # the values, as onnx's inference takes them
+        self._declared, self._count_as_zero = declared, frozenset(count_as_zero)
+        self._functions = {
+            (entry.domain, entry.name, getattr(entry, "overload", "")): entry for entry in model.functions
+        }
+        self._scopes = 0
+        self._context = C.CheckerContext()
+        self._context.ir_version = model.ir_version
+        for entry in inputs:
+            self._learn(entry.name, entry.type)
+        names = ChainMap({name: name for name in self.types})
+        self.outputs = self._graph(model.graph, _Scope(_versions(model), names))
+
+    # --- Where operators stand ----------------------------------------------------------------------------------
+
+    def _graph(self, graph: "onnx.GraphProto", scope: _Scope) -> list[str]:
+        """Walk over a graph, and say what its outputs are called."""
+        if graph.sparse_initializer:
+            names = ", ".join(str(weight.values.name) for weight in graph.sparse_initializer)
+            raise ValueError(f"weights must not be sparse; got {names}")
+        check_text(entry.name for entry in (*graph.initializer, *graph.output))
+        for tensor in graph.initializer:
+            self._keep(scope.define(tensor.name), tensor, initializer=True)
+        self._nodes(graph.node, scope)
+        return [scope.known(entry.name) for entry in graph.output]
+
+    def _nodes(self, nodes: Sequence["onnx.NodeProto"], scope: _Scope) -> None:
+        check_text(text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output))
+        self._refuse(nodes)
+        for node in _in_order(nodes):
+            self._node(node, scope)
+
+    def _refuse(self, nodes: Sequence["onnx.NodeProto"]) -> None:
+        """Refuse operators of which nothing says what they cost."""
+
+        def refuse(found: Iterable["onnx.NodeProto"], allowed: str) -> None:
+            kinds = ", ".join(sorted({kind_of(node) for node in found}))
+            if kinds:
+                raise ValueError(f"{allowed}; got {kinds}")
+
+        def holds_graphs(node: "onnx.NodeProto") -> bool:
+            return any(entry.HasField("g") or entry.graphs for entry in node.attribute)
+
+        refuse(
+            (node for node in nodes if holds_graphs(node) and kind_of(node) != "If"),
+            "operators must not hold graphs of their own (control flow)",
+        )
+        left = [
+            node for node in nodes if kind_of(node) not in self._count_as_zero and _calls(node) not in self._functions
+        ]
+        refuse(
+            (node for node in left if not standard(node)),
+            "operators must be of the ONNX standard, or named in count_as_zero",
+        )
+        refuse(
+            (node for node in left if node.op_type in REFUSED),
+            "operators must be such that published totals have a rule for them, or named in count_as_zero",
+        )
+
+    def _node(self, node: "onnx.NodeProto", scope: _Scope) -> None:
+        kind = scope.kind or kind_of(node)
+        if not scope.kind:
+            self.kinds.append(kind)
+        node = scope.resolved(node)
+        reads = [scope.known(name) for name in node.input]
+        function = self._functions.get(_calls(node))
+        plain = function is None and standard(node) and node.op_type not in ("Constant", "If")
+        schema = self._schema(node, scope) if plain else None
+        if schema is not None and not schema.has_type_and_shape_inference_function:
+            function = self._definition(node, schema, reads)
+        if function is not None:
+            made = self._function(function, node, reads, scope)
+        elif kind_of(node) == "If":
+            made = self._branch(node, reads, scope)
+        else:
+            made = [scope.define(name) for name in node.output]
+            if kind_of(node) == "Constant":
+                self._keep(made[0], _constant(node), initializer=False)
+            else:
+                self.steps.append(Step(_named(node, reads, made), kind))
+                self._infer(self.steps[-1].node, schema, scope)
+        for name, result in zip(node.output, made, strict=False):
+            scope.names[name] = result
+
+    def _branch(self, node: "onnx.NodeProto", reads: Sequence[str], scope: _Scope) -> list[str]:
+        """Walk over the branch of an If that runs, and say what its results are called."""
+        condition = self.values.get(reads[0])
+        if condition is None or np.size(condition) != 1:
+            raise ValueError("operators must not hold graphs of their own (control flow); got If")
+        branch = attribute(node, "then_branch" if np.all(condition) else "else_branch")
+        return self._graph(branch, replace(scope, names=scope.names.new_child(), **self._inside(node, scope)))
+
+    def _function(
+        self, function: "onnx.FunctionProto", node: "onnx.NodeProto", reads: Sequence[str], scope: _Scope
+    ) -> list[str]:
+        """Walk over the operators of a function that `node` calls, and say what its results are called."""
+        inside = _Scope(
+            opsets=scope.opsets | _versions(function),
+            names=ChainMap(dict.fromkeys(function.input, "") | dict(zip(function.input, reads, strict=False))),
+            attributes={entry.name: entry for entry in (*function.attribute_proto, *node.attribute)},
+            kind=scope.kind or kind_of(node),
+            module=node.name,
+            **self._inside(node, scope),
+        )
+        self._nodes(function.node, inside)
+        return [inside.known(name) for name in function.output]
+
+    def _inside(self, node: "onnx.NodeProto", scope: _Scope) -> dict[str, Any]:
+        """Where the operators stand that an operator stands for."""
+        self._scopes += 1
+        if self._scopes > _MOST_CALLS or len(self.steps) - len(self.kinds) > _MOST_OPERATORS:
+            raise ValueError(f"functions and branches must stand for at most {_MOST_OPERATORS} operators")
+        if scope.depth == _DEEPEST:
+            raise ValueError(f"functions and branches must be at most {_DEEPEST} deep; got {kind_of(node)} in them")
+        return {"prefix": f"{node.op_type}#{self._scopes}/", "depth": scope.depth + 1}
+
+    def _schema(self, node: "onnx.NodeProto", scope: _Scope) -> "onnx.defs.OpSchema":
+        """What the standard says of an operator, which must be as it says."""
+        from onnx import checker, defs
+
+        self._context.opset_imports = dict(scope.opsets)
+        with refusing("the file must be an ONNX model, whole and valid"):
+            checker.check_node(node, self._context)
+            schema = defs.get_schema(node.op_type, scope.opsets[""], "")
+        if all(node.op_type not in known for known in (COUNTED, ZERO, CONTROL, self._count_as_zero)):
+            raise ValueError(
+                f"operators must be such whose cost is known, or named in count_as_zero; got {node.op_type}"
+            )
+        return schema
+
+    def _definition(
+        self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema", reads: Sequence[str]
+    ) -> "onnx.FunctionProto | None":
+        """The function that the standard defines an operator by, with its defaults, if there is one."""
+        from onnx import FunctionProto, TypeProto
+
+        body = schema.function_body.SerializeToString() if schema.has_function else None
+        if schema.has_context_dependent_function:
+            types = [self.types.get(name, TypeProto()).SerializeToString() for name in reads]
+            with refusing(f"the types of what {node.op_type} reads must fit together"):
+                body = schema.get_context_dependent_function(node.SerializeToString(), types)
+        if body is None:
+            return None
+        function = FunctionProto.FromString(body)
+        function.attribute_proto.extend(
+            entry.default_value for entry in schema.attributes.values() if entry.default_value.name
+        )
+        return function
+
+    # --- What becomes known of tensors --------------------------------------------------------------------------
+
+    def _keep(self, name: str, tensor: "onnx.TensorProto", initializer: bool) -> None:
+        """Keep a tensor that stands in the file."""
+        from onnx.helper import make_tensor_type_proto
+
+        value = value_of(tensor)
+        self._learn(name, make_tensor_type_proto(tensor.data_type, tensor.dims))
+        self.constants[name] = tensor
+        # A single value is an epsilon or a factor, unless it is kept as the weights are.
+        if len(tensor.dims) > 0 if initializer else math.prod(tensor.dims) > 1:
+            self.weights.add(name)
+        if value is not None and value.dtype.kind in "biuf":
+            self.values[name], self._data[name] = value, tensor
+
+    def _infer(self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema | None", scope: _Scope) -> None:
+        """Find out the types of what an operator makes, and their values if they are small and known."""
+        found = self._inferred(node, schema, scope) if schema is not None else {}
+        for name in filter(None, node.output):
+            kind, said = found.get(name), self._declared.get(name)
+            if _shape(kind) is None and said is not None and (kind is None or _shape(said) is not None):
+                kind = said
+            if kind is not None:
+                self._learn(name, kind)
+        if schema is not None:
+            for name, value in self._evaluated(node, scope):
+                self._know(name, value)
+
+    def _inferred(
+        self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema", scope: _Scope
+    ) -> "dict[str, onnx.TypeProto]":
+        from onnx import shape_inference
+        from onnx.helper import make_opsetid
+
+        read = {name: self.types.get(name) for name in node.input if name}
+        if None in read.values():
+            return {}
+        for at in no_weights(node.op_type):  # onnx makes an axis of each value of a shape, even of millions
+            if at < len(node.input) and math.prod(self.shapes.get(node.input[at]) or ()) > LARGEST_SHAPE:
+                read[node.input[at]] = type(read[node.input[at]])()
+        with refusing("the shapes in the model must fit together"):
+            return shape_inference.infer_node_outputs(
+                schema,
+                node,
+                read,
+                {name: self._data[name] for name in read if name in self._data},
+                opset_imports=[make_opsetid(domain, version) for domain, version in scope.opsets.items()],
+                ir_version=self._context.ir_version,
+            )
+
+    def _evaluated(self, node: "onnx.NodeProto", scope: _Scope) -> Iterator[tuple[str, Any]]:
+        """What an operator makes of small known tensors, as far as it is small and known."""
+        from onnx import TypeProto
+        from onnx.helper import make_graph, make_value_info
+        from onnx.reference import ReferenceEvaluator
+
+        if node.op_type in ("Shape", "Size"):
+            shape = self.shapes.get(node.input[0])
+            read = {} if shape is None else {node.input[0]: np.broadcast_to(np.int8(0), shape)}
+        else:
+            read = {name: self.values[name] for name in node.input if name in self.values}
+        made = [name for name in node.output if name]
+        sizes = [self.shapes.get(name) for name in made]
+        small = all(shape is not None and math.prod(shape) <= LARGEST_SHAPE for shape in sizes)
+        known = all(name in read for name in node.input if name) and node.op_type not in _NOT_EVALUATED
+        if not known or not (small or node.op_type in _NOT_LARGER):
+            return
+        graph = make_graph(
+            [node],
+            "",
+            [make_value_info(name, TypeProto()) for name in read],
+            [make_value_info(name, TypeProto()) for name in made],
+        )
+        # Division by zero and the like are for whoever runs the model.
+        with suppress(Exception), warnings.catch_warnings(action="ignore"), np.errstate(all="raise"):
+            results = ReferenceEvaluator(graph, opsets=dict(scope.opsets)).run(None, read)
+            yield from zip(made, results, strict=True)
+
+    def _know(self, name: str, value: Any) -> None:
+        from onnx import numpy_helper
+        from onnx.helper import make_tensor_type_proto
+
+        if isinstance(value, list):  # a sequence
+            self.values[name] = value
+        elif np.size(value) <= LARGEST_SHAPE and np.asarray(value).dtype.kind in "biuf":
+            value = np.asarray(value)
+            self.values[name], self._data[name] = value, numpy_helper.from_array(value)
+            self._learn(name, make_tensor_type_proto(self._data[name].data_type, value.shape))
+
+    def _learn(self, name: str, kind: "onnx.TypeProto") -> None:
+        shape = _shape(kind)
+        self.types[name] = kind
+        if shape is not None:
+            self.shapes[name] = check_shape(name, shape)
+
+
+def _versions(model: "onnx.ModelProto | onnx.FunctionProto") -> dict[str, int]:
+    """The versions of the standards that a model or a function is written by."""
+    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}
+
+
+def _shape(kind: "onnx.TypeProto | None") -> tuple[int, ...] | None:
+    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    axes = kind.tensor_type.shape.dim
+    return tuple(axis.dim_value for axis in axes) if all(axis.HasField("dim_value") for axis in axes) else None
+
+
+def _calls(node: "onnx.NodeProto") -> tuple[str, str, str]:
+    """The function that an operator calls, if there is one."""
+    return node.domain, node.op_type, getattr(node, "overload", "")
+
+
+def _in_order(nodes: Sequence["onnx.NodeProto"]) -> Iterable["onnx.NodeProto"]:
+    """Operators in an order in which they can run: the one in which they stand, where that is one."""
+    maker = {name: at for at, node in enumerate(nodes) for name in node.output if name}
+    before = [{maker[name] for name in _read_by(node) if name in maker} for node in nodes]
+    if all(max(earlier, default=-1) < at for at, earlier in enumerate(before)):
+        return nodes
+    try:
+        return [nodes[at] for at in TopologicalSorter(dict(enumerate(before))).static_order()]
+    except CycleError as error:
+        names = ", ".join(repr(nodes[at].output[0]) for at in error.args[1])
+        raise ValueError(f"operators must not wait for each other's results; got a cycle of {names}") from error
+
+
+def _read_by(node: "onnx.NodeProto") -> Iterator[str]:
+    """What an operator reads, and what the graphs read that it holds."""
+    yield from node.input
+    for entry in node.attribute:
+        for graph in (entry.g, *entry.graphs) if entry.HasField("g") or entry.graphs else ():
+            for inner in graph.node:
+                yield from _read_by(inner)
+
+
+def _constant(node: "onnx.NodeProto") -> "onnx.TensorProto":
+    """The tensor that a Constant holds, in whatever form."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    (entry,) = node.attribute if len(node.attribute) == 1 else (None,)
+    value = None if entry is None else helper.get_attribute_value(entry)
+    match None if entry is None else entry.name:
+        case "value":
+            return value
+        case "value_float" | "value_floats":
+            return numpy_helper.from_array(np.array(value, np.float32))
+        case "value_int" | "value_ints":
+            return numpy_helper.from_array(np.array(value, np.int64))
+        case "value_string":
+            return helper.make_tensor("", TensorProto.STRING, [], [value])
+        case "value_strings":
+            return helper.make_tensor("", TensorProto.STRING, [len(value)], value)
+        case "sparse_value":
+            raise ValueError(f"weights must not be sparse; got {', '.join(node.output)}")
+    raise ValueError(f"a Constant must hold one value; got {[entry.name for entry in node.attribute]}")
+
+
+def _named(node: "onnx.NodeProto", reads: Sequence[str], made: Sequence[str]) -> "onnx.NodeProto":
+    """An operator by the names that its tensors have in the walk."""
+    if [*node.input] == [*reads] and [*node.output] == [*made]:
+        return node
+    node = type(node).FromString(node.SerializeToString())
+    node.input[:], node.output[:] = reads, made
+    return node
