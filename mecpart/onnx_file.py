@@ -87,7 +87,8 @@ class _Structure:
         """The message of type `message` (a descriptor of protobuf) that is encoded in `data`."""
         if depth > _DEEPEST:
             raise ValueError(f"messages inside each other must be at most {_DEEPEST} deep")
-        kept, at, left_out = bytearray(), 0, Counter()
+        kept, at = bytearray(), 0
+        left_out: Counter[str] = Counter()
         while at < len(data):
             begin = at
             tag, at = _varint(data, at)
@@ -110,7 +111,7 @@ class _Structure:
                 left_out[field.name] += at - (value if tag & 7 == 2 else begin + 1)
                 continue
             self._parts += 1
-            inside = data[begin:at]
+            inside: bytes | memoryview = data[begin:at]
             if size > _SMALL and tag & 7 == 2 and field is not None and field.message_type is not None:
                 copied = self.of(field.message_type, data[value:at], depth + 1)
                 inside = _encoded(tag) + _encoded(len(copied)) + copied

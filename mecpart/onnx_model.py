@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mecpart.model_graph import ModelGraph, Operator, Tensor, common_path
 from mecpart.onnx_counts import COUNTED, QUANTISED, WEIGHTS, macs_of, no_weights, pooling_operations
 from mecpart.onnx_file import bits_of, check_shape, check_text, floating, kind_of, naming, read_model, standard
-from mecpart.onnx_shapes import Walk
+from mecpart.onnx_walk import Walk
 from mecpart.validation import check_choice, check_count
 from mecpart.workload import LayerTable, Workload
 
@@ -140,7 +140,7 @@ class _Model:
 
     def graph(self, pooling: bool) -> ModelGraph:
         """The model as a dataflow graph."""
-        types = {name: self.walk.types[name].tensor_type.elem_type for name in self.walk.shapes}
+        types = {name: self.walk.tensors.types[name].tensor_type.elem_type for name in self.walk.tensors.shapes}
         tensors = {name: self._tensor(name, data_type) for name, data_type in types.items() if data_type}
         fixed, parameters = self._constants()
         operators = []
@@ -170,7 +170,7 @@ class _Model:
         )
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        shape = self.walk.shapes.get(tensor)
+        shape = self.walk.tensors.shapes.get(tensor)
         if shape is None:
             made_by = ", ".join(kind_of(step.node) for step in self.walk.steps if tensor in step.node.output)
             raise ValueError(f"every tensor must have a known shape; got none for {tensor!r}, made by {made_by}")
@@ -182,11 +182,11 @@ class _Model:
 
     def _constants(self) -> tuple[set[str], set[str]]:
         """The tensors that do not depend on the input, and those among them that are parameters."""
-        constants = self.walk.constants
+        constants = self.walk.tensors.constants
         fixed = set(constants)
-        parameters = {name for name in self.walk.weights if floating(constants[name].data_type)}
+        parameters = {name for name in self.walk.tensors.weights if floating(constants[name].data_type)}
         # Of a tensor that may be a weight in some places: the one of which it is a copy in another form.
-        origins = {name: name for name in self.walk.weights - parameters}
+        origins = {name: name for name in self.walk.tensors.weights - parameters}
         for node in (step.node for step in self.walk.steps if standard(step.node)):
             reads = [*filter(None, node.input)]
             moving = not fixed.issuperset(reads) and node.op_type not in ("Shape", "Size")
@@ -197,7 +197,7 @@ class _Model:
                 elif (
                     node.op_type in _FILLS
                     and parameters.isdisjoint(reads)
-                    and math.prod(self.walk.shapes.get(node.output[0], ())) > 1
+                    and math.prod(self.walk.tensors.shapes.get(node.output[0], ())) > 1
                 ):
                     origins[node.output[0]] = node.output[0]
             for at, name in enumerate(node.input):
@@ -208,12 +208,12 @@ class _Model:
     def _weight(self, node: "onnx.NodeProto", at: int, origin: str, moving: bool) -> bool:
         """Whether an operator's input at position `at`, a copy of `origin`, is a weight; `moving`: it depends on the
         model's input."""
-        data_type, shape = self.walk.types[origin].tensor_type.elem_type, self.walk.shapes.get(origin)
+        data_type, shape = self.walk.tensors.types[origin].tensor_type.elem_type, self.walk.tensors.shapes[origin]
         if not floating(data_type):
             quantised = node.op_type in QUANTISED or (node.op_type == "Gather" and bits_of(data_type) <= 8)
             return quantised and at in WEIGHTS[node.op_type]
         if node.op_type in ("Add", "Mul"):  # a bias or a factor of each channel, no mask
-            vector = shape is not None and sum(size > 1 for size in shape) == 1
+            vector = sum(size > 1 for size in shape) == 1
             return moving and vector and (len(shape) == 1 or shape[-1] == 1)
         return at in WEIGHTS.get(node.op_type, ())
 

@@ -13,7 +13,7 @@ import pytest
 from models import FILES, PUBLISHED, Graph, check_totals, write
 from onnx import TensorProto, helper
 
-from mecpart import onnx_model, onnx_shapes
+from mecpart import onnx_model, onnx_walk
 from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
 from mecpart.workload import check_workload
 from mecpart.zoo import Layer
@@ -497,7 +497,7 @@ class TestRefused:
         assert macs(table_of(model, count_as_zero=["DFT"])) == [0]
 
     def test_what_a_newer_onnx_has_is_refused(self, refuse, monkeypatch):
-        monkeypatch.setattr(onnx_shapes, "ZERO", onnx_shapes.ZERO - {"Relu"})
+        monkeypatch.setattr(onnx_walk, "ZERO", onnx_walk.ZERO - {"Relu"})
         graph = Graph()
         refuse(graph.model(graph("Relu", "image"), (1, 3, 8, 8)), "cost is known", "got Relu")
 

@@ -1,23 +1,19 @@
-"""The shapes of all tensors of an ONNX model, found in one walk over its operators.
+"""One walk over an ONNX model, on which the types and shapes of all its tensors are found out.
 
-Each operator is asked for the types of its results by onnx's own inference; one whose inputs are small and known is
-evaluated by onnx's reference implementation, since files compute with shapes. Functions, and branches whose condition
-is known, are walked through in the place of the operator that stands for them.
+Functions, and branches whose condition is known, are walked through in the place of the operator that stands for them.
 """
 
-import math
-import warnings
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mecpart.onnx_counts import CONTROL, COUNTED, REFUSED, ZERO, no_weights
-from mecpart.onnx_file import LARGEST_SHAPE, attribute, check_shape, check_text, kind_of, refusing, standard, value_of
+from mecpart.onnx_counts import CONTROL, COUNTED, REFUSED, ZERO
+from mecpart.onnx_file import attribute, check_text, kind_of, refusing, standard
+from mecpart.onnx_tensors import Tensors, constant_of
 
 if TYPE_CHECKING:
     import onnx
@@ -26,16 +22,6 @@ if TYPE_CHECKING:
 _MOST_CALLS = 2**12
 _MOST_OPERATORS = 2**15  # in functions and branches
 _DEEPEST = 64  # of functions and branches
-# Operators whose results nobody knows beforehand, or that no shape is computed with.
-_NOT_EVALUATED = frozenset(
-    ("Bernoulli", "Dropout", "ImageDecoder", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-     "RandomUniformLike", *COUNTED, *REFUSED, *CONTROL)
-)  # fmt: skip
-# Operators whose results have a shape that depends on values, and hold no more than what they read.
-_NOT_LARGER = frozenset(
-    ("Compress", "ConcatFromSequence", "NonZero", "SequenceAt", "SequenceConstruct", "SequenceErase", "SequenceInsert",
-     "SequenceLength", "SplitToSequence", "Unique")
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,8 +85,7 @@ class Walk:
     """What is found out about a model.
 
     - `steps`: its operators in an order in which they can run; `kinds`: the type of each in the file.
-    - `types`: of every tensor of which one is known; `shapes`: of those of which all axes are; `values`: of small ones.
-    - `constants`: the tensors that stand in the file; `weights`: those that can be parameters, by their type.
+    - `tensors`: what is known of them.
     - `outputs`: of the model.
     """
 
@@ -117,13 +102,8 @@ class Walk:
 
         self.steps: list[Step] = []
         self.kinds: list[str] = []
-        self.types: dict[str, onnx.TypeProto] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.values: dict[str, Any] = {}
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self.weights: set[str] = set()
-        self._data: dict[str, onnx.TensorProto] = {}  # the values, as onnx's inference takes them
-        self._declared, self._count_as_zero = declared, frozenset(count_as_zero)
+        self.tensors = Tensors(declared, model.ir_version)
+        self._count_as_zero = frozenset(count_as_zero)
         self._functions = {
             (entry.domain, entry.name, getattr(entry, "overload", "")): entry for entry in model.functions
         }
@@ -131,8 +111,8 @@ class Walk:
         self._context = C.CheckerContext()
         self._context.ir_version = model.ir_version
         for entry in inputs:
-            self._learn(entry.name, entry.type)
-        names = ChainMap({name: name for name in self.types})
+            self.tensors.learn(entry.name, entry.type)
+        names = ChainMap({name: name for name in self.tensors.types})
         self.outputs = self._graph(model.graph, _Scope(_versions(model), names))
 
     # --- Where operators stand ----------------------------------------------------------------------------------
@@ -144,7 +124,7 @@ class Walk:
             raise ValueError(f"weights must not be sparse; got {names}")
         check_text(entry.name for entry in (*graph.initializer, *graph.output))
         for tensor in graph.initializer:
-            self._keep(scope.define(tensor.name), tensor, initializer=True)
+            self.tensors.keep(scope.define(tensor.name), tensor, initializer=True)
         self._nodes(graph.node, scope)
         return [scope.known(entry.name) for entry in graph.output]
 
@@ -199,16 +179,16 @@ class Walk:
         else:
             made = [scope.define(name) for name in node.output]
             if kind_of(node) == "Constant":
-                self._keep(made[0], _constant(node), initializer=False)
+                self.tensors.keep(made[0], constant_of(node), initializer=False)
             else:
                 self.steps.append(Step(_named(node, reads, made), kind))
-                self._infer(self.steps[-1].node, schema, scope)
+                self.tensors.infer(self.steps[-1].node, schema, scope.opsets)
         for name, result in zip(node.output, made, strict=False):
             scope.names[name] = result
 
     def _branch(self, node: "onnx.NodeProto", reads: Sequence[str], scope: _Scope) -> list[str]:
         """Walk over the branch of an If that runs, and say what its results are called."""
-        condition = self.values.get(reads[0])
+        condition = self.tensors.values.get(reads[0])
         if condition is None or np.size(condition) != 1:
             raise ValueError("operators must not hold graphs of their own (control flow); got If")
         branch = attribute(node, "then_branch" if np.all(condition) else "else_branch")
@@ -219,7 +199,7 @@ class Walk:
     ) -> list[str]:
         """Walk over the operators of a function that `node` calls, and say what its results are called."""
         inside = _Scope(
-            opsets=scope.opsets | _versions(function),
+            opsets={**scope.opsets, **_versions(function)},
             names=ChainMap(dict.fromkeys(function.input, "") | dict(zip(function.input, reads, strict=False))),
             attributes={entry.name: entry for entry in (*function.attribute_proto, *node.attribute)},
             kind=scope.kind or kind_of(node),
@@ -238,7 +218,9 @@ class Walk:
             raise ValueError(f"functions and branches must be at most {_DEEPEST} deep; got {kind_of(node)} in them")
         return {"prefix": f"{node.op_type}#{self._scopes}/", "depth": scope.depth + 1}
 
-    def _schema(self, node: "onnx.NodeProto", scope: _Scope) -> "onnx.defs.OpSchema":
+    def _schema(
+        self, node: "onnx.NodeProto", scope: _Scope
+    ) -> Any:  # onnx.defs.OpSchema, whose stub lacks its functions
         """What the standard says of an operator, which must be as it says."""
         from onnx import checker, defs
 
@@ -252,15 +234,13 @@ class Walk:
             )
         return schema
 
-    def _definition(
-        self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema", reads: Sequence[str]
-    ) -> "onnx.FunctionProto | None":
+    def _definition(self, node: "onnx.NodeProto", schema: Any, reads: Sequence[str]) -> "onnx.FunctionProto | None":
         """The function that the standard defines an operator by, with its defaults, if there is one."""
         from onnx import FunctionProto, TypeProto
 
         body = schema.function_body.SerializeToString() if schema.has_function else None
         if schema.has_context_dependent_function:
-            types = [self.types.get(name, TypeProto()).SerializeToString() for name in reads]
+            types = [self.tensors.types.get(name, TypeProto()).SerializeToString() for name in reads]
             with refusing(f"the types of what {node.op_type} reads must fit together"):
                 body = schema.get_context_dependent_function(node.SerializeToString(), types)
         if body is None:
@@ -271,112 +251,10 @@ class Walk:
         )
         return function
 
-    # --- What becomes known of tensors --------------------------------------------------------------------------
-
-    def _keep(self, name: str, tensor: "onnx.TensorProto", initializer: bool) -> None:
-        """Keep a tensor that stands in the file."""
-        from onnx.helper import make_tensor_type_proto
-
-        value = value_of(tensor)
-        self._learn(name, make_tensor_type_proto(tensor.data_type, tensor.dims))
-        self.constants[name] = tensor
-        # A single value is an epsilon or a factor, unless it is kept as the weights are.
-        if len(tensor.dims) > 0 if initializer else math.prod(tensor.dims) > 1:
-            self.weights.add(name)
-        if value is not None and value.dtype.kind in "biuf":
-            self.values[name], self._data[name] = value, tensor
-
-    def _infer(self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema | None", scope: _Scope) -> None:
-        """Find out the types of what an operator makes, and their values if they are small and known."""
-        found = self._inferred(node, schema, scope) if schema is not None else {}
-        for name in filter(None, node.output):
-            kind, said = found.get(name), self._declared.get(name)
-            if _shape(kind) is None and said is not None and (kind is None or _shape(said) is not None):
-                kind = said
-            if kind is not None:
-                self._learn(name, kind)
-        if schema is not None:
-            for name, value in self._evaluated(node, scope):
-                self._know(name, value)
-
-    def _inferred(
-        self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema", scope: _Scope
-    ) -> "dict[str, onnx.TypeProto]":
-        from onnx import shape_inference
-        from onnx.helper import make_opsetid
-
-        read = {name: self.types.get(name) for name in node.input if name}
-        if None in read.values():
-            return {}
-        for at in no_weights(node.op_type):  # onnx makes an axis of each value of a shape, even of millions
-            if at < len(node.input) and math.prod(self.shapes.get(node.input[at]) or ()) > LARGEST_SHAPE:
-                read[node.input[at]] = type(read[node.input[at]])()
-        with refusing("the shapes in the model must fit together"):
-            return shape_inference.infer_node_outputs(
-                schema,
-                node,
-                read,
-                {name: self._data[name] for name in read if name in self._data},
-                opset_imports=[make_opsetid(domain, version) for domain, version in scope.opsets.items()],
-                ir_version=self._context.ir_version,
-            )
-
-    def _evaluated(self, node: "onnx.NodeProto", scope: _Scope) -> Iterator[tuple[str, Any]]:
-        """What an operator makes of small known tensors, as far as it is small and known."""
-        from onnx import TypeProto
-        from onnx.helper import make_graph, make_value_info
-        from onnx.reference import ReferenceEvaluator
-
-        if node.op_type in ("Shape", "Size"):
-            shape = self.shapes.get(node.input[0])
-            read = {} if shape is None else {node.input[0]: np.broadcast_to(np.int8(0), shape)}
-        else:
-            read = {name: self.values[name] for name in node.input if name in self.values}
-        made = [name for name in node.output if name]
-        sizes = [self.shapes.get(name) for name in made]
-        small = all(shape is not None and math.prod(shape) <= LARGEST_SHAPE for shape in sizes)
-        known = all(name in read for name in node.input if name) and node.op_type not in _NOT_EVALUATED
-        if not known or not (small or node.op_type in _NOT_LARGER):
-            return
-        graph = make_graph(
-            [node],
-            "",
-            [make_value_info(name, TypeProto()) for name in read],
-            [make_value_info(name, TypeProto()) for name in made],
-        )
-        # Division by zero and the like are for whoever runs the model.
-        with suppress(Exception), warnings.catch_warnings(action="ignore"), np.errstate(all="raise"):
-            results = ReferenceEvaluator(graph, opsets=dict(scope.opsets)).run(None, read)
-            yield from zip(made, results, strict=True)
-
-    def _know(self, name: str, value: Any) -> None:
-        from onnx import numpy_helper
-        from onnx.helper import make_tensor_type_proto
-
-        if isinstance(value, list):  # a sequence
-            self.values[name] = value
-        elif np.size(value) <= LARGEST_SHAPE and np.asarray(value).dtype.kind in "biuf":
-            value = np.asarray(value)
-            self.values[name], self._data[name] = value, numpy_helper.from_array(value)
-            self._learn(name, make_tensor_type_proto(self._data[name].data_type, value.shape))
-
-    def _learn(self, name: str, kind: "onnx.TypeProto") -> None:
-        shape = _shape(kind)
-        self.types[name] = kind
-        if shape is not None:
-            self.shapes[name] = check_shape(name, shape)
-
 
 def _versions(model: "onnx.ModelProto | onnx.FunctionProto") -> dict[str, int]:
     """The versions of the standards that a model or a function is written by."""
     return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}
-
-
-def _shape(kind: "onnx.TypeProto | None") -> tuple[int, ...] | None:
-    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
-        return None
-    axes = kind.tensor_type.shape.dim
-    return tuple(axis.dim_value for axis in axes) if all(axis.HasField("dim_value") for axis in axes) else None
 
 
 def _calls(node: "onnx.NodeProto") -> tuple[str, str, str]:
@@ -404,28 +282,6 @@ def _read_by(node: "onnx.NodeProto") -> Iterator[str]:
         for graph in (entry.g, *entry.graphs) if entry.HasField("g") or entry.graphs else ():
             for inner in graph.node:
                 yield from _read_by(inner)
-
-
-def _constant(node: "onnx.NodeProto") -> "onnx.TensorProto":
-    """The tensor that a Constant holds, in whatever form."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    (entry,) = node.attribute if len(node.attribute) == 1 else (None,)
-    value = None if entry is None else helper.get_attribute_value(entry)
-    match None if entry is None else entry.name:
-        case "value":
-            return value
-        case "value_float" | "value_floats":
-            return numpy_helper.from_array(np.array(value, np.float32))
-        case "value_int" | "value_ints":
-            return numpy_helper.from_array(np.array(value, np.int64))
-        case "value_string":
-            return helper.make_tensor("", TensorProto.STRING, [], [value])
-        case "value_strings":
-            return helper.make_tensor("", TensorProto.STRING, [len(value)], value)
-        case "sparse_value":
-            raise ValueError(f"weights must not be sparse; got {', '.join(node.output)}")
-    raise ValueError(f"a Constant must hold one value; got {[entry.name for entry in node.attribute]}")
 
 
 def _named(node: "onnx.NodeProto", reads: Sequence[str], made: Sequence[str]) -> "onnx.NodeProto":
