@@ -20,6 +20,7 @@ from sphinx.util import logging
 
 import mecpart
 from mecpart.agents import AGENTS, AgentConfig
+from mecpart.comparison.words import GLOSSARY
 from mecpart.experiments import EXPERIMENTS, WORLDS, Experiment
 from mecpart.ledger import Ledger
 from mecpart.policies import ONLY_IN, POLICIES
@@ -108,8 +109,11 @@ are blocks. Actor and critic share nothing (`sharing="none"`). All else is as in
 The paper's baseline that learns values. There is a branch of Q-values for each block, several actors fill one replay
 memory, a target network stands still between updates, and random plans become rarer as training goes on.""",
     "Learned prices": """\
-A learner of this project, not of the paper. It knows the model: `mecpart.priced_plan` finds the best plan of a slot,
-and what is learned is a price on the time of each node, for what a plan costs later slots.""",
+A learner of this project, not of the paper, and one that knows the model. The best plan of a slot is known exactly
+(`mecpart.optimal_plan`), but it is blind to the queues that it leaves to later slots. So a second at a node is made to
+cost more than a second (`mecpart.priced_plan`): by a price of the node, and by another one for each slot's worth of
+work that waits there. Good prices are found by trying: whole episodes are run under slightly different ones, and those
+under which an episode takes less delay, twice, are kept. With no prices it is the plan of `Optimal` or `Myopic`.""",
 }
 
 _log = logging.getLogger(__name__)
@@ -142,21 +146,27 @@ def _pages() -> Iterator[tuple[str, str]]:
     """(path below the folder, Markdown) of every page."""
     yield from _names()
     yield from _kind("scenarios", "Scenarios", "By which rules the delay of a plan is counted.", _scenarios())
-    yield from _kind("methods", "Methods", "What chooses plans, by the names in tables and figures.", _methods())
+    table = mecpart.comparison.methods_table().set_index("method")
+    more = {head.replace(" ", "_"): table[head] for head in ("learns", "knows the model")}
+    about = "What chooses plans, by the names in tables and figures. " + GLOSSARY["Knows the model"]
+    yield from _kind("methods", "Methods", about, _methods(), **more)
     yield from _kind("experiments", "Experiments", "The paper's figures, and questions beyond them.", _experiments())
 
 
 # Scenarios, methods, experiments -------------------------------------------------------------------------------
 
 
-def _kind(path: str, title: str, about: str, pages: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
-    """Pages of one kind, given as (name, summary, Markdown), and a list of them."""
+def _kind(
+    path: str, title: str, about: str, pages: Iterable[tuple[str, str, str]], **more: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Pages of one kind, given as (name, summary, Markdown), and a list of them, with a column for each of `more`."""
     rows, places = [], []
     for name, summary, text in pages:
         places.append(f"{path}/{_slug(name)}")
-        rows.append((f"[{name}]({places[-1]}.md)", summary))
+        rows.append((f"[{name}]({places[-1]}.md)", *(column[name] for column in more.values()), summary))
         yield places[-1], f"# {name}\n\n{text}"
-    yield path, f"# {title}\n\n{about}\n\n{_table('name', 'what it is', *rows)}{_contents(places)}"
+    heads = ("name", *(head.replace("_", " ") for head in more), "what it is")
+    yield path, f"# {title}\n\n{about}\n\n{_table(*heads, *rows)}{_contents(places)}"
 
 
 def _scenarios() -> Iterator[tuple[str, str, str]]:

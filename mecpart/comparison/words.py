@@ -73,8 +73,11 @@ GLOSSARY = {
     "take more tasks at once, but make no single task faster.",
     "Delay": "How long all tasks of a slot take through the blocks, one block after the other: sending, waiting and "
     "computing; summed over the 600 slots of an episode. Local delay is computing on the devices, edge delay the rest.",
-    "Knows the model": "Whether a method computes delays from speeds, rates and equations, or only sees what came of "
-    "its plans before.",
+    "Knows the model": "Whether a method computes delays by the model's equations. The paper's learners do not: they "
+    "see the rates and queues of a slot, and what came of their plans.",
+    "Learned prices": "A learner of this project, on the same budget, but not on equal terms: it plans each slot "
+    "exactly, and learns only how much more than a second a second on each node should count, for what it costs later "
+    "slots.",
 }
 
 

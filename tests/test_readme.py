@@ -1,0 +1,61 @@
+"""What the README says is computed from the reference results and from the package."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mecpart import comparison
+from mecpart.comparison import DELAY_FIGURES
+from mecpart.locations import data_folder
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+WORDS = " ".join(TEXT.split())
+REFERENCE = data_folder() / "reference" / "paper" / "as_printed"
+
+
+@pytest.fixture(scope="module")
+def headline():
+    return comparison.headline_table(pd.concat([pd.read_csv(REFERENCE / f"{figure}.csv") for figure in DELAY_FIGURES]))
+
+
+def rows(beginning):
+    """The cells of the table whose head begins so."""
+    lines = TEXT[TEXT.index(f"| {beginning}") :].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_answer_is_that_of_the_reference(headline):
+    assert comparison.answer(headline)[0] in WORDS
+
+
+def test_each_learned_baseline_and_the_better_of_them_has_its_verdicts(headline):
+    found = comparison.headline_verdicts(headline)
+    total = found.query("metric == 'total_delay_s'")
+    for told, row in zip(rows("Proposed has, against"), total.to_dict("records"), strict=True):
+        words = comparison.words.comparison_words(row["reduction_percent"], row["low"], row["high"])
+        expected = [
+            f"{row['abstract_percent']} % less", words.replace("95 % interval ", ""),
+            f"{row['attainable_percent']:.2f} % less", row["less"], row["by_this_much"],
+        ]  # fmt: skip
+        assert told[1:] == expected
+        assert told[0].startswith(row["baseline"].replace("best learned", "the better of the two"))
+    assert set(found.query("metric != 'total_delay_s'")["less"]) == {"undecided"}
+
+
+def test_the_verdicts_are_counted():
+    results = pd.concat([pd.read_csv(path) for path in sorted(REFERENCE.glob("fig*.csv"))])
+    count = comparison.claims(results)["verdict"].value_counts()
+    told = re.search(
+        r"Of (\d+) checkable claims of the paper (\d+) are reproduced, (\d+) are not, and (\d+) are", WORDS
+    )
+    assert list(map(int, told.groups())) == [count.sum(), *count[["reproduced", "not reproduced", "undecided"]]]
+
+
+def test_every_method_is_listed():
+    expected = [
+        [*row[:3], row[3] + ("" if row[4] == "both" else f" (`{row[4]}` only)")]
+        for row in comparison.methods_table().to_numpy().tolist()
+    ]
+    assert rows("method | learns") == expected
