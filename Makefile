@@ -66,4 +66,4 @@ lock: ## pin the newest allowed versions anew (requirements.lock)
 	    --output-file requirements.lock
 
 clean: ## remove .venv and everything under build/, the compilation cache included
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build docs/reference

@@ -52,14 +52,15 @@ class Ledger(Mapping):
         return pd.DataFrame([astuple(constant) for constant in self.values()], columns=names)
 
     def __str__(self) -> str:
-        return self._shown().to_string(index=False, justify="left")
+        return self.shown().to_string(index=False, justify="left")
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self._shown().to_html(index=False, justify="left")
+        return self.shown().to_html(index=False, justify="left")
 
-    def _shown(self):
+    def shown(self):
+        """The ledger as it is printed: a DataFrame with values as text."""
         frame = self.to_frame()
         return frame.assign(value=frame.value.map(_format))
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from chromium import CHROMIUM, OFFLINE, in_browser
+from playwright.sync_api import sync_playwright
 
 import mecpart
 from mecpart import own_methods
@@ -147,6 +149,7 @@ def test_no_page_shows_what_python_says_about_its_own_types(site):
     said = {inspect.getdoc(value).splitlines()[0] for kind in types for value in (kind, kind.__init__)}
     said |= {"Alias for field number", "Create new instance of", "Create and return a new object"}
     assert [(path.name, text) for path, found in site.items() for text in said if text in found.text] == []
+    assert [path.name for path, found in site.items() if re.search(r"at 0x[0-9a-f]{6}", found.text)] == []
 
 
 def test_signatures_link_to_types_and_text_to_names(site):
@@ -185,6 +188,27 @@ def test_a_second_build_makes_nothing_again(built):
     assert "0 added, 0 changed, 0 removed" in build(built)
     again = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
     assert again <= {"genindex.html", "py-modindex.html", "search.html"}
+
+
+@in_browser
+def test_pages_fit_a_phone_ask_nothing_of_a_network_and_can_be_searched(built, site):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        tab = browser.new_page(viewport={"width": 400, "height": 800})
+        asked, errors = [], []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        widths = {}
+        for path in site:
+            tab.goto(path.as_uri())
+            widths[path.name] = tab.evaluate("document.scrollingElement.scrollWidth")
+        assert max(widths.values()) == 400, widths
+        tab.goto(f"{(built / 'site' / 'search.html').as_uri()}?q=certified+lower+bound")
+        tab.wait_for_selector("#search-results li")
+        assert "The best plan, and bounds" in tab.inner_text("#search-results")
+        browser.close()
+    assert {address.partition(":")[0] for address in asked} <= {"file", "data"}
+    assert errors == []
 
 
 def code_blocks(path):

@@ -58,7 +58,9 @@ class LinkNames(SphinxPostTransform):
             return self.env.named_pages[text], ""
         name, objects = text.removesuffix("()"), self.env.domains.python_domain.objects
         exact = [full for full in (name, f"mecpart.{name}") if full in objects]
-        ending = [full for full, entry in objects.items() if full.endswith(f".{name}") and not entry.aliased]
+        kinds = ("function", "class", "data")
+        ending = [at for at, entry in objects.items() if at.endswith(f".{name}") and entry.objtype in kinds]
+        ending = [at for at in ending if not objects[at].aliased]
         found = exact or ending
         # A lower-case word alone is more often the name of an argument.
         if len(found) != 1 or (name.isalpha() and name.islower() and name == text):

@@ -330,7 +330,7 @@ def _says(name: str) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, Ledger):
-        frame = value.to_frame()
+        frame = value.shown()
         return _table(*frame.columns, *frame.itertuples(index=False))
     if isinstance(value, Mapping):
         return _table("name", "what it is", *((f"`{key}`", _entry(entry)) for key, entry in value.items()))
