@@ -56,7 +56,7 @@ GROUPS = (
         "evaluate_plan", "PlanCost", "utilisation",
     )),
     ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
-        "optimal_plan", "OptimalPlan", "lower_bound", "priced_plan", "episode_bound",
+        "optimal_plan", "OptimalPlan", "pareto_front", "ParetoFront", "lower_bound", "priced_plan", "episode_bound",
     )),
     ("environment", "The environment", "The problem as an environment for learners of this and other libraries.", (
         "PartitionEnv", "EnvState", "rollout",
