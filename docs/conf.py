@@ -41,5 +41,7 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
+# Excerpts would be fetched, which browsers refuse to pages that are read from a disk.
+html_show_search_summary = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
