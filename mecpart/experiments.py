@@ -472,7 +472,7 @@ def _compute(batches: dict, processes: int, scheduler: str | None):
         return cluster.spread(perform, batches, scheduler, describe=_told)
     if processes == 1 or side_by_side():
         return ((batch, perform(batch)) for pieces in batches.values() for batch in pieces)
-    return spread(perform, batches, processes)
+    return spread(perform, batches, processes, describe=_told)
 
 
 def _told(batch: Sequence[Run]) -> str:

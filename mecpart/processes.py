@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 
@@ -18,6 +19,9 @@ def cores() -> list[int]:
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
+
+#: An item is given up when so many processes have died that had been given it.
+DEATHS = 2
 
 #: Seconds between two looks at whether the process that started this one is still there.
 LOOK_SECONDS = 1.0
@@ -38,16 +42,18 @@ def default_processes() -> int:
 
 def pools(count: int) -> list:
     """`count` executors of one process each, one XLA thread in it; each on a core, shared only if there are too few."""
+    return [_pool(at) for at in range(count)]
+
+
+def _pool(at: int):
+    """That with number `at`."""
     from loky import ProcessPoolExecutor
 
     mine = cores()
     # One XLA thread each; and loky's guess at memory leaks is off: what compiled code takes would set it off.
     env = {"PJRT_NPROC": "1", "LOKY_MAX_MEMORY_LEAK_SIZE": str(2**62)}
     # Unlike multiprocessing's own, loky's processes do not run the calling script again.
-    return [
-        ProcessPoolExecutor(1, env=env, initializer=serve, initargs=(os.getpid(), {mine[at % len(mine)]}))
-        for at in range(count)
-    ]
+    return ProcessPoolExecutor(1, env=env, initializer=serve, initargs=(os.getpid(), {mine[at % len(mine)]}))
 
 
 def serve(parent: int, to: set[int]) -> None:
@@ -123,33 +129,52 @@ class Agenda:
 
 
 def spread(
-    function: Callable[[Any], Any], work: Mapping[Hashable, Sequence[Any]], processes: int
+    function: Callable[[Any], Any],
+    work: Mapping[Hashable, Sequence[Any]],
+    processes: int,
+    describe: Callable[[Any], str] = str,
 ) -> Iterator[tuple[Any, Any]]:
     """(item, `function(item)`) of every item, as they are finished.
+
+    An item whose process dies (killed by hand, or for want of memory) is given to a new one.
 
     **Arguments:**
 
     - `work`: items by the program that they need compiled, in the order in which to begin (`Agenda`).
     - `processes`: how many; no more are started than there are items, or cores.
+    - `describe`: what to call an item in an error.
 
-    What `function` raises is raised here; then, and when the caller stops, the processes are ended at once.
+    **Raises:** what `function` raises; `RuntimeError` if `DEATHS` processes have died of an item. Then, and when the
+    caller stops, the processes are ended at once.
     """
     agenda = Agenda(work)
     done: queue.SimpleQueue[tuple[Any, Any, BaseException | None]] = queue.SimpleQueue()
+    executors = pools(min(processes, agenda.total, len(cores())))
+    lock, stopped = threading.Lock(), False
 
-    def feed(pool):
+    def outcome(at: int, item: Any) -> Any:
+        for _ in range(DEATHS):
+            try:
+                return executors[at].submit(function, item).result()
+            except BrokenExecutor:
+                with lock:
+                    if stopped:
+                        raise
+                    executors[at] = _pool(at)
+        raise RuntimeError(f"{DEATHS} processes died that had been given {describe(item)}")
+
+    def feed(at: int) -> None:
         program = None
         while (taken := agenda.take([program])) is not None:
             program, item = taken
             try:
-                done.put((item, pool.submit(function, item).result(), None))
-            except BaseException as error:  # also a process that was killed: the caller is to know
+                done.put((item, outcome(at, item), None))
+            except BaseException as error:  # the caller is to know
                 done.put((item, None, error))
                 return
 
-    executors = pools(min(processes, agenda.total, len(cores())))
-    for pool in executors:
-        threading.Thread(target=feed, args=(pool,), daemon=True).start()
+    for at in range(len(executors)):
+        threading.Thread(target=feed, args=(at,), daemon=True).start()
     try:
         for _ in range(agenda.total):
             item, result, error = done.get()
@@ -158,5 +183,7 @@ def spread(
             yield item, result
     finally:
         agenda.clear()
+        with lock:
+            stopped = True
         for pool in executors:
             pool.shutdown(kill_workers=True)

@@ -43,6 +43,14 @@ class TestAgenda:
         assert [agenda.take([mine]) for mine in ("a", "b", "x", "y")] == [("a", 1), ("b", 3), ("b", 4), ("a", 2)]
 
 
+def die_the_first_time(path):
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return "done"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class TestSpread:
     def test_every_item_once(self):
         work = {"even": [0, 2, 4, 6], "odd": [1, 3, 5]}
@@ -65,9 +73,11 @@ class TestSpread:
         with pytest.raises(KeyError, match="three"):
             list(spread(fail_at_three, {"all": list(range(50))}, 2))
 
-    def test_a_process_that_dies_is_an_error_and_no_hang(self):
-        with pytest.raises(Exception, match="terminated"):
-            list(spread(die, {"all": [1, 2]}, 2))
+    def test_an_item_whose_process_dies_is_given_to_another_once(self, tmp_path):
+        work = {"all": [tmp_path / name for name in "ab"]}
+        assert sorted(spread(die_the_first_time, work, 2)) == [(path, "done") for path in work["all"]]
+        with pytest.raises(RuntimeError, match=r"^2 processes died that had been given <[12]>$"):
+            list(spread(die, {"all": [1, 2]}, 2, describe="<{}>".format))
 
     def test_no_more_processes_than_cores(self, monkeypatch):
         monkeypatch.setattr(processes, "cores", lambda: [3, 4, 7])
