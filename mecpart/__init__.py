@@ -4,6 +4,7 @@ An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained 
 Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from mecpart import adapters, agents
@@ -25,13 +26,16 @@ from mecpart.optimum import (
     priced_plan,
 )
 from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
+from mecpart.own_scenario import compare
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
+from mecpart.trace import trace_from_csv
 from mecpart.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
 
 if TYPE_CHECKING:
     from mecpart.gantt import plot_plan
+    from mecpart.plots import plot_comparison
 
 __version__ = "0.1.0"
 
@@ -58,6 +62,7 @@ __all__ = [
     "adapters",
     "agents",
     "as_printed",
+    "compare",
     "episode_bound",
     "evaluate_plan",
     "layers_from_csv",
@@ -69,6 +74,7 @@ __all__ = [
     "onnx_operators",
     "optimal_plan",
     "pareto_front",
+    "plot_comparison",
     "plot_plan",
     "priced_plan",
     "published",
@@ -81,6 +87,7 @@ __all__ = [
     "sample_slot",
     "sample_slots",
     "shannon_rate",
+    "trace_from_csv",
     "unregister",
     "utilisation",
     "workload",
@@ -90,10 +97,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # Only here, for matplotlib takes long to import.
-    if name == "plot_plan":
-        from mecpart.gantt import plot_plan
+# Only when they are asked for, for matplotlib takes long to import.
+_ON_DEMAND = {"plot_comparison": "mecpart.plots", "plot_plan": "mecpart.gantt"}
 
-        return plot_plan
+
+def __getattr__(name: str):
+    if name in _ON_DEMAND:
+        return getattr(importlib.import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

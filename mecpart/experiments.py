@@ -327,8 +327,22 @@ def run_experiment(
     chosen = methods is not None
     if methods is None:
         methods = [method for method in known if experiment.methods is None or method in experiment.methods]
-    methods = tuple(methods)
-    _check_methods(methods, known)
+    return results_of(experiment, scenario, seeds, episodes, tuple(methods), chosen, processes, scheduler, runs_folder)
+
+
+def results_of(
+    experiment: Experiment,
+    scenario: str,
+    seeds: int,
+    episodes: int,
+    methods: tuple[str, ...],
+    chosen: bool,
+    processes: int | None,
+    scheduler: str | None = None,
+    runs_folder: str | Path | None = None,
+) -> pd.DataFrame:
+    """`run_experiment` of an experiment itself; `chosen`: whether the methods were named by the caller."""
+    _check_methods(methods, methods_in(scenario))
     methods = _check_cases(experiment, scenario, methods, episodes, chosen)
     processes = check_count("processes", default_processes() if processes is None else processes)
     scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
@@ -344,7 +358,7 @@ def run_experiment(
                 run = Run(method, scenario, setting, seed, episodes, mine, experiment.convergence)
                 points.setdefault(run, []).append((series, _shown(x)))
     compute = partial(_compute, processes=processes, scheduler=scheduler)
-    costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{name} {scenario}")
+    costs = _complete(points, compute, Path(runs_folder) if runs_folder else None, f"{experiment.name} {scenario}")
     rows = [
         {"setting": series, **row}
         for run, places in points.items()

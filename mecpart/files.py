@@ -1,5 +1,6 @@
 """Files that are whole or not there, whoever writes them at the same time and whenever a writer is stopped."""
 
+import csv
 import errno
 import os
 import secrets
@@ -83,3 +84,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_csv(path: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a CSV file, every entry without blanks around it; empty lines are left out.
+
+    **Raises:** `ValueError` that names the file where it is none in UTF-8.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            entries = [[entry.strip() for entry in row] for row in csv.reader(file, strict=True)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a CSV file in UTF-8; got one that cannot be read: {error}") from error
+    header, *rows = [row for row in entries if any(row)] or [[]]
+    return header, rows

@@ -29,7 +29,7 @@ from mecpart.delay import (
 from mecpart.fields import quantity, short_repr
 from mecpart.label_setting import Arcs, undominated_paths
 from mecpart.scenario import Scenario, Slot, check_slot, check_slots
-from mecpart.validation import check_choice, check_count, check_number, check_shape, is_concrete
+from mecpart.validation import check_choice, check_count, check_number, is_concrete
 
 OBJECTIVES = ("delay", "reward", "deadline", "energy")
 
@@ -157,10 +157,10 @@ def _undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ..
         )
     limit = np.full(scenario.num_nodes, np.inf)
     if memory is not None:
-        check_shape("memory", memory, (scenario.num_nodes,))
-        limit = np.asarray(memory, np.float64)
-        if np.isnan(limit).any() or (limit < 0).any():
-            raise ValueError(f"memory must be at least 0, or infinite; got {limit[~(limit >= 0)][0]:g}")
+        given = np.asarray(memory)
+        finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
+        check_number("memory", finite, shapes=((scenario.num_nodes,),))
+        limit = given.astype(np.float64)
     size = np.asarray(scenario.workload.parameter_bytes, np.float64)
     arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
     return undominated_paths(arcs, size, limit)

@@ -598,6 +598,43 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
     return figure
 
 
+def plot_comparison(table: pd.DataFrame) -> Figure:
+    """Methods on one scenario, the quickest on top: their total delay on the left, their gap to the best on the right.
+
+    **Arguments:** `table`: of `mecpart.compare`.
+
+    **Returns:** the figure: a marker for the mean over seeds with its interval, a dot for each seed; the mean of the
+    optimum or bound is a line. An axis is logarithmic where a value is more than 20 times the median.
+
+    **Raises:** `ValueError` if `table` lacks a column of `mecpart.compare`.
+    """
+    columns = ["method", "seed", "total_delay_s", "optimal_total_delay_s", "gap_percent", "gap_to"]
+    if missing := [column for column in columns if column not in table]:
+        raise ValueError(f"table must have the columns of mecpart.compare; got none named {', '.join(missing)}")
+    means = table.groupby("method")["total_delay_s"].mean()
+    names = means.sort_values(kind="stable").index.tolist()
+    drawn, best = styles(table["method"]), table["gap_to"].iloc[0]
+    with plt.style.context(STYLE):
+        figure, axes = _panels(1, 2, 0.9 + 0.19 * len(names), sharey=True)
+        for panel, metric in zip(axes[0], ("total_delay_s", "gap_percent"), strict=True):
+            values = table.pivot(index="seed", columns="method", values=metric)[names].to_numpy()
+            low, high = bootstrap_interval(values)
+            for at, name in enumerate(names):
+                color, marker = drawn[name].color, drawn[name].marker or "|"
+                panel.plot(values[:, at], [at] * len(values), ".", color=color, alpha=0.35, markersize=3)
+                panel.plot([low[at], high[at]], [at, at], color=color, linewidth=2.2, alpha=0.5)
+                panel.plot(values[:, at].mean(), at, color=color, marker=marker, linestyle="", zorder=3)
+            _log_where_overloaded([panel], values.mean(axis=0), axis="x")
+        left, right = axes[0]
+        left.axvline(table["optimal_total_delay_s"].mean(), color=_BLACK, linestyle=(0, (4, 2)), linewidth=1)
+        right.axvline(0, color=_BLACK, linestyle=(0, (4, 2)), linewidth=1)
+        left.set_yticks(range(len(names)), names, parse_math=False)
+        left.set_ylim(len(names) - 0.4, -0.6)
+        left.set_xlabel(f"total delay of an episode [s] (line: {best})")
+        right.set_xlabel(f"gap to the {best} [%]")
+    return figure
+
+
 def save_figure(figure: Figure, stem: str | Path) -> tuple[Path, ...]:
     """Write `figure` as SVG, PDF and PNG; the same figure gives the same bytes, for no date is written.
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, lru_cache, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ from mecpart.network import sample_network
 from mecpart.optimum import bound_prices, episode_bound
 from mecpart.own_methods import OwnMethod, first_missing_node, own_methods
 from mecpart.policies import BOUND, ONLY_IN, POLICIES
-from mecpart.scenario import SCENARIOS, Scenario, sample_slots
+from mecpart.scenario import SCENARIOS, Scenario, Slot, sample_slots
 from mecpart.validation import check_choice, check_count, check_number
 from mecpart.workload import LayerTable, workload
 
@@ -85,6 +85,14 @@ class Setting:
     link_capacity: float | None = None
     constants: tuple[tuple[str, Any], ...] = ()
 
+    slots: ClassVar[None] = None  # what a run is evaluated on is drawn by its seed
+
+    @property
+    def told(self) -> list[str]:
+        """What differs from the defaults, for readers."""
+        given = [(entry.name, getattr(self, entry.name)) for entry in fields(self)]
+        return [f"{name}={value}" for name, value in given if value != getattr(Setting, name)]
+
     @property
     def num_slots(self) -> int:
         """Slots of an episode."""
@@ -122,6 +130,45 @@ class Setting:
         return build(tasks, network, self.release_rate, self.deadline, **constants)
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A scenario of one's own in the place of a `Setting`: on its one network, seeds draw channels alone.
+
+    - `slots`: that runs are evaluated on, [T], instead of those that their seeds draw.
+    """
+
+    scenario: Scenario
+    slots: Slot | None = None
+
+    told: ClassVar[list[str]] = ["a scenario of one's own"]
+
+    @property
+    def num_blocks(self) -> int:
+        """M."""
+        return self.scenario.num_blocks
+
+    @property
+    def num_servers(self) -> int:
+        """N."""
+        return self.scenario.network.num_servers
+
+    padded_servers = num_servers
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of an episode."""
+        return self.scenario.num_slots
+
+    @property
+    def arrivals(self) -> str:
+        """How many tasks arrive in a slot, one of `mecpart.scenario.ARRIVALS`."""
+        return self.scenario.arrivals
+
+    def build(self, scenario: str, seed: int, *, pad: bool = True) -> Scenario:
+        """The scenario, as it is."""
+        return self.scenario
+
+
 def methods_in(scenario: str) -> tuple[str, ...]:
     """The methods that there are in a scenario: the package's in the order of `METHODS`, then those registered."""
     own = [method.name for method in own_methods().values() if scenario in method.scenarios]
@@ -155,6 +202,7 @@ class Run:
     """One method in one setting with one seed.
 
     - `method`, `scenario`: keys of `METHODS` and `SCENARIOS`.
+    - `setting`: of a `Given` scenario `scenario` is the name of its rules.
     - `episodes`: that a learner is trained for.
     - `changes`: settings of the method (`settings_of`) that are to differ, as (name, value) pairs.
     - `convergence`: of a method that does not learn, that the training episodes are wanted rather than a fresh one; of
@@ -167,7 +215,7 @@ class Run:
 
     method: str
     scenario: str
-    setting: Setting
+    setting: Setting | Given
     seed: int
     episodes: int
     changes: tuple[tuple[str, Any], ...] = ()
@@ -188,9 +236,7 @@ class Run:
             object.__setattr__(self, "convergence", False)
 
     def __str__(self) -> str:
-        own = [(field.name, getattr(self.setting, field.name)) for field in fields(Setting)]
-        changed = [f"{name}={value}" for name, value in own if value != getattr(Setting, name)]
-        changed += [f"{name}={value}" for name, value in self.changes]
+        changed = [*self.setting.told, *(f"{name}={value}" for name, value in self.changes)]
         return f"{self.method} ({', '.join([self.scenario, f'seed {self.seed}', *changed])})"
 
     @property
@@ -201,7 +247,7 @@ class Run:
     @property
     def keepable(self) -> bool:
         """Whether what the run costs is worth keeping, and known to stay the same: own code may change unseen."""
-        return self.method in AGENTS
+        return self.method in AGENTS and isinstance(self.setting, Setting)
 
     @property
     def program(self) -> "Program":
@@ -269,27 +315,31 @@ class Program:
 
 
 def _function(program: Program) -> Callable:
-    """(key, scenario, number of the policy) -> (cost of each training episode or None, of a fresh one or None)."""
+    """(key, scenario, number of the policy, slots) -> (cost of each training episode or None, of a fresh one or None).
+
+    The fresh episode is of `slots` where they are given.
+    """
     policies: list[Callable] = [POLICIES[method] for method in _policies_in(program.scenario)]
     if program.method in POLICIES:
         policies = [partial(POLICIES[program.method], **dict(program.changes))]
 
-    def run(key, scenario, number):
+    def run(key, scenario, number, slots):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
+        fresh = _lasting(scenario, slots)
         if program.method == BOUND:
-            return _bounds(program, scenario, channel_key(train_key), evaluation_key)
+            return _bounds(program, fresh, channel_key(train_key), evaluation_key, slots)
         if program.method in AGENTS:
             train = make_train(program.method, episodes=program.episodes, **dict(program.changes))
             result = train(train_key, scenario)
-            return result.episode_cost, evaluate_policy(evaluation_key, scenario, result.policy)
+            return result.episode_cost, evaluate_policy(evaluation_key, fresh, result.policy, slots=slots)
 
         def choose_plan(state, noise):
             choices = [partial(policy, scenario) for policy in policies]
             return jax.lax.switch(number, choices, state.slot, noise)
 
         def episode(draws, count):
-            noise = jax.random.split(jax.random.fold_in(policy_key, count), scenario.num_slots)
-            return run_episode(draws, scenario, count, jax.vmap(choose_plan), noise)
+            noise = jax.random.split(jax.random.fold_in(policy_key, count), fresh.num_slots)
+            return run_episode(draws, fresh, count, jax.vmap(choose_plan), noise, slots)
 
         if program.convergence:
             draws = channel_key(train_key)
@@ -297,6 +347,11 @@ def _function(program: Program) -> Callable:
         return None, episode(evaluation_key, jnp.int32(0))
 
     return run
+
+
+def _lasting(scenario: Scenario, slots: Slot | None) -> Scenario:
+    """The scenario with episodes as long as `slots`, where they are given."""
+    return scenario if slots is None else replace(scenario, num_slots=slots.device_rate.shape[0])
 
 
 @lru_cache(maxsize=COMPILED)
@@ -320,25 +375,24 @@ def _compiled(program: Program) -> Callable:
 def _own_function(program: Program, own: OwnMethod) -> Callable:
     """`_function` of an own method, whose plans are not to be trusted: also returns `first_missing_node` of them."""
 
-    def run(key, scenario, number):
+    def run(key, scenario, number, slots):
         train_key, evaluation_key, policy_key = jax.random.split(key, 3)
+        fresh = _lasting(scenario, slots)
 
         def episode(draws, count, choose_plan):
-            slots = episode_slots(draws, scenario, count)
-            noise = jax.random.split(jax.random.fold_in(policy_key, count), scenario.num_slots)
-            start = episode_start(scenario, slots)
-            _, plans, cost = rollout(scenario, start, slots, jax.vmap(choose_plan), noise)
-            cost = sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
+            drawn = episode_slots(draws, fresh, count) if slots is None else slots
+            noise = jax.random.split(jax.random.fold_in(policy_key, count), fresh.num_slots)
+            _, plans, cost = rollout(fresh, None, drawn, jax.vmap(choose_plan), noise)
+            cost = sum_costs(fresh, cost, jnp.ones(fresh.num_slots, bool))
             return cost, first_missing_node(scenario, plans)
 
         if own.kind == "learner":
             result = own.train(train_key, scenario, program.episodes)
             if isinstance(result.policy, Policy | PricePolicy):  # of the package, with other settings
-                fresh = evaluate_policy(evaluation_key, scenario, result.policy)
-                return result.episode_cost, fresh, jnp.zeros(2, jnp.int32)
+                cost = evaluate_policy(evaluation_key, fresh, result.policy, slots=slots)
+                return result.episode_cost, cost, jnp.zeros(2, jnp.int32)
             follow = partial(own.follow, result.policy, scenario)
-            fresh, missing = episode(evaluation_key, 0, lambda state, noise: follow(state))
-            return result.episode_cost, fresh, missing
+            return result.episode_cost, *episode(evaluation_key, 0, lambda state, noise: follow(state))
 
         choose_plan = partial(own.plan, scenario)
         if program.convergence:
@@ -350,7 +404,7 @@ def _own_function(program: Program, own: OwnMethod) -> Callable:
     return run
 
 
-def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
+def check_own(program: Program, own: OwnMethod, setting: Setting | Given) -> bool:
     """Trace an own method in a setting, without compiling anything; whether it tells what its training cost.
 
     **Raises:** `ValueError` if it does not make a plan, or cannot be traced.
@@ -360,14 +414,14 @@ def check_own(program: Program, own: OwnMethod, setting: Setting) -> bool:
         own.try_shape(scenario)
     try:
         key = jax.eval_shape(jax.random.key, 0)
-        training, *_ = jax.eval_shape(_own_function(program, own), key, scenario, np.int32(0))
+        training, *_ = jax.eval_shape(_own_function(program, own), key, scenario, np.int32(0), setting.slots)
     except jax.errors.JAXTypeError as error:
         advice = "" if own.kind == "learner" else "; on_host=True calls it with NumPy arrays instead"
         raise ValueError(f"{own.kind} {own.name!r} must be traceable by JAX{advice}: {error}") from error
     return training is not None
 
 
-def try_own(program: Program, own: OwnMethod, setting: Setting) -> None:
+def try_own(program: Program, own: OwnMethod, setting: Setting | Given) -> None:
     """Make one plan by an own method that does not learn, so that what is wrong is found before others are trained.
 
     **Raises:** `ValueError` if it fails, or names a node that does not exist.
@@ -383,7 +437,7 @@ def _policies_in(scenario: str) -> list[str]:
     return [method for method in POLICIES if ONLY_IN.get(method, scenario) == scenario]
 
 
-def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
+def _bounds(program: Program, scenario: Scenario, draws, evaluation_key, slots: Slot | None):
     """The same for the bound: of training episodes under the prices that are best for the first of them."""
 
     def slots_of(key, episode):
@@ -394,7 +448,7 @@ def _bounds(program: Program, scenario: Scenario, draws, evaluation_key):
         return EpisodeCost(**rest | {"total_delay": total_delay})
 
     if not program.convergence:
-        return None, cost(episode_bound(scenario, slots_of(evaluation_key, 0)))
+        return None, cost(episode_bound(scenario, slots_of(evaluation_key, 0) if slots is None else slots))
     prices = bound_prices(scenario, slots_of(draws, 0)) if scenario.loaded else None
     episodes = jnp.arange(program.episodes)
     found = jax.lax.map(lambda episode: episode_bound(scenario, slots_of(draws, episode), prices), episodes)
@@ -430,6 +484,7 @@ def perform(runs: Sequence[Run]) -> list[Costs]:
             _run_key(run.seed),
             _case(run.setting, run.scenario, run.seed, pad=not run.own),
             np.int32(numbers.get(run.method, 0)),
+            run.setting.slots,
         )
         for run in runs
     ]
@@ -473,7 +528,7 @@ def _run_key(seed: int):
 
 
 @lru_cache(maxsize=1024)
-def _case(setting: Setting, scenario: str, seed: int, *, pad: bool) -> Scenario:
+def _case(setting: Setting | Given, scenario: str, seed: int, *, pad: bool) -> Scenario:
     """The scenario without names, which would tell programs apart that are the same."""
     built = setting.build(scenario, seed, pad=pad)
     nameless = replace(built.workload, name="", block_names=("",) * built.num_blocks)

@@ -1,6 +1,5 @@
 """A DNN task as the chain of blocks that a plan places on nodes, and the cutting of layers into blocks."""
 
-import csv
 import functools
 import html
 import itertools
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.fields import check_record, quantity, short_repr
+from mecpart.files import read_csv
 from mecpart.ledger import LEDGER
 from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
 from mecpart.zoo import NETWORKS, Layer, layer_table
@@ -217,13 +217,8 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
     check_path("path", path)
     if name is not None:
         check_text("name", name)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file, strict=True) if any(map(str.strip, row))] or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a CSV file in UTF-8; got one that cannot be read: {error}") from error
-    columns = [column.strip() for column in header]
-    columns = ["name" if column == "block_name" else column for column in columns]
+    header, rows = read_csv(path)
+    columns = ["name" if column == "block_name" else column for column in header]
     known = ("name", "macs", "input_bytes", "parameter_bytes", "output_bytes")
     if sorted(columns) != sorted(known):
         allowed = "block_name, macs, input_bytes, parameter_bytes and output_bytes, each once"
@@ -235,7 +230,7 @@ def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> Laye
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise ValueError(f"row {number} of {path} must have {len(columns)} columns; got {len(row)}: {row}")
-        entries: dict[str, Any] = {column: entry.strip() for column, entry in zip(columns, row, strict=True)}
+        entries: dict[str, Any] = dict(zip(columns, row, strict=True))
         last = number == len(rows)
         for column, entry in entries.items():
             where = f"column {column!r} in row {number} of {path}"

@@ -68,7 +68,7 @@ def test_the_front_is_that_of_all_plans(family, limited):
             assert possible[index].all()
             np.testing.assert_allclose(cost.total_delay[index], found.total_delay, rtol=1e-5)
             np.testing.assert_allclose(cost.energy[index], found.energy, rtol=1e-5)
-    assert max(lengths) > 4, "there is something to trade off"
+    assert max(lengths) > 2, "there is something to trade off"
     assert (min(lengths) == 0) == limited
 
 
@@ -150,9 +150,10 @@ class TestBadInput:
     def test_refuses_a_bad_memory(self, refused):
         problem = round_problem()
         for memory, texts in [
-            (np.ones(2), ("got (2,)", "(3,)")),
-            (np.array([1, -1, 1]), ("got -1", "at least 0")),
+            (np.ones(2), ("(2,)", "(3,)")),
+            (np.array([1, -1, np.inf]), ("got -1", "at least 0")),
             (np.array([1, np.nan, 1]), ("got nan", "at least 0")),
+            (["1", "2", "3"], ("number",)),
         ]:
             for solve in (optimal_plan, pareto_front):
                 with refused("memory", *texts):

@@ -51,6 +51,7 @@ GROUPS = (
     )),
     ("problems", "Scenarios and slots", "What is to be planned: a workload on a network by some rules, slot by slot.", (
         "Scenario", "SCENARIOS", "as_printed", "loaded", "Slot", "sample_slot", "sample_slots",
+        "trace_from_csv",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation",
@@ -75,15 +76,16 @@ GROUPS = (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
-        "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS", "reproduce.reproduce",
-        "reproduce.Summary", "reproduce.Outcome", "reproduce.Run", "reproduce.Notebook", "report.write_report",
+        "compare", "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS",
+        "reproduce.reproduce", "reproduce.Summary", "reproduce.Outcome", "reproduce.Run", "reproduce.Notebook",
+        "report.write_report",
     )),
     ("comparison", "Published beside measured", "Statistics, reductions, claims and verdicts.", (
         "published", *(f"comparison.{name}" for name in mecpart.comparison.__all__ if name != "published"),
     )),
     ("plotting", "Plotting", "Each returns a matplotlib figure; a method looks the same in all of them.", (
-        "plot_plan", "plots.plot_sweep", "plots.plot_convergence", "plots.plot_headline", "plots.plot_estimates",
-        "plots.styles", "plots.Style",
+        "plot_comparison", "plot_plan", "plots.plot_sweep", "plots.plot_convergence", "plots.plot_headline",
+        "plots.plot_estimates", "plots.styles", "plots.Style",
     )),
     ("tables", "Tables", "Results as LaTeX and HTML.", (
         "tables.to_latex", "tables.to_html", "tables.format_number", "tables.heading",
