@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -145,7 +146,7 @@ def test_what_shows_and_saves_has_a_page(site, topic):
 
 
 def test_no_page_shows_what_python_says_about_its_own_types(site):
-    types = (dict, tuple, list, str, int, float, object, type)
+    types = (dict, tuple, list, str, int, float, object, type, partial)
     said = {inspect.getdoc(value).splitlines()[0] for kind in types for value in (kind, kind.__init__)}
     said |= {"Alias for field number", "Create new instance of", "Create and return a new object"}
     assert [(path.name, text) for path, found in site.items() for text in said if text in found.text] == []
@@ -153,7 +154,10 @@ def test_no_page_shows_what_python_says_about_its_own_types(site):
 
 
 def test_signatures_link_to_types_and_text_to_names(site):
+    explorer = page(site, "reference/explorer").text.partition("explorer.Explorer(")[2]
+    assert explorer.split()[:4] == ["scenario:", "Scenario", "|", "str"]
     found = page(site, "reference/costs")
+    assert "plan: Int[Array, 'blocks']" in " ".join(found.text.split())
     assert "problems.html#mecpart.Scenario" in found.links
     assert "Eqs. 3-9, 13, 14" in found.text
     assert "problems.html#mecpart.sample_slot" in found.links

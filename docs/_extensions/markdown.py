@@ -9,6 +9,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import signature, stringify_signature
 from sphinx.util.nodes import make_refnode
 
 from mecpart.formulas import formula
@@ -17,6 +18,7 @@ from mecpart.formulas import formula
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("markdown", Markdown)
     app.connect("autodoc-process-docstring", mark_docstring)
+    app.connect("autodoc-process-signature", own_signature)
     app.add_post_transform(LinkNames)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -36,6 +38,17 @@ class Markdown(SphinxDirective):
 def mark_docstring(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Docstrings here are Markdown; autodoc takes them for reStructuredText."""
     lines[:] = [".. markdown::", "", *(f"   {line}" for line in lines), ""]
+
+
+def own_signature(
+    app: Sphinx, what: str, name: str, value: object, options: object, arguments: str | None, returns: str | None
+) -> tuple[str, None] | None:
+    """A class is made as its `__init__` says; autodoc asks the metaclass and `__new__` of its bases first."""
+    if what != "class" or "__init__" not in vars(value):
+        return None
+    made_by = signature(value.__init__, bound_method=True)
+    shown = stringify_signature(made_by, show_return_annotation=False, unqualified_typehints=True)
+    return shown.replace("<factory>", "..."), None
 
 
 class LinkNames(SphinxPostTransform):

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import ModuleType, UnionType
 
@@ -140,6 +141,7 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
     for path in set(folder.rglob("*.md")) - pages.keys():
         path.unlink()
+        Path(app.outdir, path.relative_to(app.srcdir)).with_suffix(".html").unlink(missing_ok=True)
     kinds = {"scenarios": SCENARIOS, "methods": METHODS, "experiments": EXPERIMENTS}
     app.env.named_pages = {name: f"reference/{kind}/{_slug(name)}" for kind, names in kinds.items() for name in names}
 
@@ -347,6 +349,8 @@ def _entry(value: object) -> str:
         return f"{value.title}."
     if isinstance(value, AgentConfig):
         return f"`{type(value).__name__}`"
+    if isinstance(value, partial):
+        return f"`{value.func.__name__}`, {', '.join(f'`{name}={given!r}`' for name, given in value.keywords.items())}"
     return _summary(value) if callable(value) else f"`{value!r}`"
 
 
