@@ -1,4 +1,4 @@
-"""A slot to play with in a notebook: sliders for the setting, and the picture of the plan that a method makes of it."""
+"""A slot to play with in a notebook: sliders for the setting, and the picture of a plan, a method's or one's own."""
 
 import base64
 import html
@@ -41,22 +41,32 @@ _MOST_SERVERS = 9
 # The time axis ends at one of these times a power of ten, so that it keeps still while a slider moves a little.
 _ENDS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
+#: In the menu of methods: the plan is the one of the buttons, whatever else changes.
+BY_HAND = "by hand"
+
 _sampled = jax.jit(sample_slot)
+_times = jax.jit(plan_times)
 
 
 @partial(jax.jit, static_argnums=0)
-def _times(policy: Policy, scenario: Scenario, slot: Slot, key: jax.Array) -> tuple[PlanTimes, PlanTimes]:
-    """What comes of the plan of `policy`, and of the one of least delay."""
-    best = optimal_plan(scenario, slot).plan
-    return plan_times(scenario, slot, policy(scenario, slot, key)), plan_times(scenario, slot, best)
+def _plan(policy: Policy, scenario: Scenario, slot: Slot, key: jax.Array) -> jax.Array:
+    return policy(scenario, slot, key)
+
+
+@jax.jit
+def _best_plan(scenario: Scenario, slot: Slot) -> jax.Array:
+    return optimal_plan(scenario, slot).plan
 
 
 class Explorer(widgets.HBox):
-    """One slot under sliders: the plan of a method and the best one, drawn anew at every move.
+    """One slot under sliders: the plan of a method or one's own, and the best one, drawn anew at every move.
 
-    A slider changes values, never shapes, so nothing is compiled while it moves; that happens only where a method, a
-    number of blocks or a scenario is chosen for the first time. Where there is no kernel, as in the report, the picture
-    stands in for the controls.
+    A column of buttons for each block shows the node where it runs; to press another changes the plan there. The plan
+    is then kept by hand, until a method is chosen again.
+
+    A slider or a button changes values, never shapes, so nothing is compiled while it moves; that happens only where a
+    method, a number of blocks or a scenario is chosen for the first time. Where there is no kernel, as in the report,
+    the picture stands in for the controls.
 
     **Arguments:**
 
@@ -70,7 +80,8 @@ class Explorer(widgets.HBox):
 
     - `scenario`, `slot`, `plans`: what is shown, to go on with in other cells. `plans` maps names to plans, the best
       one last. Networks are padded with servers of speed 0.
-    - `controls`: menus and sliders by name; `speeds` and `queues`: the sliders of each node.
+    - `controls`: menus and sliders by name; `speeds` and `queues`: the sliders of each node; `nodes`: the buttons of
+      each block.
     - `picture`, `numbers`: what they change.
 
     **Raises:** `ValueError` for a name that there is not, or a link without any rate.
@@ -92,11 +103,13 @@ class Explorer(widgets.HBox):
             self._base, self._own = as_printed(workload(LEDGER.default("network")), network), ""
             servers = LEDGER.default("num_servers")
         self._made: tuple[str, int] | None = None  # the workload that was used last
+        self._blocks = 0  # that have buttons on the page
         self._painter = _Painter()
         self.numbers = widgets.HTML()
         self.picture = widgets.Image(format="png", layout={"width": "100%", "max_width": "880px"})
         result = widgets.VBox([self.numbers, self.picture], layout={"flex": "1 1 760px", "overflow": "hidden"})
         self._make_controls(rules, servers)
+        self.nodes: list[widgets.ToggleButtons] = []
         super().__init__([*self._panels(), result], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self._offer_choices()
         self.controls["method"].value = method
@@ -154,7 +167,7 @@ class Explorer(widgets.HBox):
             "readout_format": ".1f",
             "layout": {"width": "40px", "height": "160px", "margin": "0"},
         }
-        nodes = ["IoT", *(f"ES {node}" for node in range(1, most + 1))]
+        nodes = _node_names(most)
         self.speeds = [
             widgets.FloatSlider(value, min=0 if node else 0.1, max=fastest, description=nodes[node], **upright)
             for node, value in enumerate(speed)
@@ -172,17 +185,19 @@ class Explorer(widgets.HBox):
             return widgets.VBox([widgets.HTML(words), row], layout=layout)
 
         self._waiting = titled("busy with earlier slots [s]", self.queues)
+        self._choices = widgets.HBox(layout={"flex_flow": "row wrap"})
         return [
             widgets.VBox([self.controls[name] for name in menus], layout=layout),
             widgets.VBox([control for name, control in self.controls.items() if name not in menus], layout=layout),
             titled("speed [GHz]; IoT: of all devices together", self.speeds),
             self._waiting,
+            widgets.VBox([widgets.HTML("node of each block: press to change the plan"), self._choices], layout=layout),
         ]
 
     def _offer_choices(self) -> None:
         """Offer what goes with the scenario, the network and the number of servers, and keep what was chosen."""
         chosen = self.controls
-        methods = list(self._methods[chosen["scenario"].value])
+        methods = [*self._methods[chosen["scenario"].value], BY_HAND]
         own = chosen["network"].value == self._own
         largest = self._base.num_blocks if own else _most_blocks(chosen["network"].value)
         blocks = [largest] if own else list(range(1, largest + 1))
@@ -196,9 +211,36 @@ class Explorer(widgets.HBox):
         for node, (speed, queue) in enumerate(zip(self.speeds, self.queues, strict=True)):
             speed.layout.display = queue.layout.display = None if node <= chosen["servers"].value else "none"
 
+    def _offer_nodes(self, plan: Sequence[int] | None = None) -> None:
+        """Buttons for the blocks and nodes that there are, which show `plan`, or keep what was chosen if it can be.
+
+        Blocks that are new run where the one before them does; what ran on a server that is gone runs on the devices.
+        """
+        blocks, names = self.controls["blocks"].value, _node_names(self.controls["servers"].value)
+        kept = [button.value for button in self.nodes] or [0]
+        self._offering = True
+        for block in range(len(self.nodes), blocks):
+            look: dict[str, Any] = {"style": {"button_width": "54px"}, "layout": {"width": "60px", "margin": "0"}}
+            self.nodes.append(widgets.ToggleButtons(tooltips=[f"block {block + 1}"] * (_MOST_SERVERS + 1), **look))
+            self.nodes[-1].observe(self._changed, "value")
+        for block, button in enumerate(self.nodes[:blocks]):
+            chosen = kept[min(block, self._blocks - 1)] if plan is None else int(plan[block])
+            if len(button.options) != len(names):
+                button.options = [(name, node) for node, name in enumerate(names)]
+            button.value = chosen if chosen < len(names) else 0
+        if blocks != self._blocks:
+            self._blocks = blocks
+            columns = enumerate(self.nodes[:blocks], start=1)
+            self._choices.children = [widgets.VBox([widgets.HTML(f"{m}"), button]) for m, button in columns]
+        self._offering = False
+
     def _changed(self, change: Mapping) -> None:
         if self._offering:  # the menus are being filled, which is no choice
             return
+        if change["owner"] in self.nodes:
+            self._offering = True
+            self.controls["method"].value = BY_HAND
+            self._offering = False
         try:
             if change["owner"] in (self.controls[name] for name in ("scenario", "network", "servers")):
                 self._offer_choices()
@@ -220,13 +262,18 @@ class Explorer(widgets.HBox):
         self.slot = replace(drawn, backlog=jnp.asarray(queue * np.asarray(self.scenario.network.speed)))
 
         method, best = self.controls["method"].value, "Myopic" if self.scenario.loaded else "Optimal"
-        policy = self._methods[self.scenario.name][method]
-        found = jax.device_get(_times(policy, nameless, self.slot, key))
-        checked_plan(self.scenario, found[0].plan)  # that of a method of one's own may name any node
-        times = dict(zip((method, best), found, strict=True))
+        if method == BY_HAND:
+            self._offer_nodes()
+            plan = np.array([button.value for button in self.nodes[: self.scenario.num_blocks]], np.int32)
+        else:
+            plan = np.asarray(_plan(self._methods[self.scenario.name][method], nameless, self.slot, key))
+        plan = checked_plan(self.scenario, plan)  # that of a method of one's own may name any node
+        found = [_times(nameless, self.slot, plan), _times(nameless, self.slot, _best_plan(nameless, self.slot))]
+        times = dict(zip((method, best), jax.device_get(found), strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
         picture = self._painter.draw(self.scenario, times)
         self.numbers.value, self.picture.value = _table(times, self.scenario), picture
+        self._offer_nodes(self.plans[method])
 
     def _chosen_scenario(self) -> Scenario:
         """What the controls stand for, in NumPy: with JAX it would take long to make."""
@@ -319,18 +366,24 @@ def _own_plan(own: OwnMethod, scenario: Scenario, slot: Slot, key: jax.Array) ->
 
 
 _COLUMNS = (
-    "total [s]", "transmission [s]", "waiting [s]", "on the devices [s]", "on edge servers [s]", "late blocks",
-    "energy [J]", "reward",
+    "total [s]", "gap [%]", "transmission [s]", "waiting [s]", "on the devices [s]", "on edge servers [s]",
+    "late blocks", "energy [J]", "reward",
 )  # fmt: skip
 
 
+def _node_names(servers: int) -> list[str]:
+    return ["IoT", *(f"ES {node}" for node in range(1, servers + 1))]
+
+
 def _table(times: Mapping[str, PlanTimes], scenario: Scenario) -> str:
-    """The costs of plans, a row for each."""
+    """The costs of plans, a row for each, and the gap of each to the last."""
     rows = []
+    least = float(list(times.values())[-1].cost.total_delay)
     for name, found in times.items():
         cost = found.cost
         values = (
             cost.total_delay,
+            100 * (float(cost.total_delay) / least - 1) if 0 < least < math.inf else math.nan,
             cost.transmission_delay.sum(),
             cost.waiting_delay.sum(),
             cost.local_delay,
@@ -343,6 +396,7 @@ def _table(times: Mapping[str, PlanTimes], scenario: Scenario) -> str:
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
     head = "".join(f"<th>{column}</th>" for column in ("", *_COLUMNS))
     return (
-        "<style>.mecpart-numbers td, .mecpart-numbers th { padding: 0 8px; text-align: right }</style>"
+        "<style>.mecpart-numbers td, .mecpart-numbers th { padding: 0 8px; text-align: right }"
+        ".mecpart-numbers th:first-child { white-space: nowrap }</style>"
         f'<table class="mecpart-numbers"><tr>{head}</tr>{"".join(rows)}</table>'
     )

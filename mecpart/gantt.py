@@ -320,7 +320,7 @@ class _Panel:
                 self._add(text)
 
     def entitle(self, title: str, parts: str) -> None:
-        place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
         self.drawn.append(self.axes.annotate(title, (0, 1), (0, 15), fontsize=8.5, weight="bold", **place))
         self.drawn.append(self.axes.annotate(parts, (0, 1), (0, 4), fontsize=7.5, **place))
 
@@ -475,7 +475,7 @@ def _glyphs(words: str, size: float, align: str) -> tuple[Path, float]:
 
     As texts they would take ten times as long to draw, and their width would only be known when they are.
     """
-    path = TextPath((0, 0), words, size=size, prop=FontProperties(family="DejaVu Sans"))
+    path = TextPath((0, 0), words.replace("$", r"\$"), size=size, prop=FontProperties(family="DejaVu Sans"))
     width = path.get_extents().x1
     left = {"left": 0.0, "center": -width / 2, "right": -width}[align]
     return Path(path.vertices + np.array([left, -0.36 * size]), path.codes), width

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from urllib.parse import urlencode
 
 import equations
@@ -125,6 +126,53 @@ def test_a_picture_does_not_depend_on_the_way_to_it(explorer):
         one.value = other.value
     assert again.picture.value == explorer.picture.value
     assert again.numbers.value == explorer.numbers.value
+
+
+def test_a_plan_by_hand(explorer):
+    """One click in each block, to every node, in a slot where servers are busy."""
+    explorer.controls["method"].value = "One ES"
+    plan = list(explorer.plans["One ES"])
+    assert [button.value for button in explorer.nodes[:3]] == plan
+    seen, pictures = [], [explorer.picture.value]
+    with nothing_compiled():
+        for block, node in [(0, 0), (1, 2), (2, 1), (0, 1), (1, 0), (2, 2)]:
+            if plan[block] == node:
+                continue
+            explorer.nodes[block].value = plan[block] = node
+            assert explorer.controls["method"].value == "by hand"
+            assert list(explorer.plans) == ["by hand", "Myopic"]
+            assert list(explorer.plans["by hand"]) == plan
+            seen.append((np.array(plan), numbers(explorer)))
+            pictures.append(explorer.picture.value)
+    slot, best = explorer.slot, least(explorer.scenario, explorer.slot)
+    assert len(seen) > 3
+    assert all(first != second for first, second in pairwise(pictures))
+    for chosen, shown in seen:
+        total = equations.cost_of(explorer.scenario, slot, chosen).total_delay
+        assert shown["by hand"][0] == format_number(float(total))
+        assert float(shown["by hand"][1]) == pytest.approx(100 * (total / best - 1), rel=1e-3, abs=1e-3)
+        assert shown["Myopic"][:2] == [format_number(float(best)), "0"]
+
+    explorer.controls["release_rate"].value = 90  # the plan stays, its delay does not
+    assert list(explorer.plans["by hand"]) == plan
+    explorer.controls["method"].value = "One ES"
+    assert [button.value for button in explorer.nodes[:3]] == list(explorer.plans["One ES"])
+
+
+def test_a_plan_by_hand_keeps_to_the_blocks_and_nodes_that_there_are(explorer):
+    explorer.controls["method"].value = "by hand"
+    for block, node in enumerate([0, 1, 2]):
+        explorer.nodes[block].value = node
+    explorer.controls["servers"].value = 1
+    assert list(explorer.plans["by hand"]) == [0, 1, 0]
+    assert {len(button.options) for button in explorer.nodes[:3]} == {2}
+    explorer.nodes[2].value = 1
+    explorer.controls["blocks"].value = 5
+    assert list(explorer.plans["by hand"]) == [0, 1, 1, 1, 1]
+    explorer.controls["blocks"].value = 2
+    assert list(explorer.plans["by hand"]) == [0, 1]
+    explorer.controls["scenario"].value = "as_printed"
+    assert list(explorer.plans) == ["by hand", "Optimal"]
 
 
 def test_the_menus_offer_what_there_is(explorer):
@@ -281,14 +329,17 @@ def lab(tmp_path):
         server.wait(30)
 
 
-def expected(release_rate):
+def expected(release_rate, changed=()):
     """(total delay of Greedy's plan, of the best plan) at a release rate, in the setting that the explorer begins with,
-    as the page shows them: by the equations of the tests."""
+    as the page shows them: by the equations of the tests. `changed` are nodes by block that are not
+    Greedy's."""
     network = mecpart.sample_network(jax.random.key(0), 4)
     scenario = mecpart.as_printed(mecpart.workload("vgg16", 6), network, release_rate)
     slot = mecpart.sample_slot(jax.random.key(0), scenario)
-    greedy = mecpart.POLICIES["Greedy"](scenario, slot, None)
-    total = equations.cost_of(scenario, slot, greedy).total_delay, least(scenario, slot)
+    plan = np.array(mecpart.POLICIES["Greedy"](scenario, slot, None))
+    for block, node in dict(changed).items():
+        plan[block] = node
+    total = equations.cost_of(scenario, slot, plan).total_delay, least(scenario, slot)
     return [format_number(float(delay)) for delay in total]
 
 
@@ -333,6 +384,12 @@ def test_a_slider_moves_in_jupyterlab(lab, tmp_path):
         assert 140 < reached < 180
         expect(delays).to_have_text(expected(reached))
         expect(picture).not_to_have_attribute("src", second)
+
+        # By hand: the second block on the last server.
+        assert page.locator(".widget-toggle-buttons").count() == 6
+        page.locator(".widget-toggle-buttons").nth(1).get_by_role("button", name="ES 4").click()
+        expect(page.locator(".mecpart-numbers th").filter(has_text="by hand")).to_be_visible()
+        expect(delays).to_have_text(expected(reached, {1: 4}))
         assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 800
         assert page.locator(".jp-OutputArea-output[data-mime-type*=error], [data-mime-type*=stderr]").count() == 0
         page.screenshot(path=tmp_path / "after.png")

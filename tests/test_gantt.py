@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib
 
@@ -17,7 +18,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 
 import mecpart
 from mecpart import plots
-from mecpart.gantt import plot_plan
+from mecpart.gantt import _glyphs, plot_plan
 
 COMPUTING = ("on devices", "on servers")
 PARTS = ("transmission", "waiting", *COMPUTING)
@@ -195,6 +196,20 @@ def names_in_white(axes):
         if isinstance(collection, PathCollection) and (collection.get_facecolor() == 1).all()
         for path, place in zip(collection.get_paths(), collection.get_offsets(), strict=True)
     ]
+
+
+def test_names_are_shown_as_they_are():
+    """Of plans and of blocks: nothing in them is taken for mathematics."""
+    names = ("$\\frac", "_conv $a$ $b$", "<b>")
+    scenario, slot = round_problem()
+    scenario = replace(scenario, workload=replace(scenario.workload, block_names=names))
+    figure = plot_plan(scenario, slot, {name: [0, 0, 0] for name in names})
+    figure.draw_without_rendering()
+    titles = [text for axes in figure.axes for text in axes.texts if text.get_weight() == "bold"]
+    assert [text.get_text().partition(":")[0] for text in titles] == list(names)
+    assert not any(text.get_parse_math() for axes in figure.axes for text in axes.texts)
+    dollars, plain = (_glyphs(words, 6.5, "left")[1] for words in ("$a$", "a"))
+    assert dollars > 2 * plain
 
 
 def test_the_same_plan_gives_the_same_bytes(tmp_path):
