@@ -26,7 +26,7 @@ from mecpart.network import sample_network
 from mecpart.optimum import optimal_plan
 from mecpart.own_methods import OwnMethod, own_methods
 from mecpart.plots import STYLE
-from mecpart.policies import ONLY_IN, POLICIES
+from mecpart.policies import BY_HAND, ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot
 from mecpart.tables import format_number
 from mecpart.validation import check_choice, check_number
@@ -40,9 +40,6 @@ _DPI = 120
 _MOST_SERVERS = 9
 # The time axis ends at one of these times a power of ten, so that it keeps still while a slider moves a little.
 _ENDS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-
-#: In the menu of methods: the plan is the one of the buttons, whatever else changes.
-BY_HAND = "by hand"
 
 _sampled = jax.jit(sample_slot)
 _times = jax.jit(plan_times)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from mecpart.agents import AGENTS, TrainResult
 from mecpart.environment import EnvState, PartitionEnv, observe
-from mecpart.policies import BOUND, POLICIES
+from mecpart.policies import BOUND, BY_HAND, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario
 from mecpart.validation import check_choice, check_flag, check_names
 
@@ -259,7 +259,7 @@ def _registered_by(path: str, content: bytes) -> tuple[str, ...]:
 
 def _register(name, kind, function, on_host, scenario):
     check_names("name", name)
-    for known in (*AGENTS, *POLICIES, BOUND):
+    for known in (*AGENTS, *POLICIES, BOUND, BY_HAND):
         if _plain(name) == _plain(known):
             raise ValueError(
                 f"name must not be that of a method of the package, {known!r}, however spelled; got {name!r}"

@@ -163,6 +163,9 @@ POLICIES = {
 #: Not a method, but where results name one: the certified lower bound on the total delay of the same episodes.
 BOUND = "Bound"
 
+#: Not a method: in the explorer, a plan that is changed by its buttons.
+BY_HAND = "by hand"
+
 #: The policies that mean something in one scenario only: elsewhere they are the optimum, or not optimal.
 ONLY_IN = {
     "Optimal": "as_printed",
