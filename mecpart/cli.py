@@ -91,10 +91,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _compare(output: Path, profile: str, scenario: str) -> None:
-    """Say whether the results agree with the reference, where there is one."""
+    """Say whether the results agree with the reference, or that there is none."""
     results = output / "data" / "results" / profile / scenario
-    found = list(compare_with_reference(results, profile, scenario))
+    found = compare_with_reference(results, profile, scenario)
     if not found:
+        print(f"Not compared: data/reference/{profile}/{scenario} has none of these results")
         return
     agreeing = sum(one.agrees for one in found)
     print(f"Compared with data/reference/{profile}/{scenario}: {agreeing} of {len(found)} experiments agree with it")

@@ -227,7 +227,7 @@ def test_installed_command_runs():
 
 def test_reproduce_says_whether_its_results_agree_with_the_reference(tmp_path, monkeypatch, capsys):
     run = Run(Notebook("fig8", tmp_path / "fig8.ipynb", "", (), ()), "quick", "as_printed")
-    found = [Agreement("fig8", 12, 10, 2), Agreement("fig9", 12, 11, 0, ("total_delay_s of A3C",))]
+    found = [Agreement("fig8", 12, 10, 2), Agreement("fig9", 12, 11, 0, ("total delay of A3C",))]
     asked = []
     monkeypatch.setattr(cli, "reproduce", lambda **arguments: Summary((Outcome(run, "done"),), tmp_path, 1.0))
     monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
@@ -236,4 +236,7 @@ def test_reproduce_says_whether_its_results_agree_with_the_reference(tmp_path, m
     assert asked == [(tmp_path / "data/results/quick/as_printed", "quick", "as_printed")]
     told = capsys.readouterr().out
     assert "Compared with data/reference/quick/as_printed: 1 of 2 experiments agree with it" in told
-    assert "  fig9: DIFFERS in 1 of 12 means: total_delay_s of A3C" in told
+    assert "  fig9: DIFFERS in 1 of 12 means: total delay of A3C" in told
+    found.clear()
+    assert cli.main(["reproduce"]) == 0
+    assert "Not compared: data/reference/quick/as_printed has none of these results" in capsys.readouterr().out

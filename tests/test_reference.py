@@ -111,6 +111,12 @@ class TestAgreement:
         assert found.reason.startswith(reason)
         assert ": not compared, the re" in str(found) or "was trained" in str(found)
 
+    def test_what_is_no_table_of_results_is_refused(self):
+        with pytest.raises(ValueError, match="must have the columns .*; missing: env_steps"):
+            agreement(frame().drop(columns="env_steps"), frame())
+        with pytest.raises(ValueError, match=r"each seed, method and x once; got .*Proposed.* twice"):
+            agreement(pd.concat([frame(), frame().iloc[:1]]), frame())
+
     def test_more_seeds_settings_and_methods_than_the_reference_has(self):
         found = agreement(frame(), frame(methods=("RPDI",)).query("seed < 4 and x == 2"))
         assert (found.points, found.agrees, found.newer) == (3, True, ("Proposed",))

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import stats
 
 from mecpart.agents import AGENTS
+from mecpart.comparison.curves import require
 from mecpart.comparison.paper import DELAYS
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed, setting_words
 from mecpart.experiments import EXPERIMENTS
@@ -105,8 +106,7 @@ def compare_with_reference(
     **Arguments:** `names`: of the experiments to look for.
     """
     paths = {name: (results / f"{name}.csv", reference_folder(profile, scenario) / f"{name}.csv") for name in names}
-    found = [name for name, pair in paths.items() if all(path.exists() for path in pair)]
-    return _agreements(tuple(map(pd.read_csv, paths[name])) for name in found)
+    return _agreements(tuple(map(pd.read_csv, pair)) for pair in paths.values() if all(path.exists() for path in pair))
 
 
 def agreement(results: pd.DataFrame, reference: pd.DataFrame) -> Agreement:
@@ -115,6 +115,8 @@ def agreement(results: pd.DataFrame, reference: pd.DataFrame) -> Agreement:
     **Arguments:** tidy results of the same experiment and scenario. Of a learning curve the end is compared.
 
     **Returns:** an `Agreement`, whose p-values are corrected for the tests of this experiment alone.
+
+    **Raises:** `ValueError` for results that lack columns or rows, or have a seed, method and x twice.
     """
     return _agreements([(results, reference)])[0]
 
@@ -137,6 +139,8 @@ _POINT = ["method", "setting", "x"]
 
 def _compared(results: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFrame, Agreement]:
     """A row for each test, with its p-value, and the agreement as far as it is known without them."""
+    for frame in (results, reference):
+        require(frame, ("figure", "scenario", *_POINT[::2], "seed", "x_name", "env_steps", *DELAYS))
     name = str(results["figure"].iloc[0])
     new, old = (_ends(frame) for frame in (results, reference))
     reason = _why_not(new, old)
@@ -202,9 +206,8 @@ def _ends(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame[frame["x"] == frame["x"].max()]
     frame = frame.set_index([*_POINT, "seed"])
     if not frame.index.is_unique:
-        raise ValueError(
-            f"results must have each seed, method and x once; got {frame.index[frame.index.duplicated()][0]}"
-        )
+        method, _, x, seed = frame.index[frame.index.duplicated()][0]
+        raise ValueError(f"results must have each seed, method and x once; got seed {seed}, {method}, x = {x} twice")
     return frame
 
 
