@@ -112,7 +112,7 @@ class TestAgreement:
         assert ": not compared, the re" in str(found) or "was trained" in str(found)
 
     def test_what_is_no_table_of_results_is_refused(self):
-        with pytest.raises(ValueError, match="must have the columns .*; missing: env_steps"):
+        with pytest.raises(ValueError, match=r"must have the columns .*; missing: env_steps"):
             agreement(frame().drop(columns="env_steps"), frame())
         with pytest.raises(ValueError, match=r"each seed, method and x once; got .*Proposed.* twice"):
             agreement(pd.concat([frame(), frame().iloc[:1]]), frame())
