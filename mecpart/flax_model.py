@@ -1,28 +1,19 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import linen as nn
 from jax.extend import core
 
+from mecpart.jaxpr_counts import CALLS, Fixed, called_by, equation_macs, fixed_inside, interpolations, note_fixed
 from mecpart.model_graph import ModelGraph, Operator, Path, Tensor, common_path
 from mecpart.workload import LayerTable, Workload
-from mecpart.zoo import equation_macs
 
 if TYPE_CHECKING:
     from flax import nnx
 
-# Functions that a jaxpr only calls, by the parameter that holds what is called.
-_CALLS = {
-    "jit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
 _KINDS = {
     "conv_general_dilated": "conv",
     "dot_general": "dot",
@@ -37,6 +28,7 @@ def layers_from_module(
     *,
     name: str | None = None,
     method: str | Callable | None = None,
+    count_as_zero: Collection[str] = (),
     **keywords,
 ) -> LayerTable:
     """The finest table of layers of a Flax module, between which it may be cut (`ModelGraph.layers`).
@@ -49,6 +41,8 @@ def layers_from_module(
       it travels, so an image is best given as `uint8`. A tuple for a module that takes several.
     - `name`: of the network; by default that of the module's class.
     - `method`: of the module, to call instead of the module itself.
+    - `count_as_zero`: names of JAX primitives that may count as no multiply-accumulates, of those for which published
+      totals have no rule ("fft", "cholesky").
     - `keywords`: for that call, such as `train=False`.
 
     **Returns:** layers named after the modules that they are. Multiply-accumulates are counted as in
@@ -56,17 +50,17 @@ def layers_from_module(
     "params", or nnx's `Param`.
 
     **Raises:** `ValueError` for something that is no module, an example of another kind or with another batch axis, or
-    a module whose output does not depend on it.
+    a module whose output does not depend on it, or is made by a primitive of which nothing says what it costs.
     """
     examples = example if isinstance(example, tuple) else (example,)
     _check_examples(examples)
     name = type(module).__name__ if name is None else name
     if isinstance(module, nn.Module):
-        return LayerTable(name, _linen_graph(module, examples, method, keywords).layers())
+        return LayerTable(name, _linen_graph(module, examples, method, count_as_zero, keywords).layers())
     from flax import nnx  # takes long to import
 
     if isinstance(module, nnx.Module):
-        return LayerTable(name, _nnx_graph(module, examples, method, keywords).layers())
+        return LayerTable(name, _nnx_graph(module, examples, method, count_as_zero, keywords).layers())
     raise ValueError(f"module must be a module of flax.linen or flax.nnx, made by calling its class; got {module!r}")
 
 
@@ -77,6 +71,7 @@ def workload_from_module(
     *,
     name: str | None = None,
     method: str | Callable | None = None,
+    count_as_zero: Collection[str] = (),
     **keywords,
 ) -> Workload:
     """A Flax module cut into blocks: `layers_from_module(...).workload(blocks)`.
@@ -85,7 +80,10 @@ def workload_from_module(
 
     **Raises:** `ValueError` as there; for `blocks`, with the most that the module allows.
     """
-    return layers_from_module(module, example, name=name, method=method, **keywords).workload(blocks)
+    table = layers_from_module(
+        module, example, name=name, method=method, count_as_zero=count_as_zero, **keywords
+    )  # fmt: skip
+    return table.workload(blocks)
 
 
 def _check_examples(examples: tuple) -> None:
@@ -101,22 +99,28 @@ def _check_examples(examples: tuple) -> None:
             )
 
 
-def _linen_graph(module: nn.Module, examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
+def _linen_graph(
+    module: nn.Module, examples: tuple, method: str | Callable | None, count_as_zero: Collection[str], keywords: dict
+) -> ModelGraph:
     def init(*examples):
         return nn.unbox(module.init(jax.random.key(0), *examples, method=method, **keywords))
-
-    others = dict(jax.eval_shape(init, *examples))
-    parameters = others.pop("params", {})
 
     def apply(parameters, others, *examples):
         return module.apply({"params": parameters} | others, *examples, method=method, **keywords)
 
+    def trace():
+        others = dict(jax.eval_shape(init, *examples))
+        parameters = others.pop("params", {})
+        return parameters, jax.make_jaxpr(apply)(parameters, others, *examples)
+
+    parameters, closed = _computing_settings(trace)
     # What is traced is marked with the modules that it belongs to, the whole model first.
-    reader = _Reader(parameters, root=1)
-    return reader.graph(jax.make_jaxpr(apply)(parameters, others, *examples).jaxpr, len(jax.tree.leaves(examples)))
+    return _Reader(parameters, 1, count_as_zero).graph(closed, len(jax.tree.leaves(examples)))
 
 
-def _nnx_graph(module: "nnx.Module", examples: tuple, method: str | Callable | None, keywords: dict) -> ModelGraph:
+def _nnx_graph(
+    module: "nnx.Module", examples: tuple, method: str | Callable | None, count_as_zero: Collection[str], keywords: dict
+) -> ModelGraph:
     from flax import nnx
 
     split: Any = nnx.split(module, nnx.Param, ...)
@@ -128,8 +132,22 @@ def _nnx_graph(module: "nnx.Module", examples: tuple, method: str | Callable | N
             return method(merged, *examples, **keywords)
         return getattr(merged, method or "__call__")(*examples, **keywords)
 
-    reader = _Reader(nnx.to_pure_dict(parameters), root=0)  # no marks
-    return reader.graph(jax.make_jaxpr(apply)(parameters, others, *examples).jaxpr, len(jax.tree.leaves(examples)))
+    closed = _computing_settings(lambda: jax.make_jaxpr(apply)(parameters, others, *examples))
+    reader = _Reader(nnx.to_pure_dict(parameters), 0, count_as_zero)  # no marks
+    return reader.graph(closed, len(jax.tree.leaves(examples)))
+
+
+def _computing_settings(trace: Callable[[], Any]) -> Any:
+    """What `trace` returns.
+
+    Modules that work out settings with jax.numpy and need them as numbers (`.item()`) are traced while JAX computes
+    whatever does not depend on their input.
+    """
+    try:
+        return trace()
+    except jax.errors.ConcretizationTypeError:
+        with jax.ensure_compile_time_eval():
+            return trace()
 
 
 class _Reader:
@@ -137,21 +155,23 @@ class _Reader:
 
     - `parameters`: a tree of nested dictionaries, whose leaves are the jaxpr's first arguments.
     - `root`: how many names of a name stack are of the whole model.
+    - `count_as_zero`: primitives that may.
     """
 
-    def __init__(self, parameters: Mapping, root: int):
+    def __init__(self, parameters: Mapping, root: int, count_as_zero: Collection[str]):
         paths = [tuple(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(parameters)]
         self._modules = {"/".join(path): path[:-1] for path in paths}
-        self._root = root
+        self._root, self._count_as_zero = root, count_as_zero
         self._operators: list[Operator] = []
         self._sizes: dict[str, Tensor] = {}
 
-    def graph(self, jaxpr: core.Jaxpr, inputs: int) -> ModelGraph:
+    def graph(self, closed: core.ClosedJaxpr, inputs: int) -> ModelGraph:
         """The model, whose last `inputs` arguments are its input, and those between constants."""
+        jaxpr = closed.jaxpr
         parameters = dict(zip(self._modules, jaxpr.invars[: len(self._modules)], strict=True))
         entering = {f"input {at}": var for at, var in enumerate(jaxpr.invars[-inputs:])}
         known = {var: tensor for tensor, var in (parameters | entering).items()}
-        leaving = self._read(jaxpr, known, ())
+        leaving = self._read(jaxpr, known, interpolations(closed), ())
         return ModelGraph(
             operators=self._operators,
             tensors=self._sizes | {tensor: _size(var) for tensor, var in entering.items()},
@@ -160,8 +180,11 @@ class _Reader:
             outputs=tuple(tensor for tensor in leaving if tensor is not None),
         )
 
-    def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], outer: Path) -> list[str | None]:
-        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant)."""
+    def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], fixed: Fixed, outer: Path) -> list[str | None]:
+        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant).
+
+        `fixed` is worked out from numbers that are written down in the model.
+        """
 
         def tensor_of(atom) -> str | None:
             return None if isinstance(atom, core.Literal) else known.get(atom)
@@ -169,12 +192,12 @@ class _Reader:
         for equation in jaxpr.eqns:
             path = outer + tuple(filter(None, str(equation.source_info.name_stack).split("/")))
             reads = [tensor_of(atom) for atom in equation.invars]
+            note_fixed(equation, fixed)
             kind = equation.primitive.name
-            if kind in _CALLS:
-                called = equation.params[_CALLS[kind]]
-                called = called.jaxpr if isinstance(called, core.ClosedJaxpr) else called
+            if kind in CALLS:
+                called = called_by(equation)
                 inside = {var: read for var, read in zip(called.invars, reads, strict=True) if read is not None}
-                made = self._read(called, inside, path)
+                made = self._read(called, inside, fixed_inside(equation, fixed), path)
                 known |= {var: tensor for var, tensor in zip(equation.outvars, made, strict=True) if tensor is not None}
                 continue
             makes = {f"{len(self._operators)}.{at}": var for at, var in enumerate(equation.outvars)}
@@ -186,7 +209,7 @@ class _Reader:
                 Operator(
                     kind=_KINDS.get(kind, kind),
                     path=path[self._root :] or (common_path(modules) if modules else ()),
-                    macs=equation_macs(equation),
+                    macs=equation_macs(equation, fixed, self._count_as_zero),
                     reads=tensors,
                     makes=tuple(makes),
                     lookup=kind == "gather" and bool(modules),

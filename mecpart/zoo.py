@@ -9,17 +9,15 @@ Nothing is computed to find out what a layer costs: shapes come from `jax.eval_s
 from the layer's jaxpr.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.extend import core
 from jaxtyping import Array, Float, Num
 
+from mecpart.jaxpr_counts import interpolations, jaxpr_macs
 from mecpart.validation import check_count
 
 FeatureMaps = Num[Array, "batch height width channels"]
@@ -282,59 +280,15 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
 
     `arguments` are pytrees of arrays or `jax.ShapeDtypeStruct`; the function is traced, not run. As in
     published totals, taps that fall on padding count like any other, but the zeros that a transposed convolution
-    sets between its inputs do not; pooling, normalisation and additions count nothing. Of the branches of a `cond`
-    the dearest counts.
+    sets between and around its inputs do not; pooling, normalisation and additions count nothing, and products with
+    fixed matrices of an interpolation (by which JAX resamples images) neither. Of the branches of a `cond` the
+    dearest counts.
 
     **Raises:** `ValueError` for a convolution or matrix product inside a `while` loop, whose number of rounds
-    no trace can tell.
+    no trace can tell, and for a primitive of which nothing says what it costs, such as `fft`.
     """
-    return _macs(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def _macs(jaxpr: core.Jaxpr) -> int:
-    return sum(map(equation_macs, jaxpr.eqns))
-
-
-def equation_macs(equation: Any) -> int:  # of core.JaxprEqn, whose type does not tell that values have shapes
-    """The multiply-accumulates of one equation of a jaxpr and of the functions it calls (`multiply_accumulates`)."""
-    inner = [_macs(sub) for sub in _subjaxprs(equation)]
-    match equation.primitive.name:
-        case "conv_general_dilated":
-            return _convolution_macs(equation)
-        case "dot_general":
-            (output,), left = equation.outvars, equation.invars[0].aval.shape
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            return output.aval.size * math.prod(left[axis] for axis in contracted)
-        case "scan":
-            return equation.params["length"] * sum(inner)
-        case "cond":
-            return max(inner)
-        case "while" if any(inner):
-            raise ValueError(
-                "function must not convolve or multiply matrices inside a while loop, whose number of "
-                f"rounds is unknown before it runs; got {sum(inner)} multiply-accumulates in each round"
-            )
-        case _:
-            return sum(inner)
-
-
-def _convolution_macs(equation: Any) -> int:
-    (output,), (image, kernel) = equation.outvars, (operand.aval.shape for operand in equation.invars)
-    numbers, output = equation.params["dimension_numbers"], output.aval.shape
-    count = output[numbers.out_spec[0]] * math.prod(kernel)
-    for axis, dilation in enumerate(equation.params["lhs_dilation"], start=2):
-        # A transposed convolution spreads its input out with zeros, with which nobody multiplies.
-        count *= output[numbers.out_spec[axis]] if dilation == 1 else image[numbers.lhs_spec[axis]]
-    return count
-
-
-def _subjaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    for parameter in equation.params.values():
-        for value in parameter if isinstance(parameter, tuple | list) else (parameter,):
-            if isinstance(value, core.ClosedJaxpr):
-                yield value.jaxpr
-            elif isinstance(value, core.Jaxpr):
-                yield value
+    closed = jax.make_jaxpr(function)(*arguments)
+    return jaxpr_macs(closed.jaxpr, interpolations(closed))
 
 
 def _bytes(tree) -> int:

@@ -179,6 +179,84 @@ class TestModules:
         # Each of the 36 * 3 values that enter meets a 2 x 2 kernel for each of five channels.
         assert [(layer.macs, layer.output_bytes) for layer in layers] == [(36 * 3 * 4 * 5, 4 * 144 * 5)]
 
+    @pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])
+    def test_resampling_an_image_is_no_matrix_product(self, how):
+        """Published totals count it as nothing, as the ONNX reader does; JAX writes it as products."""
+        layers = layers_from_module(Decoder(how), of_shape(1, 6, 6, 3)).layers
+        assert [layer.macs for layer in layers] == [36 * 8 * 27, 144 * 8 * 5]
+
+    def test_patches_are_no_convolution(self):
+        class Patches(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                x = jax.lax.conv_general_dilated_patches(
+                    x, (2, 2), (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                )
+                return nn.Dense(5)(x)
+
+        assert total(layers_from_module(Patches(), of_shape(1, 6, 6, 3)), "macs") == 9 * 12 * 5
+
+    def test_a_product_of_zeros_counts(self):
+        """As the first step of a recurrent cell does, whose state is zero."""
+
+        class Cell(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.tanh(nn.Dense(4)(x) + nn.Dense(4, name="state")(jnp.zeros((1, 4))))
+
+        assert total(layers_from_module(Cell(), of_shape(1, 3)), "macs") == 12 + 16
+
+    @pytest.mark.parametrize("padding", ["VALID", "SAME", ((1, 1), (1, 1))])
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    def test_each_value_that_enters_a_transposed_convolution_meets_its_kernel_once(self, stride, padding):
+        module = nn.ConvTranspose(5, (3, 4), (stride, stride), padding=padding)
+        assert total(layers_from_module(module, of_shape(1, 6, 7, 2)), "macs") == 42 * 2 * 12 * 5
+
+    def test_a_convolution_with_much_padding_counts_its_taps(self):
+        module = nn.Conv(5, (3, 3), padding=2)
+        assert total(layers_from_module(module, of_shape(1, 1, 1, 2)), "macs") == 9 * 2 * 9 * 5
+
+    @pytest.mark.parametrize("where", ["setup", "call"])
+    def test_settings_that_are_worked_out_with_jax(self, where):
+        """Drop-path rates; and what JAX computes then of a resampling is no product either."""
+
+        def rates():
+            return [rate.item() for rate in jnp.linspace(0.0, 0.1, 3)]
+
+        class InSetup(nn.Module):
+            def setup(self):
+                self.parts = [Decoder("bilinear"), nn.Dropout(rates()[1], deterministic=True)]
+
+            def __call__(self, x):
+                return self.parts[1](self.parts[0](x))
+
+        class InCall(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Dropout(rates()[1], deterministic=True)(Decoder("bilinear")(x))
+
+        module = {"setup": InSetup, "call": InCall}[where]()
+        assert total(layers_from_module(module, of_shape(1, 6, 6, 3)), "macs") == 36 * 8 * 27 + 144 * 8 * 5
+
+    def test_primitives_without_a_rule_are_named(self, refused):
+        class Fourier(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Dense(4)(jnp.fft.fft(x).real)
+
+        with refused("count_as_zero", "'fft'"):
+            layers_from_module(Fourier(), of_shape(1, 8))
+        assert total(layers_from_module(Fourier(), of_shape(1, 8), count_as_zero=("fft",)), "macs") == 32
+
+
+class Decoder(nn.Module):
+    how: str
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(8, (3, 3))(x)
+        return nn.Conv(5, (1, 1))(jax.image.resize(x, (1, 12, 12, 8), self.how))
+
 
 class TestNNX:
     class Small(nnx.Module):
