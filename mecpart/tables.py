@@ -6,6 +6,7 @@ that an interrupted run never leaves half a table.
 """
 
 import math
+import shlex
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -111,13 +112,27 @@ def to_html(frame: pd.DataFrame) -> str:
     return _shown(frame).to_html(index=False, border=0, classes="mecpart", justify="left") + "\n"
 
 
-def read_results(folder: str | Path, names: Collection[str]) -> pd.DataFrame:
+def read_results(folder: str | Path, names: Collection[str], *, notebook: str | None = None) -> pd.DataFrame:
     """The results of those experiments in `names` that have been run, from the CSV files of the notebooks.
 
-    **Raises:** `ValueError` naming what could be there, if none of them is.
+    **Arguments:**
+
+    - `folder`: `<output>/data/results/<profile>/<scenario>`.
+    - `notebook`: the one that asks, which knows nothing without them.
+
+    **Raises:** `ValueError` naming what could be there, if none of them is; and the command that runs what `notebook`
+    needs.
     """
     paths = [Path(folder) / f"{name}.csv" for name in names]
     found = [pd.read_csv(path) for path in paths if path.exists()]
     if not found:
-        raise ValueError(f"folder must hold results of at least one of {', '.join(names)}; found none in {folder}")
+        told = f"folder must hold results of at least one of {', '.join(names)}; found none in {folder}"
+        raise ValueError(f"{told}; {_command(Path(folder), notebook)} runs them" if notebook else told)
     return pd.concat(found, ignore_index=True)
+
+
+def _command(folder: Path, notebook: str) -> str:
+    """What to type to get the results that a notebook needs into a folder of results."""
+    output, scenario, profile = folder.resolve().parents[3], folder.name, folder.parent.name
+    chosen = ["--only", notebook, "--profile", profile, "--scenario", scenario, "--output", str(output)]
+    return shlex.join(["mecpart", "reproduce", *chosen])

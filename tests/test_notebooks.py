@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from mecpart.execution import execute
+from mecpart.execution import NotebookError, execute
 from mecpart.locations import notebooks_folder
 from mecpart.reproduce import find_notebooks, reproduce
 
@@ -37,6 +37,20 @@ def test_first_code_cell_holds_the_parameters(path):
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
     assert values == {"profile": "quick", "scenario": "as_printed", "output": "."}
     assert all("#" in line for line in cell.source.splitlines() if "=" in line)
+
+
+@each_notebook
+def test_one_that_reads_what_others_wrote_says_what_to_run(path, tmp_path):
+    """At its top, and in an empty folder by an error that names the command; no other reads any."""
+    notebook = nbformat.read(path, as_version=4)
+    reads = any("read_results" in cell.source for cell in notebook.cells)
+    assert reads == bool(notebook.metadata.mecpart.get("needs"))
+    if reads:
+        assert f"`mecpart reproduce --only {path.stem}`" in notebook.cells[0].source
+        parameters = {"profile": "smoke", "scenario": "as_printed", "output": "."}
+        command = f"mecpart reproduce --only {path.stem} --profile smoke --scenario as_printed --output {tmp_path}"
+        with pytest.raises(NotebookError, match=rf"ValueError: folder must hold results of .*; {command} runs them$"):
+            execute(path, parameters, folder=tmp_path, executed=tmp_path / "executed.ipynb")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -96,3 +97,9 @@ def test_results_that_were_written_are_read_back(tmp_path):
     pd.testing.assert_frame_equal(read, FRAME)
     with pytest.raises(ValueError, match=r"at least one of fig6, fig9; found none"):
         tables.read_results(tmp_path, ["fig6", "fig9"])
+    folder = tmp_path / "a b" / "data" / "results" / "smoke" / "loaded"
+    command = (
+        f"mecpart reproduce --only fig11 --profile smoke --scenario loaded --output '{tmp_path / 'a b'}' runs them"
+    )
+    with pytest.raises(ValueError, match=f"at least one of fig8; found none in .*; {re.escape(command)}$"):
+        tables.read_results(folder, ["fig8"], notebook="fig11")
