@@ -21,12 +21,20 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
+from mecpart import processes
 from mecpart.files import write_atomically
 
 #: Bytes that the path of a socket may have: 107 on Linux, 103 on macOS.
 SOCKET_PATH = 103
 
 _KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+# IPython's kernel looks for its parent too, but only once it is up, and then often in vain.
+_KERNEL = """
+import runpy, sys
+runpy.run_path(sys.argv.pop(1))["end_with"](int(sys.argv.pop(1)))
+runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
 
 
 class NotebookError(Exception):
@@ -125,7 +133,7 @@ def _manager_class(
         @property
         def kernel_spec(self):
             # Without frozen modules, as Jupyter starts it, or the debugger warns at every start.
-            launch = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher"]
+            launch = [sys.executable, "-Xfrozen_modules=off", "-c", _KERNEL, processes.__file__, str(os.getpid())]
             return KernelSpec(argv=[*launch, "-f", "{connection_file}"], display_name="mecpart", language="python")
 
         async def start_kernel(self, **options):

@@ -52,8 +52,11 @@ def _pool(at: int):
     mine = cores()
     # One XLA thread each; and loky's guess at memory leaks is off: what compiled code takes would set it off.
     env = {"PJRT_NPROC": "1", "LOKY_MAX_MEMORY_LEAK_SIZE": str(2**62)}
+    # By this file alone: the package takes seconds to import, in which nobody would look for the parent.
+    begin = f"import runpy; runpy.run_path({__file__!r})['serve'](parent, to)"
+    names = {"parent": os.getpid(), "to": {mine[at % len(mine)]}}
     # Unlike multiprocessing's own, loky's processes do not run the calling script again.
-    return ProcessPoolExecutor(1, env=env, initializer=serve, initargs=(os.getpid(), {mine[at % len(mine)]}))
+    return ProcessPoolExecutor(1, env=env, initializer=exec, initargs=(begin, names))
 
 
 def serve(parent: int, to: set[int]) -> None:

@@ -11,7 +11,7 @@ import nbformat
 import psutil
 import pytest
 
-from mecpart import processes
+from mecpart import execution, processes
 from mecpart.processes import Agenda, spread
 
 
@@ -162,8 +162,9 @@ def lives(process):
 
 
 def test_a_process_whose_parent_has_died_before_it_looks_ends():
-    code = "import time\nfrom mecpart.processes import end_with\nend_with(2**22 + 1)\ntime.sleep(600)"
-    child = subprocess.Popen([sys.executable, "-c", code])
+    """Here a kernel, which has been given to another process meanwhile: to this one."""
+    parent = str(2**22 + 1)
+    child = subprocess.Popen([sys.executable, "-c", execution._KERNEL, processes.__file__, parent, "-f", "kernel.json"])
     try:
         assert child.wait(timeout=60) == 1
     finally:
