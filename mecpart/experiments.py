@@ -300,8 +300,10 @@ def run_experiment(
     **Arguments:**
 
     - `name`: a key of `EXPERIMENTS`; `profile`: of `PROFILES`; `scenario`: of `SCENARIOS`.
-    - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has.
-    - `processes`: single-threaded processes to use; by default MECPART_PROCESSES or else one for each core.
+    - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has; at
+      most `MOST_SEEDS` and `MOST_EPISODES`.
+    - `processes`: single-threaded processes to use, at most one for each core; by default MECPART_PROCESSES or else one
+      for each core.
     - `scheduler`: address of a Dask scheduler whose workers compute the runs instead; by default MECPART_SCHEDULER or
       else none.
     - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default MECPART_RUNS or

@@ -19,10 +19,9 @@ from mecpart.runs import Setting, methods_in
 
 SMALL = {"profile": "smoke", "seeds": 2, "episodes": 8, "processes": 1}
 
-
 #: Names that a reader takes for those of the package; and names that a file does not give back, or nobody sees.
-CONFUSED = ["Bound", "bound", "By hand", "GREEDY", "one es", "One_ES", "Look ahead", "\N{FULLWIDTH LATIN CAPITAL LETTER A}3C",
-            "learnedprices", "(Optimal)"]  # fmt: skip
+CONFUSED = ["Bound", "bound", "By hand", "GREEDY", "one es", "One_ES", "Look ahead", "learnedprices", "(Optimal)",
+            "\N{FULLWIDTH LATIN CAPITAL LETTER A}3C"]  # fmt: skip
 LOST = ["nan", "NaN", "NA", "n/a", "N/A", "None", "none", "NULL", "<na>", "/", "...", " Mine", "Mine ", "1", "1.50",
         "1e5", "-inf", "Infinity", "TRUE", "false", "Mi\nne", "Mi\tne", "Mi\0ne", "\u200b", "\ud800", b"Mine",
         None]  # fmt: skip
