@@ -1,6 +1,7 @@
 """A scenario: which tasks arrive where, and by which rules their delay is counted."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from weakref import WeakSet
 
@@ -126,6 +127,13 @@ class Slot:
     tasks: Float[Array, ""] | None = None
 
     __repr__ = short_repr
+
+    def __post_init__(self):
+        for name in ("device_rate", "backlog"):
+            value = getattr(self, name)
+            if isinstance(value, list | tuple):  # as one writes it; to JAX a list is no array
+                with suppress(TypeError, ValueError):  # what is none is refused where it is used
+                    object.__setattr__(self, name, np.asarray(value))
 
 
 def as_printed(

@@ -291,7 +291,7 @@ class TestSlotsInShort:
     def test_costs_the_same(self, rate):
         scenario, _ = round_problem("loaded")
         whole = Slot(np.broadcast_to(np.float32(rate), (3, 2)), np.zeros(3, np.float32))
-        for slot in (whole, Slot(np.float32(rate)), Slot(np.float64(rate))):
+        for slot in (whole, Slot(rate), Slot(np.float32(rate)), Slot(np.float64(rate))):
             cost = evaluate_plan(scenario, slot, [0, 2, 1])
             np.testing.assert_array_equal(cost.block_delay, evaluate_plan(scenario, whole, [0, 2, 1]).block_delay)
 
@@ -329,3 +329,6 @@ class TestSlotsInShort:
             evaluate_plan(scenario, Slot(np.ones(3)), [0, 0, 0])
         with refused("slot.device_rate", "got -1", "at least 0"):
             evaluate_plan(scenario, Slot(-1.0), [0, 0, 0])
+        for ragged in ([[1, 2], [3]], ["1", "2"], [None, 2]):
+            with refused("slot.device_rate"):
+                evaluate_plan(scenario, Slot(ragged), [0, 0, 0])
