@@ -1,6 +1,7 @@
 """The notebooks themselves: committed clean, and run in the smoke profile by the driver and by hand."""
 
 import ast
+import base64
 import os
 import subprocess
 import sys
@@ -100,6 +101,22 @@ def test_every_notebook_runs_through_the_driver(by_driver):
         executed = output / "build" / "notebooks" / "smoke" / "as_printed" / path.name
         cells = nbformat.read(executed, as_version=4).cells
         assert any(cell.get("outputs") for cell in cells), f"{path.name} shows nothing"
+
+
+def test_the_explorer_leaves_its_picture_where_there_is_no_kernel(by_driver):
+    """As an output beside the controls, and so on the page of the report."""
+    build = by_driver[1] / "build"
+    cells = nbformat.read(build / "notebooks" / "smoke" / "as_printed" / "explorer.ipynb", as_version=4).cells
+    (shown,) = [
+        output.data
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    ]
+    png = shown["image/png"].replace("\n", "")
+    assert base64.b64decode(png).startswith(b"\x89PNG")
+    page = (build / "report" / "smoke" / "as_printed" / "explorer.html").read_text(encoding="utf-8")
+    assert f"data:image/png;base64,{png}" in page.replace("\n", "")
 
 
 def test_a_notebook_runs_in_loaded(with_queues):
