@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import stat
 import tempfile
 import threading
 import time
@@ -32,11 +33,11 @@ def test_the_disk_has_it_before_it_gets_its_name(tmp_path, monkeypatch):
     path, steps = tmp_path / "deep" / "table.csv", []
 
     def fsync(descriptor):
-        steps.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")).rpartition(".")[2], path.exists()))
+        steps.append(("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", path.exists()))
 
     monkeypatch.setattr(os, "fsync", fsync)
     assert write_atomically(path, lambda temporary: temporary.write_text("1")) == path
-    assert steps == [("csv", False), ("deep", True)]
+    assert steps == [("file", False), ("folder", True)]
 
 
 def test_writers_of_one_path_do_not_meet(tmp_path):
