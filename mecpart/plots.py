@@ -6,6 +6,7 @@ their own, never as lines among ours. Names are shown as they are, without any m
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ from mecpart.experiments import EXPERIMENTS
 from mecpart.files import write_atomically
 from mecpart.runs import methods_in
 from mecpart.tables import heading
+from mecpart.validation import check_choice
 
 STYLE = "mecpart.mecpart"
 COLUMN_WIDTH = 7.16  # inches; the text width of a two-column IEEE page
@@ -420,7 +422,15 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
     **Arguments:** results of a convergence experiment in one scenario, and the paper's final rewards.
 
     **Returns:** the figure; learners have bands. The share is of final costs (negative rewards): less is better.
+
+    **Raises:** `ValueError` if a table lacks a column, `results` mixes figures or scenarios, or `reference` is not in
+    both.
     """
+    require(results, ("figure", "scenario", "method", "seed", "x_name", "x", "reward", "env_steps"))
+    require(published, ("method", "reward"), "published")
+    results, published = by_setting(results), by_setting(published)
+    for table in (results, published):
+        check_choice("reference", reference, dict.fromkeys(table["method"]))
     drawn = styles(results["method"])
     told = published.set_index("method")["reward"]
     block = as_curves(results, "reward")
@@ -496,7 +506,12 @@ def plot_headline(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     **Returns:** one panel each for total, edge and local delay: ours (filled, with intervals), the same
     arithmetic on the paper's curves (open), what the exact optimum would have had (bars), the abstract's
     percentage (line). Undefined reductions are marked so.
+
+    **Raises:** `ValueError` if a table lacks a column, or `measured` mixes scenarios.
     """
+    columns = ("scenario", "figure", "metric", "baseline", "averaging", "reduction_percent")
+    require(measured, (*columns, "abstract_percent", "attainable_percent", "low", "high"), "measured")
+    require(published, columns, "published")
     if measured["scenario"].nunique() != 1:
         raise ValueError(f"measured must be of one scenario; got {', '.join(measured['scenario'].unique())}")
     scope = "pooled" if (measured["figure"] == "pooled").any() else measured["figure"].iloc[0]
@@ -576,7 +591,10 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
     - `table`: columns `label` (what each row is called), `value`, `low` and `high`; intervals may be NaN.
     - `axis`: what the values are, with the unit in brackets.
     - `expected`: where to draw a line, e.g. at no difference; None for none.
+
+    **Raises:** `ValueError` if `table` lacks one of the columns.
     """
+    require(table, (label, "value", "low", "high"), "table")
     rows: list[Any] = list(table.itertuples())
     with plt.style.context(STYLE):
         figure, axes = _panels(1, 1, 0.8 + 0.19 * len(rows))
@@ -642,8 +660,13 @@ def save_figure(figure: Figure, stem: str | Path) -> tuple[Path, ...]:
 
     **Returns:** the three paths.
 
-    **Raises:** `ValueError` if `stem` ends in one of the suffixes.
+    **Raises:** `ValueError` if `figure` is none of matplotlib's, or `stem` no path or one that ends in one of the
+    suffixes.
     """
+    if not isinstance(figure, Figure):
+        raise ValueError(f"figure must be a matplotlib Figure; got {type(figure).__name__}")
+    if not isinstance(stem, str | os.PathLike):
+        raise ValueError(f"stem must be a path; got {stem!r}")
     stem = Path(stem)
     metadata: dict[str, dict] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     if stem.suffix.removeprefix(".") in metadata:

@@ -353,6 +353,26 @@ class TestHeadline:
             plots.plot_headline(pd.concat([table, table.assign(scenario="loaded")]), table)
 
 
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.plot_convergence(None, PAPER), "results must be a DataFrame; got NoneType"),
+        (lambda: plots.plot_convergence(learning(), PAPER), "published must have the columns .*missing: reward"),
+        (
+            lambda: plots.plot_convergence(learning(), comparison.published("fig6"), "Optimal"),
+            "reference must be one of 'Proposed', .*; got 'Optimal'",
+        ),
+        (lambda: plots.plot_headline(sweep(), sweep()), "measured must have the columns .*missing: metric"),
+        (lambda: plots.plot_estimates(sweep(), "name", "delay [s]"), "table must have the columns .*missing: name"),
+        (lambda: plots.save_figure("fig8", "a"), "figure must be a matplotlib Figure; got str"),
+        (lambda: plots.save_figure(matplotlib.figure.Figure(), 8), "stem must be a path; got 8"),
+    ],
+)
+def test_bad_arguments_are_named(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
