@@ -249,13 +249,14 @@ def test_guides_run(path, monkeypatch, tmp_path):
     for at, experiment in list(EXPERIMENTS.items()):
         monkeypatch.setitem(EXPERIMENTS, at, replace(experiment, xs=experiment.xs[:1]))
     monkeypatch.setattr(own_methods, "_registered", {})
-    run = mecpart.run_experiment
+    run, compare = mecpart.run_experiment, mecpart.compare
 
     def briefly(name, **given):
         methods = EXPERIMENTS[name].methods or ("Greedy", "RPDI")
         return run(name, **{"methods": methods, **given, "seeds": 1, "processes": 1})
 
     monkeypatch.setattr(mecpart, "run_experiment", briefly)
+    monkeypatch.setattr(mecpart, "compare", lambda *a, **given: compare(*a, **{**given, "seeds": 1, "processes": 1}))
     namespace = {}
     for block in code_blocks(path):
         exec(block, namespace)
