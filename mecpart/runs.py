@@ -56,8 +56,9 @@ COMPILED = 32
 
 # What a run is computed by: a change to any of these files makes kept runs void.
 _SOURCES = (
-    "agents", "delay.py", "environment.py", "fields.py", "files.py", "label_setting.py", "ledger.py", "network.py",
-    "optimum.py", "own_methods.py", "policies.py", "runs.py", "sampling.py", "scenario.py", "workload.py", "zoo.py",
+    "agents", "delay.py", "environment.py", "fields.py", "files.py", "jaxpr_counts.py", "label_setting.py",
+    "ledger.py", "network.py", "optimum.py", "own_methods.py", "policies.py", "runs.py", "sampling.py", "scenario.py",
+    "workload.py", "zoo.py",
 )  # fmt: skip
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
