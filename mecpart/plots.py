@@ -136,6 +136,7 @@ def _name_ends(panel: Axes, right: Axes, table: pd.DataFrame, drawn: Mapping[str
         for method, line in table[np.isfinite(table["mean"])].groupby("method")
     }
     names = sorted(ends, key=lambda name: (ends[name][1], -list(drawn).index(name)))
+    panel.get_ylim()  # or the limits would not be known yet
     on_panel = panel.transLimits.transform(panel.transScale.transform([ends[name] for name in names]))
     steps = _NAME_HEIGHT / _PANEL_HEIGHT * np.arange(len(names))
     heights = np.clip(isotonic_regression(on_panel[:, 1] - steps).x, 0, 1 - steps[-1]) + steps

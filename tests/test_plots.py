@@ -74,6 +74,11 @@ def named_ends(axes) -> dict[str, tuple[float, float]]:
     return {box.findobj(Text)[0].get_text(): tuple(box.xy) for box in boxes}
 
 
+def heights(axes) -> np.ndarray:
+    """Where names stand beside a panel, from top to bottom, as shares of its height."""
+    return np.sort([box.xyann[1] for box in axes.get_children() if isinstance(box, AnnotationBbox)])[::-1]
+
+
 class TestStyles:
     def test_methods_differ_in_colour_marker_and_line(self):
         methods = [plots.STYLES[method] for method in METHODS]
@@ -194,6 +199,7 @@ class TestSweep:
         assert list(ends)[:4] == ["Greedy", "RPDI", "Proposed", "A3C"]
         assert {name: end for name, (_, end) in ends.items()} == pytest.approx(gaps)
         assert {end for end, _ in ends.values()} == {XS[-1]}
+        assert (np.diff(heights(beside)) < -0.07).all()  # and nothing overlaps
         assert not figure.legends
         assert published.xaxis.get_tick_params()["labelbottom"]
         assert not total.xaxis.get_tick_params()["labelbottom"]
@@ -222,6 +228,11 @@ class TestOwnExperiment:
         assert [panel.get_xlabel() for panel in (total, gap)] == ["number of cats"] * 2
         assert [panel.get_ylabel() for panel in (total, gap)] == ["total delay [s]", "gap to the optimum [%]"]
         assert list(named_ends(beside)) == list(NAMES)[::-1]
+        low, high = gap.get_ylim()
+        ends = self.own().query("x == 6").groupby("method")["gap_percent"].mean()[list(NAMES)[::-1]]
+        np.testing.assert_allclose(
+            heights(beside), (ends - low) / (high - low)
+        )  # far enough apart to stand at the ends
         means = self.own().groupby(["method", "x"])["total_delay_s"].mean()
         assert [list(line.get_ydata()) for line in total.get_lines()] == [list(means[name]) for name in NAMES]
 
