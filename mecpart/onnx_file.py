@@ -27,11 +27,13 @@ LARGEST_SHAPE = 256
 # So that a bit flipped in a shape does not lead to numbers that no float32 holds.
 _LARGEST_TENSOR = 2**48
 _MOST_AXES = 64  # as numpy has it
-# What lies around the weights, in bytes and in parts: parsed, it takes up to fifty times its room.
-_LARGEST_STRUCTURE = 2**25
-_MOST_PARTS = 2**18
-# A message up to this size, in bytes, is kept whole.
-_SMALL = 16 * LARGEST_SHAPE
+# What lies around the weights, in bytes and in parts: parsed, it takes up to twenty times its room.
+_LARGEST_STRUCTURE = 2**24
+_MOST_PARTS = 2**20
+# Messages up to these sizes, in bytes, are kept whole.
+_SMALL = 256
+_SMALL_TENSOR = 16 * LARGEST_SHAPE
+_REMARKS = ("doc_string", "metadata_props")
 _DEEPEST = 100  # as protobuf has it
 # Where a tensor's values stand, and the bytes of each where that is fixed.
 _WIDTHS = {"float_data": 4, "double_data": 8}
@@ -89,6 +91,7 @@ class _Structure:
             raise ValueError(f"messages inside each other must be at most {_DEEPEST} deep")
         kept, at = bytearray(), 0
         left_out: Counter[str] = Counter()
+        values = _VALUES if message.name == "TensorProto" and len(data) > _SMALL_TENSOR else ()
         while at < len(data):
             begin = at
             tag, at = _varint(data, at)
@@ -107,19 +110,21 @@ class _Structure:
             value, at = at, at + size
             if at > len(data):
                 raise ValueError(f"a field of {size} bytes must not pass the end of the file")
-            if message.name == "TensorProto" and field is not None and field.name in _VALUES:
-                left_out[field.name] += at - (value if tag & 7 == 2 else begin + 1)
-                continue
             self._parts += 1
+            if len(kept) > _LARGEST_STRUCTURE or self._parts > _MOST_PARTS:
+                raise ValueError(
+                    f"a model without its weights must be of at most {_LARGEST_STRUCTURE} bytes and {_MOST_PARTS} parts"
+                )
+            name = "" if field is None else field.name
+            if name in values:
+                left_out[name] += at - (value if tag & 7 == 2 else begin + 1)
+            if name in values or name in _REMARKS:
+                continue
             inside: bytes | memoryview = data[begin:at]
             if size > _SMALL and tag & 7 == 2 and field is not None and field.message_type is not None:
                 copied = self.of(field.message_type, data[value:at], depth + 1)
                 inside = _encoded(tag) + _encoded(len(copied)) + copied
             kept += inside
-            if len(kept) > _LARGEST_STRUCTURE or self._parts > _MOST_PARTS:
-                raise ValueError(
-                    f"a model without its weights must be of at most {_LARGEST_STRUCTURE} bytes and {_MOST_PARTS} parts"
-                )
         if left_out:
             import onnx
 

@@ -263,6 +263,7 @@ def _fix_shapes(
     for entry in inputs:
         if not entry.type.HasField("tensor_type"):
             raise ValueError(f"every input must be a tensor; got {entry.name!r} of another type")
+        check_shape(entry.name, (1,) * len(entry.type.tensor_type.shape.dim))
         if entry.name in given:
             as_declared &= _give(entry, given[entry.name], symbols)
     shared = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Functions that call functions can stand for more operators than any file holds.
+_MOST_NODES = 100_000  # in the file
 _MOST_CALLS = 2**12
 _MOST_OPERATORS = 2**15  # in functions and branches
 _DEEPEST = 64  # of functions and branches
@@ -129,6 +130,8 @@ class Walk:
         return [scope.known(entry.name) for entry in graph.output]
 
     def _nodes(self, nodes: Sequence["onnx.NodeProto"], scope: _Scope) -> None:
+        if len(nodes) > _MOST_NODES:
+            raise ValueError(f"a model must have at most {_MOST_NODES} operators; got {len(nodes)}")
         check_text(text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output))
         self._refuse(nodes)
         for node in _in_order(nodes):

@@ -132,7 +132,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
             path.write_bytes(model.SerializeToString())
         # Parts of two bytes each, that take fifty times their room; messages inside each other.
         paths += [tmp_path / "parts.onnx", tmp_path / "deep.onnx"]
-        paths[-2].write_bytes(field(7, b"\x0a\x00" * 2**20))
+        paths[-2].write_bytes(field(7, b"\x0a\x00" * (2**20 + 1)))
         inside = b""
         for _ in range(2000):
             inside = field(5, field(6, field(1, inside)))
