@@ -318,7 +318,7 @@ def plot_sweep(
 
     **Raises:** `ValueError` if `y` names a column that is not there, or `results` mixes figures or scenarios.
     """
-    require(results, ("figure", "scenario", "method", "x_name", "x"))
+    require(results, ("figure", "scenario", "method", "seed", "x_name", "x"))
     tables = {f"Reproduced ({_told(results)})": by_setting(results)}
     if published is not None:
         require(published, ("figure", "method", "x"), "published")
@@ -362,7 +362,8 @@ def plot_sweep(
         for panel in bare:
             panel.set_axis_off()
         beside = {panel: right for row in axes for panel, right in pairwise(row) if panel in shown and right in bare}
-        if beside and _fit_beside(drawn):
+        ends = [set(table.loc[np.isfinite(table["mean"]), "method"]) for table in (shown[panel] for panel in beside)]
+        if beside and _fit_beside(drawn) and all(set(drawn) == named for named in ends):
             for panel, right in beside.items():
                 _name_ends(panel, right, shown[panel], drawn)
         else:
@@ -372,10 +373,10 @@ def plot_sweep(
 
 def _metrics(tables: Sequence[pd.DataFrame], y: str | Sequence[str] | None, relative: bool) -> list[str]:
     """The columns to show: those asked for, if all tables have them."""
-    known = [metric for metric in _UNIT if all(metric in table for table in tables)]
+    known = [metric for metric in _UNIT if all(metric in table and table[metric].notna().any() for table in tables)]
     if relative:
         known = [metric for metric in known if _UNIT[metric] in ("s", "J")]
-    elif "gap_percent" in tables[0]:
+    elif "gap_percent" in tables[0] and tables[0]["gap_percent"].notna().any():
         known.append("gap_percent")  # which no paper has
     if y is None:
         y = [metric for metric in ("total_delay_s", "gap_percent") if metric in known]
@@ -394,7 +395,7 @@ def _told(results: pd.DataFrame) -> str:
 
 def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, reference: str | None) -> None:
     """Scale and label the panels of one quantity, in one unit."""
-    words, unit = METRIC_WORDS.get(metric, _WORDS.get(metric, "")), _UNIT[metric]
+    words, unit = _WORDS.get(metric) or METRIC_WORDS[metric], _UNIT[metric]
     size, prefix = _thousands(*row.values()) if unit != "%" and reference is None else (1.0, "")
     if metric == "gap_percent":
         words += " optimum" if "Optimal" in methods_in(results["scenario"].iloc[0]) else " bound"
@@ -404,7 +405,7 @@ def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, r
         elif metric == "gap_percent":
             sizes = values[values > _LEAST_GAP]
             if len(sizes) and sizes.max() > LOG_ABOVE * sizes.min():
-                _log(panel, "y", values.clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
+                _log(panel, "y", values.dropna().clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
         else:
             _log_where_overloaded([panel], values)
         _number_ticks(panel.yaxis, size)

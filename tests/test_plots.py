@@ -262,6 +262,14 @@ class TestOwnExperiment:
         box = figure.legends[0].get_window_extent()
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
+    def test_what_has_no_end_is_named_below(self):
+        frame = self.own()
+        frame.loc[frame["method"] == NAMES[2], "gap_percent"] = math.nan
+        figure = plots.plot_sweep(frame)
+        assert {text.get_text() for text in figure.legends[0].get_texts()} == set(NAMES)
+        without = plots.plot_sweep(frame.assign(gap_percent=math.nan))
+        assert [panel.get_ylabel() for panel in without.axes if panel.axison] == ["total delay [s]"]
+
     def test_any_measure(self):
         frame = self.own().assign(deadline_violation_rate=0.2, env_steps=0)
         figure = plots.plot_sweep(frame, y=["reward", "deadline_violation_rate", "energy_j"])
@@ -288,6 +296,7 @@ class TestOwnExperiment:
         [
             ({"results": None}, "results must be a DataFrame; got NoneType"),
             ({"results": pd.DataFrame({"x": [1.0]})}, "results must have the columns figure"),
+            ({"results": PAPER}, "results must have the columns .*; missing: seed"),
             ({"published": "fig8"}, "published must be a DataFrame; got str"),
             ({"y": "speed"}, "y must be among total_delay_s, .*gap_percent; got speed"),
             ({"y": "gap_percent", "relative": True}, "y must be among total_delay_s, .*energy_j; got gap_percent"),
