@@ -264,8 +264,8 @@ class Explorer(widgets.HBox):
             plan = np.array([button.value for button in self.nodes[: self.scenario.num_blocks]], np.int32)
         else:
             plan = np.asarray(_plan(self._methods[self.scenario.name][method], nameless, self.slot, key))
-        plan = checked_plan(self.scenario, plan)  # that of a method of one's own may name any node
-        found = [_times(nameless, self.slot, plan), _times(nameless, self.slot, _best_plan(nameless, self.slot))]
+        checked = checked_plan(self.scenario, plan)  # that of a method of one's own may name any node
+        found = [_times(nameless, self.slot, checked), _times(nameless, self.slot, _best_plan(nameless, self.slot))]
         times = dict(zip((method, best), jax.device_get(found), strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
         picture = self._painter.draw(self.scenario, times)
