@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
 from mecpart.network import Network
 from mecpart.scenario import Scenario, Slot, sample_slot
+from mecpart.validation import check_type
 
 
 @jax.tree_util.register_dataclass
@@ -175,6 +176,7 @@ def rollout(
 
     **Returns:** the states before each slot and after the last [T + 1], the plans [T, M], and their costs [T].
     """
+    check_type("slots", slots, Slot, "from mecpart.sample_slots")
     slots = jax.vmap(scenario.complete)(slots)
     if slots.device_rate.shape[0] == jax.tree.leaves(noise)[0].shape[0]:
         slots = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[-1:]]), slots)

@@ -157,7 +157,10 @@ def _undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ..
         )
     limit = np.full(scenario.num_nodes, np.inf)
     if memory is not None:
-        given = np.asarray(memory)
+        try:
+            given = np.asarray(memory)
+        except ValueError as error:
+            raise ValueError(f"memory must be {scenario.num_nodes} numbers of at least 0; got {memory!r}") from error
         finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
         check_number("memory", finite, shapes=((scenario.num_nodes,),))
         limit = given.astype(np.float64)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import jax
+import numpy as np
 import pandas as pd
 
 from mecpart.experiments import PROFILES, Experiment, results_of
@@ -66,6 +67,11 @@ def compare(
     chosen = methods_in(scenario.name) if methods is None else tuple(methods)
     if slots is not None:
         check_slots(scenario, slots)
+        if np.ndim(slots.device_rate) == 1:  # more likely one slot [N] than one rate for all links of each of T slots
+            raise ValueError(
+                f"slots.device_rate must have shape (slots, servers) or (slots, blocks, servers); "
+                f"got {np.shape(slots.device_rate)}"
+            )
         slots = jax.vmap(scenario.complete)(slots)
         if slots.tasks is not None:
             scenario = replace(scenario, arrivals="poisson")

@@ -629,7 +629,7 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
     **Raises:** `ValueError` if `table` lacks a column of `mecpart.compare`.
     """
     columns = ["method", "seed", "total_delay_s", "optimal_total_delay_s", "gap_percent", "gap_to"]
-    if missing := [column for column in columns if column not in table]:
+    if missing := [column for column in columns if not isinstance(table, pd.DataFrame) or column not in table]:
         raise ValueError(f"table must have the columns of mecpart.compare; got none named {', '.join(missing)}")
     means = table.groupby("method")["total_delay_s"].mean()
     names = means.sort_values(kind="stable").index.tolist()

@@ -118,7 +118,7 @@ def _check_clock(path, clock: str, times: Sequence[float] | np.ndarray) -> None:
 
 def _slots_at(path, times: np.ndarray, slot_seconds: float) -> np.ndarray:
     """Which row is the last one when each slot begins."""
-    check_number("slot_seconds", slot_seconds, exclusive=True)
+    check_number("slot_seconds", slot_seconds, exclusive=True, shapes=((),))
     count = (times[-1] - times[0]) / slot_seconds
     if not count < MOST_SLOTS:
         raise ValueError(f"{path} must make at most {MOST_SLOTS} slots of {slot_seconds:g} s; got {count:g}")

@@ -146,6 +146,7 @@ def test_bad_input_is_refused_before_anything_runs(refused):
         (("profile", "got 'fast'"), scenario, {"profile": "fast"}),
         (("slots", "got array"), scenario, {"slots": RATES}),
         (("slots.device_rate", "leading axis"), scenario, {"slots": Slot(1e6)}),
+        (("slots.device_rate", "(slots, servers)", "got (2,)"), scenario, {"slots": Slot(RATES[0])}),
         (("slots.tasks", "(6,)"), scenario, {"slots": replace(slots, tasks=np.ones(5))}),
         (("slots.device_rate", "(6, 3, 2) or (6, 2) or (6,)"), scenario, {"slots": Slot(np.ones((6, 4)))}),
         (("slots.device_rate", "-1"), scenario, {"slots": Slot(np.where(RATES == 0, -1, RATES))}),
@@ -184,6 +185,8 @@ class TestShown:
     def test_a_picture_of_another_table_is_refused(self):
         with pytest.raises(ValueError, match=r"columns of mecpart.compare; got none named gap_percent, gap_to"):
             mecpart.plot_comparison(TABLE.drop(columns=["gap_percent", "gap_to"]))
+        with pytest.raises(ValueError, match=r"columns of mecpart.compare; got none named method"):
+            mecpart.plot_comparison(None)
 
     def test_latex_with_any_name(self):
         lines = tables.to_latex(TABLE).splitlines()

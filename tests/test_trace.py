@@ -90,6 +90,8 @@ def test_refuses_times_without_the_length_of_a_slot(trace):
         trace(WIDE, slot_seconds=5)
     with pytest.raises(ValueError, match="slot_seconds must be finite and above 0; got 0"):
         trace(times, slot_seconds=0)
+    with pytest.raises(ValueError, match="slot_seconds must have shape"):
+        trace(times, slot_seconds=[1])
     with pytest.raises(ValueError, match=r"at most 1000000 slots of 1e-09 s; got 2e\+09"):
         trace(times, slot_seconds=1e-9)
     with pytest.raises(ValueError, match=r"column 'time_s' of .* must rise; got 1 after 1"):
