@@ -63,6 +63,13 @@ class TestPublished:
         )
         assert workload_from_onnx(path).num_blocks == 6
 
+    @pytest.mark.parametrize("name", ["resnet50", "vgg19"])
+    def test_files_whose_weights_are_made_by_operators(self, name):
+        """Of onnx's own tests: they fill their weights, so that a file of 512 bytes holds VGG19."""
+        path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{name}.onnx"
+        parameters = sum(layer.parameter_bytes for layer in layers_from_onnx(path).layers) // 4
+        assert parameters == {"resnet50": 25_557_032, "vgg19": 143_667_240}[name]
+
 
 class TestExported:
     def test_by_hand(self):
