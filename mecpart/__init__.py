@@ -16,17 +16,10 @@ from mecpart.flax_model import layers_from_module, workload_from_module
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
-from mecpart.optimum import (
-    OptimalPlan,
-    ParetoFront,
-    episode_bound,
-    lower_bound,
-    optimal_plan,
-    pareto_front,
-    priced_plan,
-)
+from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
 from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
 from mecpart.own_scenario import compare
+from mecpart.pareto import ParetoFront, pareto_front
 from mecpart.policies import POLICIES
 from mecpart.runs import METHODS, Setting
 from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots

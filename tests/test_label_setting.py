@@ -13,7 +13,8 @@ from instances import instance, random_instances, round_problem
 from mecpart import label_setting
 from mecpart.delay import evaluate_plan
 from mecpart.network import make_network
-from mecpart.optimum import OBJECTIVES, ROUNDING, optimal_plan, pareto_front
+from mecpart.optimum import OBJECTIVES, optimal_plan
+from mecpart.pareto import ROUNDING, pareto_front
 from mecpart.scenario import Slot, as_printed, loaded
 from mecpart.workload import workload
 
