@@ -5,17 +5,18 @@ agents are trained and evaluated here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mecpart.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, work_given
+from mecpart.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost, work_given
+from mecpart.fields import check_record, quantity, short_repr
 from mecpart.network import Network
-from mecpart.scenario import Scenario, Slot, sample_slot
-from mecpart.validation import check_type
+from mecpart.scenario import Scenario, Slot, check_scenario, check_slot, check_slots, sample_slot
+from mecpart.validation import check_callable, check_key, check_type, shown
 
 
 @jax.tree_util.register_dataclass
@@ -24,8 +25,18 @@ class EnvState:
     """State between two slots (a pytree): the slot to decide on, E^r in J, and the number of slots done."""
 
     slot: Slot
-    remaining_energy: Float[Array, ""]
-    time: Int[Array, ""]
+    remaining_energy: Float[Array, ""] = field(metadata=quantity("J", minimum=None))  # what never ends takes all
+    time: Int[Array, ""] = field(metadata=quantity("slots"))
+
+    __repr__ = short_repr
+
+
+def check_state(scenario: Scenario, state: EnvState, name: str = "state") -> None:
+    """Raise `ValueError` where `scenario` or `state` is none or holds a bad value, or they do not fit."""
+    check_scenario(scenario)
+    check_type(name, state, EnvState, "from PartitionEnv.reset")
+    check_slot(scenario, state.slot, f"{name}.slot")
+    check_record(name, state, EnvState)
 
 
 class PartitionEnv:
@@ -68,13 +79,15 @@ class PartitionEnv:
         self, key: PRNGKeyArray, state: EnvState, plan: Int[Array, " blocks"], scenario: Scenario
     ) -> tuple[Float[Array, " features"], EnvState, Float[Array, ""], Bool[Array, ""], dict]:
         """The dynamics alone, without starting a new episode: (observation, state, reward, terminated, info)."""
+        check_key("key", key)
+        check_state(scenario, state)
         cost = evaluate_plan(scenario, state.slot, plan)
         given = work_given(scenario, state.slot, jnp.asarray(plan))
         slot = replace(
             sample_slot(key, scenario), backlog=backlog_after(scenario, scenario.backlog_in(state.slot), given)
         )
         state = EnvState(slot, state.remaining_energy - cost.energy, state.time + 1)
-        info = {field.name: getattr(cost, field.name) for field in fields(PlanCost)}
+        info = {entry.name: getattr(cost, entry.name) for entry in fields(PlanCost)}
         return observe(scenario, state), state, cost.reward, jnp.bool_(False), info
 
     @property
@@ -84,14 +97,17 @@ class PartitionEnv:
 
     def plan_shape(self, scenario: Scenario) -> tuple[int]:
         """Shape of a plan: (M,)."""
+        check_type("scenario", scenario, Scenario)
         return (scenario.num_blocks,)
 
     def num_actions(self, scenario: Scenario) -> int:
         """Choices for each block: N + 1."""
+        check_type("scenario", scenario, Scenario)
         return scenario.num_nodes
 
     def observation_size(self, scenario: Scenario) -> int:
         """Length of an observation."""
+        check_type("scenario", scenario, Scenario)
         queues = scenario.num_nodes if scenario.loaded else 0
         return scenario.num_blocks * (scenario.num_nodes + 1) + 1 + queues
 
@@ -175,8 +191,15 @@ def rollout(
     - `noise`: random numbers for each slot, [T, ...].
 
     **Returns:** the states before each slot and after the last [T + 1], the plans [T, M], and their costs [T].
+
+    **Raises:** `ValueError` for states or slots that do not fit the scenario, noise that does not fit the slots, and
+    plans of wrong shape or type, or of nodes that do not exist where that is known before they are run.
     """
-    check_type("slots", slots, Slot, "from mecpart.sample_slots")
+    count = check_slots(scenario, slots)
+    if start is not None:
+        check_state(scenario, start, "start")
+    check_callable("choose_plans", choose_plans, "(states, noise) -> plans")
+    _check_noise(noise, count)
     slots = jax.vmap(scenario.complete)(slots)
     if slots.device_rate.shape[0] == jax.tree.leaves(noise)[0].shape[0]:
         slots = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[-1:]]), slots)
@@ -185,7 +208,25 @@ def rollout(
         start = EnvState(first, scenario.energy_budget, jnp.int32(0))
     start = replace(start, slot=replace(first, backlog=scenario.backlog_in(start.slot)))
     run = _run_slot_by_slot if scenario.loaded else _run_at_once
-    return run(scenario, start, slots, choose_plans, noise)
+
+    def choose(states, noise):
+        plans = choose_plans(states, noise)
+        return checked_plan(scenario, plans, name="plans of choose_plans", leading=states.time.shape)
+
+    return run(scenario, start, slots, choose, noise)
+
+
+def _check_noise(noise, count: int) -> None:
+    leaves = jax.tree.leaves(noise)
+    arrays = all(
+        isinstance(leaf, jax.Array) or getattr(getattr(leaf, "dtype", ""), "kind", "") in "iufb" for leaf in leaves
+    )
+    lengths = {np.shape(leaf)[:1] for leaf in leaves} if arrays else set()
+    if len(lengths) != 1 or not lengths <= {(count - 1,), (count,)}:
+        raise ValueError(
+            f"noise must be arrays with a leading axis of the {count - 1} slots, or of {count} if slots holds none "
+            f"after the last; got {shown(noise)}"
+        )
 
 
 def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans, noise):

@@ -44,7 +44,7 @@ from mecpart.runs import (
     try_own,
 )
 from mecpart.scenario import SCENARIOS, sample_slot
-from mecpart.validation import check_choice, check_count, check_names
+from mecpart.validation import check_choice, check_count, check_names, check_path, check_text, check_type, shown
 from mecpart.workload import LayerTable
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
@@ -93,8 +93,8 @@ PROFILES = {
 
 
 def _check_methods(methods: Sequence[str], known: Iterable[str]) -> None:
-    if not methods:
-        raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got ()")
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
+        raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got {shown(methods)}")
     for method in methods:
         check_choice("methods", method, known)
 
@@ -135,7 +135,18 @@ class Experiment:
                 'name must be one that files can have: up to 100 bytes, none of them / \\ : * ? " < > |, and no dot at '
                 f"its beginning; got {self.name!r}"
             )
+        for name in ("title", "x_label"):
+            check_text(name, getattr(self, name))
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
+        check_type("fixed", self.fixed, Setting)
+        for name, kind, what in (("xs", tuple, "a tuple"), ("series", Mapping, "a mapping from names to changes")):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be {what}; got {shown(getattr(self, name))}")
+        if self.methods is not None:
+            _check_methods(self.methods, self.methods if isinstance(self.methods, tuple) else ())
+        for name, changes in self.series.items():
+            if not isinstance(changes, Mapping):
+                raise ValueError(f"series must name changes for each curve; got {shown(changes)} for {name!r}")
         check_names("series", *self.series)
         for changes in self.series.values():
             if "only_in" in changes:
@@ -329,7 +340,7 @@ def run_experiment(
     chosen = methods is not None
     if methods is None:
         methods = [method for method in known if experiment.methods is None or method in experiment.methods]
-    return results_of(experiment, scenario, seeds, episodes, tuple(methods), chosen, processes, scheduler, runs_folder)
+    return results_of(experiment, scenario, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
 
 def results_of(
@@ -337,7 +348,7 @@ def results_of(
     scenario: str,
     seeds: int,
     episodes: int,
-    methods: tuple[str, ...],
+    methods: Sequence[str],
     chosen: bool,
     processes: int | None,
     scheduler: str | None = None,
@@ -345,12 +356,16 @@ def results_of(
 ) -> pd.DataFrame:
     """`run_experiment` of an experiment itself; `chosen`: whether the methods were named by the caller."""
     _check_methods(methods, methods_in(scenario))
-    methods = _check_cases(experiment, scenario, methods, episodes, chosen)
     processes = check_count("processes", default_processes() if processes is None else processes)
     scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
+    if scheduler is not None and not isinstance(scheduler, str):
+        raise ValueError(f"scheduler must be the address of a Dask scheduler; got {shown(scheduler)}")
     if scheduler:
         cluster.check_address(scheduler)
+    if runs_folder is not None:
+        check_path("runs_folder", runs_folder)
     runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
+    methods = _check_cases(experiment, scenario, tuple(methods), episodes, chosen)
 
     points: dict[Run, list] = {}  # of every run: the name of its series and x
     for series, x, setting, changes in experiment.cases(scenario):

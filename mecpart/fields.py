@@ -19,7 +19,7 @@ from mecpart.validation import check_number, check_type, is_concrete, shown
 _NUMBERS, _LETTERS = 8, 60
 
 
-def quantity(unit: str = "", *, minimum: float = 0.0, exclusive: bool = False) -> dict[str, Any]:
+def quantity(unit: str = "", *, minimum: float | None = 0.0, exclusive: bool = False) -> dict[str, Any]:
     """The metadata of a field whose numbers are finite and at least (or above) `minimum`, in `unit`."""
     return {"unit": unit, "minimum": minimum, "exclusive": exclusive}
 

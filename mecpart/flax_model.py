@@ -1,5 +1,6 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from jax.extend import core
 
 from mecpart.jaxpr_counts import CALLS, Fixed, called_by, equation_macs, fixed_inside, interpolations, note_fixed
 from mecpart.model_graph import ModelGraph, Operator, Path, Tensor, common_path
+from mecpart.validation import check_text, shown
 from mecpart.workload import LayerTable, Workload
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ def layers_from_module(
     examples = example if isinstance(example, tuple) else (example,)
     _check_examples(examples)
     name = type(module).__name__ if name is None else name
+    check_text("name", name)
+    if not (method is None or inspect.isroutine(method) or (isinstance(method, str) and hasattr(type(module), method))):
+        raise ValueError(f"method must be a method of the module, or the name of one; got {shown(method)}")
     if isinstance(module, nn.Module):
         return LayerTable(name, _linen_graph(module, examples, method, count_as_zero, keywords).layers())
     from flax import nnx  # takes long to import

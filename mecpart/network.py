@@ -82,6 +82,7 @@ class Network:
 def check_network(network: Network, name: str = "network") -> None:
     """Raise `ValueError` where `network` is none, or holds a value of wrong shape, type or range."""
     check_type(name, network, Network, "from make_network or sample_network")
+    check_shape(f"{name}.speed", network.speed)
     if np.ndim(network.speed) != 1 or np.size(network.speed) < 2:
         raise ValueError(
             f"{name}.speed must have shape (N + 1,), the IoT tier first and at least one server; "

@@ -15,7 +15,8 @@ from mecpart.model_graph import ModelGraph, Operator, Tensor, common_path
 from mecpart.onnx_counts import COUNTED, QUANTISED, WEIGHTS, macs_of, no_weights, pooling_operations
 from mecpart.onnx_file import bits_of, check_shape, check_text, floating, kind_of, naming, read_model, standard
 from mecpart.onnx_walk import Walk
-from mecpart.validation import check_choice, check_count
+from mecpart.validation import check_choice, check_count, check_flag, check_path, shown
+from mecpart.validation import check_text as check_name
 from mecpart.workload import LayerTable, Workload
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def layers_from_onnx(
     than one; for control flow whose condition is not known beforehand, sparse weights, or operators that neither the
     standard nor `count_as_zero` says the cost of.
     """
+    _check_arguments(path, name, input_shape, count_as_zero)
+    check_flag("pooling", pooling)
     with naming(path):
         layers = _read(path, input_shape, count_as_zero).graph(pooling).layers()
     return LayerTable(Path(path).stem if name is None else name, layers)
@@ -90,6 +93,8 @@ def workload_from_onnx(
 
     **Raises:** `ValueError` as there; for `blocks`, with the most that the model allows.
     """
+    if blocks is not None:
+        check_count("blocks", blocks)
     table = layers_from_onnx(
         path, name=name, input_shape=input_shape, pooling=pooling, count_as_zero=count_as_zero
     )  # fmt: skip
@@ -116,6 +121,7 @@ def onnx_operators(
     """
     import pandas as pd
 
+    _check_arguments(path, None, input_shape, count_as_zero)
     with naming(path):
         model = _read(path, input_shape, count_as_zero)
         rows: dict[str, dict[str, Any]] = {}
@@ -129,6 +135,23 @@ def onnx_operators(
     return table.sort_values(
         ["macs", "pooling_operations", "operator"], ascending=[False, False, True], ignore_index=True
     )
+
+
+def _check_arguments(path, name, input_shape, count_as_zero) -> None:
+    """Raise `ValueError` for arguments that no file can make right."""
+    check_path("path", path)
+    if name is not None:
+        check_name("name", name)
+    if isinstance(count_as_zero, str | bytes) or not isinstance(count_as_zero, Sequence):
+        raise ValueError(f"count_as_zero must be types of operators, in a list; got {shown(count_as_zero)}")
+    for kind in count_as_zero:
+        check_name("each type in count_as_zero", kind)
+    if input_shape is not None:
+        for shape in input_shape.values() if isinstance(input_shape, Mapping) else (input_shape,):
+            if isinstance(shape, str | bytes) or not isinstance(shape, Sequence):
+                raise ValueError(f"input_shape must be a shape, or shapes by name; got {shown(input_shape)}")
+            for axis in shape:
+                check_count("each axis of input_shape", axis)
 
 
 @dataclass(frozen=True)

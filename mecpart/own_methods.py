@@ -270,7 +270,7 @@ def _register(name, kind, function, on_host, scenario):
     if function is None:
         return lambda function: _register(name, kind, function, on_host, scenario)
     if not callable(function):
-        raise ValueError(f"{kind} must be a function; got {function!r}")
+        raise ValueError(f"{'make_train' if kind == 'learner' else kind} must be a function; got {function!r}")
     scenarios = tuple(SCENARIOS) if scenario is None else (scenario,)
     _registered[name] = OwnMethod(name, kind, function, on_host, scenarios)
     return function

@@ -38,8 +38,9 @@ from mecpart.optimum import bound_prices, episode_bound
 from mecpart.own_methods import OwnMethod, first_missing_node, own_methods
 from mecpart.policies import BOUND, ONLY_IN, POLICIES
 from mecpart.scenario import SCENARIOS, Scenario, Slot, sample_slots
-from mecpart.validation import check_choice, check_count, check_number
+from mecpart.validation import check_choice, check_count, check_number, check_range, shown
 from mecpart.workload import LayerTable, workload
+from mecpart.zoo import NETWORKS
 
 #: All methods of the package, in the order of the paper and then the reference lines.
 METHODS = (*AGENTS, *POLICIES)
@@ -88,6 +89,26 @@ class Setting:
 
     slots: ClassVar[None] = None  # what a run is evaluated on is drawn by its seed
 
+    def __post_init__(self):
+        if not isinstance(self.network, LayerTable):
+            check_choice("network", self.network, NETWORKS)
+        for name in ("num_blocks", "num_servers"):
+            check_count(name, getattr(self, name))
+        check_number("release_rate", self.release_rate, shapes=((),))
+        check_number("deadline", self.deadline, shapes=((), (self.num_blocks,)))
+        check_range("device_rate_range", self.device_rate_range)
+        if self.link_capacity is not None:
+            check_number("link_capacity", self.link_capacity, exclusive=True, shapes=((),))
+        pairs = self.constants if isinstance(self.constants, tuple) else (None,)
+        if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+            raise ValueError(f"constants must be pairs (name, value), all in a tuple; got {shown(self.constants)}")
+        for entry in fields(self):  # settings are compared, and part of a kept run's identity
+            try:
+                hash(getattr(self, entry.name))
+            except TypeError:
+                given = shown(getattr(self, entry.name))
+                raise ValueError(f"{entry.name} must be plain numbers or tuples of them; got {given}") from None
+
     @property
     def told(self) -> list[str]:
         """What differs from the defaults, for readers."""
@@ -114,10 +135,10 @@ class Setting:
 
         **Raises:** `ValueError` for a setting that cannot be; under `jax.eval_shape`, without compiling anything.
         """
-        check_count("num_servers", self.num_servers)
+        check_choice("scenario", scenario, SCENARIOS)
+        check_count("seed", seed, minimum=0)
         rates = self.device_rate_range
         if self.link_capacity is not None:
-            check_number("link_capacity", self.link_capacity, exclusive=True)
             rates = (self.link_capacity * 1e6 / 8,) * 2
         build, constants = SCENARIOS[scenario], dict(self.constants)
         of_scenario = {name for name, way in signature(build).parameters.items() if way.kind == way.KEYWORD_ONLY}

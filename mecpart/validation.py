@@ -34,23 +34,24 @@ def check_number(
     name: str,
     value,
     *,
-    minimum: float = 0.0,
+    minimum: float | None = 0.0,
     exclusive: bool = False,
     whole: bool = False,
     shapes: tuple[tuple[int, ...], ...] | None = None,
 ) -> None:
     """Raise `ValueError` unless every entry of `value` is a finite real number, at least (or above) `minimum`.
 
-    `whole`: only integers are. `shapes`: that are allowed, if not all.
+    `minimum`: None allows every real number, not a number and infinity too. `whole`: only integers are. `shapes`: that
+    are allowed, if not all.
     """
-    allowed = f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
+    allowed = "of any size" if minimum is None else f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
     what = "whole numbers" if whole else "a number"
     dtype, shape, array = _read(value)
     if dtype is None or not (jnp.issubdtype(dtype, np.integer) or (jnp.issubdtype(dtype, np.floating) and not whole)):
         raise ValueError(f"{name} must be {what}, {allowed}; got {shown(value)}")
     if shapes is not None and shape not in shapes:
         raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")
-    if array is None:
+    if array is None or minimum is None:
         return
     exact = array.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
@@ -102,11 +103,11 @@ def check_range(name: str, value, *, minimum: float = 0.0, exclusive: bool = Fal
 
 
 def check_shape(name: str, value, *allowed: tuple[int, ...]) -> None:
-    """Raise `ValueError` unless the shape of `value` is one of `allowed`; works on traced values too."""
+    """Raise `ValueError` unless the shape of `value` is one of `allowed`, if given; works on traced values too."""
     shape = _read(value)[1]
     if shape is None:
-        raise ValueError(f"{name} must have shape {_either(allowed)}; got {shown(value)}")
-    if shape not in allowed:
+        raise ValueError(f"{name} must be an array; got {shown(value)}")
+    if allowed and shape not in allowed:
         raise ValueError(f"{name} must have shape {_either(allowed)}; got {shape}")
 
 

@@ -22,9 +22,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.adapters.spaces import observation_bounds, playable
 from mecpart.agents.networks import MAX_JOINT_PLANS
+from mecpart.delay import checked_plan
 from mecpart.environment import EnvState, PartitionEnv, observe
-from mecpart.scenario import Scenario
-from mecpart.validation import check_choice
+from mecpart.scenario import Scenario, check_scenario
+from mecpart.validation import check_callable, check_choice, check_count, check_key, check_number, is_concrete
 
 _NEEDS = "mecpart.adapters.gymnax needs gymnax 1.0 or newer: pip install 'mecpart[gymnax]'"
 try:
@@ -76,6 +77,7 @@ class Partition(environment.Environment):
 
     def __init__(self, scenario: Scenario):
         super().__init__()
+        scenario = playable(scenario)
         steps = scenario.num_slots * self.steps_per_slot
         self._params = EnvParams(max_steps_in_episode=steps, scenario=scenario)
 
@@ -88,8 +90,17 @@ class Partition(environment.Environment):
         """Start an episode: (observation, `EnvState`)."""
         return _ENV.reset(key, params.scenario)
 
+    def step(self, key: PRNGKeyArray, state, action, params: EnvParams | None = None):
+        """Run one step, and start a new episode after the last: the six values.
+
+        **Raises:** `ValueError` for an action that is known now and is none.
+        """
+        self._check_action(action, self._of(params).scenario)
+        return super().step(key, state, action, params)
+
     def step_env(self, key: PRNGKeyArray, state, action, params: EnvParams):
         """One step without starting a new episode: (observation, state, reward, terminated, info)."""
+        self._check_action(action, params.scenario)
         return _ENV.step_env(key, state, self._plan(action, params.scenario), params.scenario)
 
     def get_obs(self, state, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
@@ -121,6 +132,9 @@ class Partition(environment.Environment):
     def _plan(self, action, scenario: Scenario):
         return jnp.stack(action) if isinstance(action, tuple) else action
 
+    def _check_action(self, action, scenario: Scenario) -> None:
+        checked_plan(scenario, action, name="action")
+
     def _bounds(self, scenario: Scenario):
         return observation_bounds(scenario)
 
@@ -137,6 +151,9 @@ class JointPartition(Partition):
         """All plans."""
         scenario = self._of(params).scenario
         return spaces.Discrete(scenario.num_nodes**scenario.num_blocks)
+
+    def _check_action(self, action, scenario: Scenario) -> None:
+        _check_choice(action, scenario.num_nodes**scenario.num_blocks)
 
     def _plan(self, action, scenario: Scenario):
         place = scenario.num_nodes ** jnp.arange(scenario.num_blocks)[::-1]
@@ -172,6 +189,7 @@ class BlockPartition(Partition):
     """
 
     def __init__(self, scenario: Scenario):
+        scenario = playable(scenario)
         self.steps_per_slot = scenario.num_blocks
         super().__init__(scenario)
 
@@ -184,6 +202,7 @@ class BlockPartition(Partition):
     def step_env(self, key: PRNGKeyArray, state, action, params: EnvParams):
         """One block, without starting a new episode: (observation, state, reward, terminated, info)."""
         scenario = params.scenario
+        self._check_action(action, scenario)
         placed = _placed(action, state.nodes)
         last = (state.time + 1) % scenario.num_blocks == 0
         plan = jnp.where(last, placed[::-1], 0)  # before the last block it is no plan yet, and its cost is not used
@@ -199,6 +218,9 @@ class BlockPartition(Partition):
         )
         info = where_last(info, jax.tree.map(jnp.zeros_like, info)) | {"slot_ended": last}
         return self.get_obs(state, params), state, where_last(reward, 0.0), terminated, info
+
+    def _check_action(self, action, scenario: Scenario) -> None:
+        _check_choice(action, scenario.num_nodes)
 
     def get_obs(self, state, params: EnvParams | None = None, key=None) -> Float[Array, " features"]:
         """What an agent sees in `state`."""
@@ -226,10 +248,21 @@ def place_blocks(
 
     **Arguments:** `act`: (observation of the `block` form, key) -> node; `scenario`: without padding, as in the params.
     """
+    check_callable("act", act, "(observation, key) -> node")
+    check_scenario(scenario)
+    check_number("observation", observation, minimum=None, shapes=((PartitionEnv().observation_size(scenario),),))
+    check_key("key", key)
     nodes = _none_placed(scenario)
     for block, drawn in enumerate(jax.random.split(key, scenario.num_blocks)):
         nodes = _placed(act(_block_observation(scenario, observation, block, nodes), drawn), nodes)
     return nodes[::-1]
+
+
+def _check_choice(action, count: int) -> None:
+    """Raise `ValueError` for an action that is not one of `count` numbers: as int32 it would be another one."""
+    check_number("action", action, whole=True, shapes=((),))
+    if is_concrete(action):
+        check_count("action", int(action), minimum=0, maximum=count - 1)
 
 
 def _none_placed(scenario: Scenario) -> Int[Array, " blocks"]:

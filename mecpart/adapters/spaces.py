@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from mecpart.delay import backlog_after, divide
 from mecpart.environment import energy_scale, rate_scale
 from mecpart.runs import Setting
-from mecpart.scenario import SCENARIOS, Scenario
-from mecpart.validation import check_choice, is_concrete
+from mecpart.scenario import SCENARIOS, Scenario, check_scenario
+from mecpart.validation import check_choice, is_concrete, shown
 
 # The most tasks that `jax.random.poisson` can return.
 _MOST_TASKS = np.iinfo(np.int32).max
@@ -30,7 +30,7 @@ def playable(scenario: Scenario | str) -> Scenario:
         scenario = Setting().build(scenario, seed=0)
     if not isinstance(scenario, Scenario):
         names = ", ".join(map(repr, SCENARIOS))
-        raise ValueError(f"scenario must be a Scenario or one of {names}; got {scenario!r}")
+        raise ValueError(f"scenario must be a Scenario or one of {names}; got {shown(scenario)}")
     if not is_concrete(scenario):
         raise ValueError("scenario must hold numbers, for it decides which actions there are; got traced values")
     speed = np.asarray(scenario.network.speed)
@@ -38,6 +38,7 @@ def playable(scenario: Scenario | str) -> Scenario:
         raise ValueError(f"scenario must be a single one (network.speed of shape (N + 1,)); got shape {speed.shape}")
     if not (speed[1:] > 0).any():
         raise ValueError("scenario must have at least one server that exists (network.speed above 0); got none")
+    check_scenario(scenario)
     if (speed > 0).all():
         return scenario
     return replace(scenario, network=replace(scenario.network, speed=jnp.asarray(speed[speed > 0])))

@@ -11,7 +11,7 @@ from mecpart.agents.actor_critic import ActorCriticConfig
 from mecpart.agents.learning import EpisodeCost, Policy, TrainResult
 from mecpart.agents.price_search import PricePolicy, PriceSearchConfig
 from mecpart.agents.q_learning import QLearningConfig
-from mecpart.validation import check_choice
+from mecpart.validation import check_choice, shown
 
 #: What defines a learner, whichever it is.
 AgentConfig = ActorCriticConfig | QLearningConfig | PriceSearchConfig
@@ -36,7 +36,8 @@ def agent_config(agent: str | AgentConfig, **changes) -> AgentConfig:
         check_choice("agent", agent, AGENTS)
         agent = AGENTS[agent]
     elif not isinstance(agent, AgentConfig):
-        raise ValueError(f"agent must be a name ({', '.join(map(repr, AGENTS))}) or an AgentConfig; got {agent!r}")
+        names = ", ".join(map(repr, AGENTS))
+        raise ValueError(f"agent must be a name ({names}) or an AgentConfig; got {shown(agent)}")
     for name in changes:
         check_choice(f"setting of {agent.name}", name, [field.name for field in fields(agent)])
     return replace(agent, **changes)

@@ -26,7 +26,7 @@ from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
 from mecpart.sampling import uniform
 from mecpart.scenario import Scenario
-from mecpart.validation import check_choice, check_count, check_number
+from mecpart.validation import check_choice, check_count, check_flag, check_number
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class ActorCriticConfig:
         check_learner(self)
         check_count("replay_rollouts", self.replay_rollouts, minimum=0)
         for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
-            check_number(name, getattr(self, name))
+            check_number(name, getattr(self, name), shapes=((),))
+        check_flag("asynchronous", self.asynchronous)
 
     def network(self, scenario: Scenario) -> PartitionNetwork:
         """The network for the blocks and nodes of `scenario`."""

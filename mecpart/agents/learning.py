@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
 from mecpart.delay import PlanCost
 from mecpart.environment import EnvState, observe_all, rollout
+from mecpart.fields import short_repr
 from mecpart.sampling import uniform
 from mecpart.scenario import Scenario, Slot, sample_slots
-from mecpart.validation import check_count, check_fraction, check_number
+from mecpart.validation import check_count, check_fraction, check_number, check_text
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +28,8 @@ class Policy:
     parameters: dict
     available: Bool[Array, " nodes"]
     network: PartitionNetwork = field(metadata={"static": True})
+
+    __repr__ = short_repr
 
     def __call__(self, observation: Float[Array, "*slots features"]) -> Int[Array, "*slots blocks"]:
         """The most likely (or most valued) node of every block, for one observation of `PartitionEnv` or many."""
@@ -59,6 +62,8 @@ class EpisodeCost:
     reward: Float[Array, "*episodes"]
     deadline_violation_rate: Float[Array, "*episodes"]
 
+    __repr__ = short_repr
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,8 @@ class TrainResult:
     policy: Callable[[Float[Array, "*slots features"]], Int[Array, "*slots blocks"]]
     episode_cost: EpisodeCost
 
+    __repr__ = short_repr
+
     @property
     def episode_reward(self) -> Float[Array, " episodes"]:
         """[episodes], the sum of the rewards of each training episode, exploration included."""
@@ -80,6 +87,7 @@ class TrainResult:
 
 def check_learner(config) -> None:
     """Raise `ValueError` for a bad value among the settings that all learning methods have."""
+    check_text("name", config.name)
     for name in ("episodes", "workers", "t_max"):
         check_count(name, getattr(config, name))
     if not isinstance(config.hidden, tuple):
@@ -89,8 +97,8 @@ def check_learner(config) -> None:
     for name in ("discount", "rmsprop_decay"):
         check_fraction(name, getattr(config, name))
     for name in ("learning_rate", "rmsprop_epsilon"):
-        check_number(name, getattr(config, name))
-    check_number("max_gradient_norm", config.max_gradient_norm, exclusive=True)
+        check_number(name, getattr(config, name), shapes=((),))
+    check_number("max_gradient_norm", config.max_gradient_norm, exclusive=True, shapes=((),))
     if config.episodes % config.workers:
         raise ValueError(f"episodes must be a multiple of workers ({config.workers}); got {config.episodes}")
 

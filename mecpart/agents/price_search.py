@@ -19,10 +19,11 @@ from jaxtyping import Array, Float, Int
 from mecpart.agents.learning import TrainResult, run_episode, training_keys
 from mecpart.delay import queue_delay
 from mecpart.environment import read_observation
+from mecpart.fields import short_repr
 from mecpart.ledger import LEDGER
 from mecpart.optimum import priced_plan
 from mecpart.scenario import Scenario, Slot
-from mecpart.validation import check_count, check_number, check_range
+from mecpart.validation import check_count, check_range, check_text, shown
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class PriceSearchConfig:
     step_range: tuple[float, float] = LEDGER.default("price_step_range")
 
     def __post_init__(self):
+        check_text("name", self.name)
         check_count("episodes", self.episodes)
         check_count("workers", self.workers, minimum=3)
         if not isinstance(self.step_range, tuple):
-            raise ValueError(f"step_range must be a pair (low, high); got {self.step_range!r}")
-        check_range("step_range", self.step_range)
-        check_number("step_range", self.step_range, exclusive=True)
+            raise ValueError(f"step_range must be a pair (low, high); got {shown(self.step_range)}")
+        check_range("step_range", self.step_range, exclusive=True)
         if self.episodes % self.workers:
             raise ValueError(f"episodes must be a multiple of workers ({self.workers}); got {self.episodes}")
 
@@ -60,6 +61,8 @@ class PricePolicy:
 
     weights: Float[Array, " weights"]
     scenario: Scenario
+
+    __repr__ = short_repr
 
     def __call__(self, observation: Float[Array, "*slots features"]) -> Int[Array, "*slots blocks"]:
         """The plan for one observation of `PartitionEnv` or for many."""

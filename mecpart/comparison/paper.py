@@ -6,6 +6,7 @@ import pandas as pd
 
 from mecpart.experiments import COLUMNS
 from mecpart.locations import data_folder
+from mecpart.validation import check_text
 
 #: The method whose advantage the paper claims.
 PROPOSED = "Proposed"
@@ -63,6 +64,7 @@ def published(figure: str) -> pd.DataFrame:
 
     **Raises:** `ValueError` for a figure that the paper does not have, or that has no values to read.
     """
+    check_text("figure", figure)
     return _published_table(figure).copy()
 
 
