@@ -29,7 +29,7 @@ from mecpart.delay import (
 from mecpart.fields import quantity, short_repr
 from mecpart.label_setting import Arcs, undominated_paths
 from mecpart.scenario import Scenario, Slot, check_slot, check_slots
-from mecpart.validation import check_choice, check_count, check_number, is_concrete
+from mecpart.validation import check_choice, check_count, check_number, check_shape, is_concrete
 
 OBJECTIVES = ("delay", "reward", "deadline", "energy")
 
@@ -110,10 +110,8 @@ def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...
         )
     limit = np.full(scenario.num_nodes, np.inf)
     if memory is not None:
-        try:
-            given = np.asarray(memory)
-        except ValueError as error:
-            raise ValueError(f"memory must be {scenario.num_nodes} numbers of at least 0; got {memory!r}") from error
+        check_shape("memory", memory, (scenario.num_nodes,))
+        given = np.asarray(memory)
         finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
         check_number("memory", finite, shapes=((scenario.num_nodes,),))
         limit = given.astype(np.float64)

@@ -1,6 +1,6 @@
 """Methods side by side on a scenario of one's own."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import jax
@@ -25,7 +25,7 @@ class _OneScenario(Experiment):
 
 def compare(
     scenario: Scenario,
-    methods: Iterable[str] | None = None,
+    methods: Sequence[str] | Set[str] | None = None,
     seeds: int = 5,
     *,
     slots: Slot | None = None,
@@ -62,9 +62,14 @@ def compare(
     check_choice("profile", profile, PROFILES)
     seeds = check_count("seeds", seeds)
     episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
-    if methods is not None and (isinstance(methods, str) or not isinstance(methods, Iterable)):
+    if processes is not None:
+        check_count("processes", processes)
+    if methods is not None and (isinstance(methods, str) or not isinstance(methods, Sequence | Set)):
         raise ValueError(f"methods must be a sequence of names; got {methods!r}")
-    chosen = methods_in(scenario.name) if methods is None else tuple(methods)
+    known = methods_in(scenario.name)
+    chosen = known if methods is None else tuple(methods)
+    for method in chosen:
+        check_choice("methods", method, known)
     if slots is not None:
         check_slots(scenario, slots)
         if np.ndim(slots.device_rate) == 1:  # more likely one slot [N] than one rate for all links of each of T slots
@@ -79,6 +84,6 @@ def compare(
     experiment = _OneScenario("compare", name, "network", "network", (name,), given=Given(scenario, slots))
     table = results_of(experiment, scenario.name, seeds, episodes, chosen, methods is not None, processes)
     table = table.drop(columns=["figure", "x_name", "x"])
-    known = "Optimal" in methods_in(scenario.name)
-    table.insert(table.columns.get_loc("gap_percent") + 1, "gap_to", "optimum" if known else "bound")
+    gap_to = "optimum" if "Optimal" in known else "bound"
+    table.insert(table.columns.get_loc("gap_percent") + 1, "gap_to", gap_to)
     return table

@@ -41,6 +41,8 @@ def trace_from_csv(path: str | os.PathLike, *, slot_seconds: float | None = None
     missing, superfluous or not allowed.
     """
     check_path("path", path)
+    if slot_seconds is not None:
+        check_number("slot_seconds", slot_seconds, exclusive=True, shapes=((),))
     header, rows = read_csv(path)
     clock = "time_s" if "time_s" in header else "slot"
     wide = [f"server_{n}_bytes_per_s" for n in range(1, 1 + sum(bool(_SERVER.fullmatch(name)) for name in header))]

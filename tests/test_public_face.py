@@ -82,6 +82,12 @@ CALLS = {
         _ON_NETWORK | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
+    "compare": (
+        mecpart.compare,
+        {"scenario": SCENARIO, "methods": ["Greedy"], "seeds": 1, "slots": None, "profile": "smoke", "episodes": 24,
+         "processes": 1},
+        _A_SCENARIO | {"methods": OPTIONAL, "slots": OPTIONAL, "episodes": OPTIONAL, "processes": OPTIONAL},
+    ),
     "episode_bound": (
         mecpart.episode_bound, {"scenario": SCENARIO, "slots": SLOTS, "price": np.zeros(3)},
         _A_SCENARIO | {"price": OPTIONAL},
@@ -128,6 +134,7 @@ CALLS = {
         mecpart.pareto_front, {"scenario": SCENARIO, "slot": SLOT, "memory": np.ones(3)},
         _A_SCENARIO | _A_SLOT | {"memory": OPTIONAL},
     ),
+    "plot_comparison": (mecpart.plot_comparison, {"table": None}, {}),
     "plot_plan": (mecpart.plot_plan, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN}, _A_SCENARIO | _A_SLOT),
     "priced_plan": (
         mecpart.priced_plan, {"scenario": SCENARIO, "slot": SLOT, "price": np.zeros(3)}, _A_SCENARIO | _A_SLOT,
@@ -168,6 +175,10 @@ CALLS = {
         mecpart.shannon_rate,
         {"bandwidth": 1.0, "transmit_power": 1.0, "channel_gain": 1.0, "noise_density": 1.0},
         numbers("bandwidth", "transmit_power", "channel_gain", "noise_density", also={"four axes"}),
+    ),
+    "trace_from_csv": (
+        mecpart.trace_from_csv, {"path": "a.csv", "slot_seconds": None},
+        {"path": ANY_TEXT, "slot_seconds": OPTIONAL | NUMBER},
     ),
     "unregister": (mecpart.unregister, {"name": "nobody"}, {}),
     "utilisation": (mecpart.utilisation, {"scenario": SCENARIO, "slots": SLOTS, "plans": PLANS}, _A_SCENARIO),
