@@ -1,7 +1,7 @@
 """Any Flax module as a layer table, by tracing it: nothing is computed, and no parameter is made."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -60,6 +60,10 @@ def layers_from_module(
     check_text("name", name)
     if not (method is None or inspect.isroutine(method) or (isinstance(method, str) and hasattr(type(module), method))):
         raise ValueError(f"method must be a method of the module, or the name of one; got {shown(method)}")
+    if isinstance(count_as_zero, str | bytes) or not isinstance(count_as_zero, Sequence | Set):
+        raise ValueError(f"count_as_zero must be names of primitives, in a list; got {shown(count_as_zero)}")
+    for primitive in count_as_zero:
+        check_text("each name in count_as_zero", primitive)
     if isinstance(module, nn.Module):
         return LayerTable(name, _linen_graph(module, examples, method, count_as_zero, keywords).layers())
     from flax import nnx  # takes long to import

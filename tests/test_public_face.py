@@ -100,7 +100,8 @@ CALLS = {
         mecpart.layers_from_csv, {"path": "a.csv", "name": "a"}, {"path": {"a text"}, "name": {"None", "a text"}},
     ),
     "layers_from_module": (
-        mecpart.layers_from_module, {"module": nn.Dense(2), "example": np.ones((1, 3)), "name": "a", "method": None},
+        mecpart.layers_from_module, {"module": nn.Dense(2), "example": np.ones((1, 3)), "name": "a", "method": None,
+         "count_as_zero": ()},
         {"name": {"None", "a text"}, "method": OPTIONAL},
     ),
     "layers_from_onnx": (
@@ -189,7 +190,8 @@ CALLS = {
     ),
     "workload_from_module": (
         mecpart.workload_from_module,
-        {"module": nn.Dense(2), "example": np.ones((1, 3)), "blocks": 1, "name": "a", "method": None},
+        {"module": nn.Dense(2), "example": np.ones((1, 3)), "blocks": 1, "name": "a", "method": None,
+         "count_as_zero": ()},
         {"blocks": OPTIONAL, "name": {"None", "a text"}, "method": OPTIONAL},
     ),
     "workload_from_onnx": (
