@@ -49,6 +49,9 @@ class PartitionEnv:
       bootstrapped from `info["final_observation"]`; `step` then returns the first observation of the next episode.
     """
 
+    def __repr__(self) -> str:
+        return "PartitionEnv()"
+
     def reset(self, key: PRNGKeyArray, scenario: Scenario) -> tuple[Float[Array, " features"], EnvState]:
         """Start an episode: a fresh slot, the whole energy budget, time 0. Returns (observation, state)."""
         state = EnvState(sample_slot(key, scenario), scenario.energy_budget, jnp.int32(0))

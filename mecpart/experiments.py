@@ -44,7 +44,7 @@ from mecpart.runs import (
     try_own,
 )
 from mecpart.scenario import SCENARIOS, sample_slot
-from mecpart.validation import check_choice, check_count, check_names, check_path, check_text, check_type, shown
+from mecpart.validation import check_choice, check_count, check_names, check_path, check_type, shown
 from mecpart.workload import LayerTable
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
@@ -136,7 +136,8 @@ class Experiment:
                 f"its beginning; got {self.name!r}"
             )
         for name in ("title", "x_label"):
-            check_text(name, getattr(self, name))
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a text; got {shown(getattr(self, name))}")
         check_choice("x_name", self.x_name, ["episode", *_setting_fields()])
         check_type("fixed", self.fixed, Setting)
         for name, kind, what in (("xs", tuple, "a tuple"), ("series", Mapping, "a mapping from names to changes")):

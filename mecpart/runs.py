@@ -89,7 +89,8 @@ class Setting:
 
     slots: ClassVar[None] = None  # what a run is evaluated on is drawn by its seed
 
-    def __post_init__(self):
+    def check(self) -> None:
+        """Raise `ValueError` for a field of wrong type, shape or range; without compiling anything."""
         if not isinstance(self.network, LayerTable):
             check_choice("network", self.network, NETWORKS)
         for name in ("num_blocks", "num_servers"):
@@ -135,6 +136,7 @@ class Setting:
 
         **Raises:** `ValueError` for a setting that cannot be; under `jax.eval_shape`, without compiling anything.
         """
+        self.check()
         check_choice("scenario", scenario, SCENARIOS)
         check_count("seed", seed, minimum=0)
         rates = self.device_rate_range

@@ -210,7 +210,7 @@ CALLS = {
         mecpart.Experiment,
         {"name": "a", "title": "a", "x_name": "deadline", "x_label": "a", "xs": (1.0,), "fixed": mecpart.Setting(),
          "methods": None, "series": {}},
-        {"name": ANY_TEXT, "title": ANY_TEXT, "x_label": ANY_TEXT, "methods": OPTIONAL},
+        {"name": ANY_TEXT, "title": ANY_TEXT | {"empty"}, "x_label": ANY_TEXT | {"empty"}, "methods": OPTIONAL},
     ),
     "LayerTable": (mecpart.LayerTable, {"name": "a", "layers": TABLE.layers}, {"name": ANY_TEXT}),
     "Network": (
@@ -223,7 +223,7 @@ CALLS = {
         | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds", "energy_budget"),
     ),
     "Setting": (
-        mecpart.Setting, vars(mecpart.Setting()),
+        lambda **given: mecpart.Setting(**given).build("loaded", 0), vars(mecpart.Setting()),
         {"release_rate": NUMBER, "deadline": NUMBER, "link_capacity": NUMBER | OPTIONAL},
     ),
     "Slot": (
