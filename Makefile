@@ -26,7 +26,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab $(ARGS) notebooks
 
 docs: $(READY) ## set up, then write the documentation to build/docs
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --doctree-dir build/doctrees docs build/docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/docs
 
 clients: $(READY) ## also install other libraries that tests and notebooks train with (Stable-Baselines3, PyTorch)
 	$(BIN)/python -m pip install --quiet -r requirements-clients.txt

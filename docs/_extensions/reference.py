@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType, UnionType
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
@@ -128,6 +129,7 @@ with mock(["stable_baselines3"]):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
+    app.connect("env-get-outdated", all_or_none)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -144,6 +146,11 @@ def write_pages(app: Sphinx) -> None:
         Path(app.outdir, path.relative_to(app.srcdir)).with_suffix(".html").unlink(missing_ok=True)
     kinds = {"scenarios": SCENARIOS, "methods": METHODS, "experiments": EXPERIMENTS}
     app.env.named_pages = {name: f"reference/{kind}/{_slug(name)}" for kind, names in kinds.items() for name in names}
+
+
+def all_or_none(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> set[str]:
+    """Every page lists all pages and links to names; when those change, Sphinx would leave the others as they are."""
+    return env.found_docs if added or removed or {"index", "reference/names"} & changed else set()
 
 
 def _pages() -> Iterator[tuple[str, str]]:
