@@ -569,3 +569,20 @@ class TestBadInput:
             error, _ = run(plan)
             with pytest.raises(checkify.JaxRuntimeError, match=r"plan must be 3 integers from 0 to 2; got "):
                 error.throw()
+
+
+class TestUtilisationOfBadPlans:
+    @pytest.mark.parametrize(("node", "got"), [(9, "got node 9"), (-1, "got node -1"), (2**32, "got node 4294967296")])
+    def test_refuses_a_node_that_does_not_exist(self, refused, node, got):
+        scenario, slot = round_problem("loaded")
+        slots = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), slot)
+        with refused("plans must be", "from 0 to 2", got, "block 1"):
+            utilisation(scenario, slots, np.array([[0, 0, 0], [0, node, 0]]))
+        with refused("plan must be", "from 0 to 2", got):
+            evaluate_plan(scenario, slot, np.array([0, node, 0]))
+
+    def test_refuses_other_numbers_of_slots(self, refused):
+        scenario, slot = round_problem("loaded")
+        slots = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), slot)
+        with refused("plans must have shape (2, 3)", "got (3, 3)"):
+            utilisation(scenario, slots, np.zeros((3, 3), int))

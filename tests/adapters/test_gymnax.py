@@ -310,3 +310,23 @@ def test_params_are_a_pytree_over_which_scenarios_can_be_mapped(small):
     step = jax.vmap(lambda params: env.step(KEY, state, jnp.array([3, 3, 3, 3]), params)[2], in_axes=(axes,))
     rewards = step(params.replace(scenario=scenarios))
     assert rewards[1] < rewards[0] < 0
+
+
+@pytest.mark.parametrize(
+    ("actions", "action"),
+    [
+        ("plan", np.array([0, 0, 2**32])),
+        ("joint", np.int64(2**32)),
+        ("joint", -1),
+        ("block", np.int64(2**32)),
+        ("block", 9),
+    ],
+    ids=str,
+)
+def test_an_action_that_int32_would_make_another_is_refused(actions, action):
+    scenario = mecpart.as_printed(mecpart.workload("alexnet", 3), mecpart.make_network([3e9, 6e9]), num_slots=3)
+    env, params = adapter.make(scenario, actions=actions)
+    key = jax.random.key(0)
+    _, state = env.reset(key, params)
+    with pytest.raises(ValueError, match=r"action must be .* (got|2)"):
+        env.step(key, state, action, params)

@@ -124,3 +124,15 @@ def test_read_observation_gives_the_slot_that_the_tests_rely_on(small, name, arr
     seen = read_observation(scenario, observation)
     np.testing.assert_allclose(seen.device_rate, state.slot.device_rate, rtol=1e-6)
     np.testing.assert_allclose(seen.backlog, state.slot.backlog, rtol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"device_rate_range": (0, 0)}, {"device_rate_range": (0, 2e6)}], ids=str)
+def test_links_that_are_down_are_observed_as_numbers(small, changes):
+    scenario = small("loaded", network=mecpart.make_network([3e9, 6e9], **changes))
+    observation, _ = RESET(jax.random.key(0), scenario)
+    assert np.isfinite(observation).all()
+    low, high = observation_bounds(scenario)
+    assert not np.isnan(low).any()
+    assert not np.isnan(high).any()
+    assert (low <= observation).all()
+    assert (observation <= high).all()
