@@ -15,6 +15,8 @@ from jaxtyping import Int
 
 from mecpart.validation import check_number, check_type, is_concrete, shown
 
+_WHOLE = getattr(Int, "dtypes", ())  # which the type checker does not know of
+
 # How many numbers of an array are shown, and how many letters of a text.
 _NUMBERS, _LETTERS = 8, 60
 
@@ -58,10 +60,10 @@ def _declared(kind: type) -> dict[str, tuple[list[str], bool, dict[str, Any]]]:
     found = {}
     for entry in fields(kind):
         annotations = get_args(entry.type) or (entry.type,)
-        arrays = [annotation for annotation in annotations if hasattr(annotation, "dim_str")]
+        arrays: list[Any] = [annotation for annotation in annotations if hasattr(annotation, "dim_str")]
         if arrays:
             limits = {key: entry.metadata[key] for key in ("minimum", "exclusive") if key in entry.metadata}
-            limits["whole"] = arrays[0].dtypes == Int.dtypes
+            limits["whole"] = arrays[0].dtypes == _WHOLE
             found[entry.name] = ([array.dim_str for array in arrays], type(None) in annotations, limits)
     return found
 

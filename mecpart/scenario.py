@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 from weakref import WeakSet
 
 import jax
@@ -170,14 +171,15 @@ def as_printed(
     check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
     num_slots = check_count("num_slots", num_slots)
     _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots)
-    if energy_budget is None:
+    joules: Any = energy_budget
+    if joules is None:
         cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
-        energy_budget = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
+        joules = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
     return Scenario(
         workload=workload,
         network=network,
         deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=jnp.asarray(energy_budget, jnp.float32),
+        energy_budget=jnp.asarray(joules, jnp.float32),
         num_slots=num_slots,
         name="as_printed",
         **{constant: jnp.float32(value) for constant, value in scalars.items()},

@@ -178,7 +178,7 @@ def check_finite_product(what: str, *factors) -> None:
     """Raise `ValueError` where the product of `factors`, arrays that broadcast, is too large for float32."""
     if not is_concrete(*factors):
         return
-    product: np.ndarray = np.float64(1)
+    product = np.ones((), np.float64)
     with np.errstate(over="ignore"):
         for factor in factors:
             product = product * np.asarray(factor, np.float64)
