@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 from jax.extend import core
 
-from mecpart.jaxpr_counts import CALLS, Fixed, called_by, equation_macs, fixed_inside, interpolations, note_fixed
+from mecpart.jaxpr_counts import CALLS, called_by, equation_macs, resamples
 from mecpart.model_graph import ModelGraph, Operator, Path, Tensor, common_path
 from mecpart.validation import check_text, shown
 from mecpart.workload import LayerTable, Workload
@@ -180,7 +180,7 @@ class _Reader:
         parameters = dict(zip(self._modules, jaxpr.invars[: len(self._modules)], strict=True))
         entering = {f"input {at}": var for at, var in enumerate(jaxpr.invars[-inputs:])}
         known = {var: tensor for tensor, var in (parameters | entering).items()}
-        leaving = self._read(jaxpr, known, interpolations(closed), ())
+        leaving = self._read(jaxpr, known, ())
         return ModelGraph(
             operators=self._operators,
             tensors=self._sizes | {tensor: _size(var) for tensor, var in entering.items()},
@@ -189,11 +189,8 @@ class _Reader:
             outputs=tuple(tensor for tensor in leaving if tensor is not None),
         )
 
-    def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], fixed: Fixed, outer: Path) -> list[str | None]:
-        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant).
-
-        `fixed` is worked out from numbers that are written down in the model.
-        """
+    def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], outer: Path) -> list[str | None]:
+        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant)."""
 
         def tensor_of(atom) -> str | None:
             return None if isinstance(atom, core.Literal) else known.get(atom)
@@ -201,12 +198,11 @@ class _Reader:
         for equation in jaxpr.eqns:
             path = outer + tuple(filter(None, str(equation.source_info.name_stack).split("/")))
             reads = [tensor_of(atom) for atom in equation.invars]
-            note_fixed(equation, fixed)
             kind = equation.primitive.name
-            if kind in CALLS:
+            if kind in CALLS and not resamples(equation):
                 called = called_by(equation)
                 inside = {var: read for var, read in zip(called.invars, reads, strict=True) if read is not None}
-                made = self._read(called, inside, fixed_inside(equation, fixed), path)
+                made = self._read(called, inside, path)
                 known |= {var: tensor for var, tensor in zip(equation.outvars, made, strict=True) if tensor is not None}
                 continue
             makes = {f"{len(self._operators)}.{at}": var for at, var in enumerate(equation.outvars)}
@@ -218,7 +214,7 @@ class _Reader:
                 Operator(
                     kind=_KINDS.get(kind, kind),
                     path=path[self._root :] or (common_path(modules) if modules else ()),
-                    macs=equation_macs(equation, fixed, self._count_as_zero),
+                    macs=equation_macs(equation, self._count_as_zero),
                     reads=tensors,
                     makes=tuple(makes),
                     lookup=kind == "gather" and bool(modules),

@@ -1,10 +1,11 @@
 """What each equation of a jaxpr costs: every primitive is counted, costs nothing by convention, or is refused."""
 
 import math
+import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
-import numpy as np
+import jax
 from jax.extend import core
 
 #: Primitives that only call a function, by the parameter that holds it.
@@ -42,99 +43,40 @@ _MOVING = """
 #: Primitives that count as nothing, as in published totals.
 ZERO = frozenset(f"{_ELEMENT_BY_ELEMENT} {_ALONG_AXES} {_MOVING}".split())
 
-
-_LARGEST_INTERPOLATION = 2**24  # values
-
-#: What is worked out from numbers that are written down in a model, and whether from positions (`iota`) too.
-Fixed = dict[core.Var, bool]
-
-
-def jaxpr_macs(jaxpr: core.Jaxpr, fixed: Fixed | None = None, count_as_zero: Collection[str] = ()) -> int:
-    """The multiply-accumulates of a jaxpr, of whose arguments some may be `fixed`."""
-    fixed, macs = dict(fixed or {}), 0
-    for equation in jaxpr.eqns:
-        macs += equation_macs(equation, fixed, count_as_zero)
-        note_fixed(equation, fixed)
-    return macs
+# Functions of JAX whose equations do not tell what they stand for.
+_RESAMPLING = frozenset(("resize", "scale_and_translate"))  # as matrix products
+_PATCHES = frozenset(("conv_general_dilated_patches",))  # as a convolution, which only moves data
+_TRANSPOSED = frozenset(("conv_transpose",))  # as a convolution, with a stride of one as any other
+_JAX = os.path.dirname(jax.__file__) + os.sep
 
 
-def note_fixed(equation: core.JaxprEqn, fixed: Fixed) -> None:
-    """Note what an equation makes, if it is fixed."""
-    if all(isinstance(atom, core.Literal) or atom in fixed for atom in equation.invars):
-        positions = _has_positions(equation) or any(fixed.get(atom, False) for atom in _variables(equation))
-        fixed.update(dict.fromkeys(equation.outvars, positions))
-
-
-def fixed_inside(equation: core.JaxprEqn, fixed: Fixed) -> Fixed:
-    """What is fixed in the function that an equation only calls."""
-    inside = dict(fixed)
-    for var, atom in zip(called_by(equation).invars, equation.invars, strict=True):
-        inside.pop(var, None)
-        if isinstance(atom, core.Literal) or atom in fixed:
-            inside[var] = not isinstance(atom, core.Literal) and fixed[atom]
-    return inside
-
-
-def interpolations(closed: core.ClosedJaxpr) -> Fixed:
-    """The constants of a jaxpr, and of the functions it calls, that are the weights of an interpolation."""
-    fixed = {
-        var: True for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True) if _interpolates(value)
-    }
-    for equation in closed.jaxpr.eqns:
-        for parameter in equation.params.values():
-            for value in parameter if isinstance(parameter, tuple | list) else (parameter,):
-                fixed |= interpolations(value) if isinstance(value, core.ClosedJaxpr) else {}
-    return fixed
-
-
-def _interpolates(value: Any) -> bool:
-    """Whether a matrix, or a kernel, makes averages: in each of its rows or columns the weights add up to one."""
-    if (
-        np.ndim(value) < 2
-        or not 0 < np.size(value) <= _LARGEST_INTERPOLATION
-        or np.asarray(value).dtype.kind not in "fiu"
-    ):
-        return False
-    weights = np.asarray(value, np.float64)
-    sums = weights.reshape(-1, weights.shape[-1]).sum(0), weights.reshape(weights.shape[0], -1).sum(1)
-    uniform = (weights == weights.flat[0]).all()
-    return not uniform and any(np.allclose(total, 1, atol=1e-5) for total in sums)
-
-
-def _variables(equation: core.JaxprEqn) -> list[core.Var]:
-    return [atom for atom in equation.invars if not isinstance(atom, core.Literal)]
-
-
-def _has_positions(equation: core.JaxprEqn) -> bool:
-    inner = (sub.eqns for sub in _subjaxprs(equation))
-    return equation.primitive.name == "iota" or any(_has_positions(other) for eqns in inner for other in eqns)
+def jaxpr_macs(jaxpr: core.Jaxpr, count_as_zero: Collection[str] = ()) -> int:
+    """The multiply-accumulates of a jaxpr."""
+    return sum(equation_macs(equation, count_as_zero) for equation in jaxpr.eqns)
 
 
 def equation_macs(
     equation: Any,  # of core.JaxprEqn, whose type does not tell that values have shapes
-    fixed: Fixed,
     count_as_zero: Collection[str] = (),
 ) -> int:
     """The multiply-accumulates of one equation of a jaxpr and of the functions it calls.
 
-    A product with a matrix of `fixed` positions does not count: so JAX writes what only moves or resamples data.
-
     **Raises:** `ValueError` for a primitive of which nothing says what it costs.
     """
     kind = equation.primitive.name
-    if kind in count_as_zero or kind in ZERO:
+    if kind in count_as_zero or kind in ZERO or resamples(equation):
         return 0
     if kind in CALLS:
-        return jaxpr_macs(called_by(equation), fixed_inside(equation, fixed), count_as_zero)
+        return jaxpr_macs(called_by(equation), count_as_zero)
     if kind not in COUNTED:
         raise ValueError(
             f"a module must be made of primitives whose cost is known, or named in count_as_zero; got {kind!r}"
         )
-    if kind in ("conv_general_dilated", "dot_general"):
-        if any(fixed.get(atom, False) for atom in _variables(equation)):
-            return 0
-        return _convolution_macs(equation) if kind == "conv_general_dilated" else _product_macs(equation)
-    inner = [jaxpr_macs(sub, fixed, count_as_zero) for sub in _subjaxprs(equation)]
+    if kind == "conv_general_dilated":
+        return _convolution_macs(equation)
+    if kind == "dot_general":
+        return _product_macs(equation)
+    inner = [jaxpr_macs(sub, count_as_zero) for sub in _subjaxprs(equation)]
     if kind == "while" and any(inner):
         raise ValueError(
             "function must not convolve or multiply matrices inside a while loop, whose number of "
@@ -149,6 +91,11 @@ def called_by(equation: core.JaxprEqn) -> core.Jaxpr:
     return called.jaxpr if isinstance(called, core.ClosedJaxpr) else called
 
 
+def resamples(equation: core.JaxprEqn) -> bool:
+    """Whether an equation belongs to the resampling of an image, which counts as nothing, as in published totals."""
+    return _written_by(equation, _RESAMPLING)
+
+
 def _product_macs(equation: Any) -> int:
     (output,), left = equation.outvars, equation.invars[0].aval.shape
     (contracted, _), _ = equation.params["dimension_numbers"]
@@ -156,10 +103,12 @@ def _product_macs(equation: Any) -> int:
 
 
 def _convolution_macs(equation: Any) -> int:
+    if _written_by(equation, _PATCHES):
+        return 0
     (output,), (image, kernel) = equation.outvars, (operand.aval.shape for operand in equation.invars)
     numbers, output = equation.params["dimension_numbers"], output.aval.shape
     count = output[numbers.out_spec[0]] * math.prod(kernel)
-    transposed = _is_transposed(equation)
+    transposed = _written_by(equation, _TRANSPOSED)
     for axis, dilation in enumerate(equation.params["lhs_dilation"], start=2):
         # A transposed convolution spreads its input out with zeros, with which nobody multiplies: each value that
         # enters meets the kernel once.
@@ -167,10 +116,12 @@ def _convolution_macs(equation: Any) -> int:
     return count
 
 
-def _is_transposed(equation: core.JaxprEqn) -> bool:
-    """Whether a convolution is a transposed one: with a stride of one, only who has called it tells."""
+def _written_by(equation: core.JaxprEqn, functions: Collection[str]) -> bool:
+    """Whether one of these functions of JAX has written an equation, which its traceback tells."""
     traceback = equation.source_info.traceback
-    return traceback is not None and any(frame.function_name == "conv_transpose" for frame in traceback.frames)
+    return traceback is not None and any(
+        frame.function_name in functions and frame.file_name.startswith(_JAX) for frame in traceback.frames
+    )
 
 
 def _subjaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:

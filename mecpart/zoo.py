@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
-from mecpart.jaxpr_counts import interpolations, jaxpr_macs
+from mecpart.jaxpr_counts import jaxpr_macs
 from mecpart.validation import check_count
 
 FeatureMaps = Num[Array, "batch height width channels"]
@@ -280,15 +280,14 @@ def multiply_accumulates(function: Callable, *arguments) -> int:
 
     `arguments` are pytrees of arrays or `jax.ShapeDtypeStruct`; the function is traced, not run. As in
     published totals, taps that fall on padding count like any other, but the zeros that a transposed convolution
-    sets between and around its inputs do not; pooling, normalisation and additions count nothing, and products with
-    fixed matrices of an interpolation (by which JAX resamples images) neither. Of the branches of a `cond` the
-    dearest counts.
+    sets between and around its inputs do not; pooling, normalisation and additions count nothing, and the products
+    by which `jax.image` resamples neither. Of the branches of a `cond` the dearest counts.
 
     **Raises:** `ValueError` for a convolution or matrix product inside a `while` loop, whose number of rounds
     no trace can tell, and for a primitive of which nothing says what it costs, such as `fft`.
     """
     closed = jax.make_jaxpr(function)(*arguments)
-    return jaxpr_macs(closed.jaxpr, interpolations(closed))
+    return jaxpr_macs(closed.jaxpr)
 
 
 def _bytes(tree) -> int:

@@ -1,5 +1,6 @@
 """Layer tables of Flax modules: against published totals, the zoo's own tables, and by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -179,11 +180,47 @@ class TestModules:
         # Each of the 36 * 3 values that enter meets a 2 x 2 kernel for each of five channels.
         assert [(layer.macs, layer.output_bytes) for layer in layers] == [(36 * 3 * 4 * 5, 4 * 144 * 5)]
 
-    @pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic"])
+    @pytest.mark.parametrize("how", ["nearest", "bilinear", "cubic", "lanczos3"])
     def test_resampling_an_image_is_no_matrix_product(self, how):
         """Published totals count it as nothing, as the ONNX reader does; JAX writes it as products."""
         layers = layers_from_module(Decoder(how), of_shape(1, 6, 6, 3)).layers
         assert [layer.macs for layer in layers] == [36 * 8 * 27, 144 * 8 * 5]
+
+    def test_resampling_by_other_means(self):
+        """With factors of one's own, and for each of several images."""
+
+        def scaled(image):
+            scale, shift = jnp.array([2.0, 1.5]), jnp.array([0.0, 0.5])
+            return jax.image.scale_and_translate(image, (12, 9, 8), (0, 1), scale, shift, "cubic")
+
+        class Scaled(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Conv(5, (1, 1))(jax.vmap(scaled)(nn.Conv(8, (3, 3))(x)))
+
+        layers = layers_from_module(Scaled(), of_shape(1, 6, 6, 3)).layers
+        assert [layer.macs for layer in layers] == [36 * 8 * 27, 12 * 9 * 8 * 5]
+
+    def test_what_is_multiplied_with_numbers_counts_as_any_product(self):
+        """Averages, identities, tables of positions: as the same network's ONNX file has it."""
+        image, matrix, table = of_shape(1, 6, 6, 3), of_shape(1, 6, 4), of_shape(1, 6)
+        blur = np.outer([1, 2, 1], [1, 2, 1])[:, :, None, None].repeat(3, 3) / 16
+        neighbours = (np.eye(6) + np.roll(np.eye(6), 1, 0)) / 2
+
+        def blurred(x):
+            return jax.lax.conv_general_dilated(
+                x, blur.astype(x.dtype), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=3,
+            )  # fmt: skip
+
+        for compute, example, expected in (
+            (blurred, image, 36 * 3 * 9),
+            (lambda x: jnp.einsum("ij,bjf->bif", neighbours.astype(x.dtype), x), matrix, 6 * 6 * 4),
+            (lambda x: x @ jnp.eye(6), table, 36),
+            (lambda x: x @ jnp.cos(jnp.outer(jnp.arange(6), jnp.arange(6))), table, 36),
+            (lambda x: x + nn.Dense(6)(jnp.sin(jnp.arange(8.0)))[None], table, 48),
+        ):
+            assert total(layers_from_module(Plain(compute), example), "macs") == expected
 
     def test_patches_are_no_convolution(self):
         class Patches(nn.Module):
@@ -247,6 +284,14 @@ class TestModules:
         with refused("count_as_zero", "'fft'"):
             layers_from_module(Fourier(), of_shape(1, 8))
         assert total(layers_from_module(Fourier(), of_shape(1, 8), count_as_zero=("fft",)), "macs") == 32
+
+
+class Plain(nn.Module):
+    compute: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        return self.compute(x)
 
 
 class Decoder(nn.Module):
