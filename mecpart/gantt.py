@@ -259,15 +259,20 @@ def _bars(times: PlanTimes) -> list[_Bar]:
 def _words(name: str, times: PlanTimes, last: str, reference: PlanTimes) -> tuple[str, str]:
     """The title of a panel: the plan's total delay, and its parts."""
     total, least = float(times.cost.total_delay), float(reference.cost.total_delay)
-    title = f"{name}: {_seconds(total)}" if name else f"Total delay {_seconds(total)}"
+    title = f"{_short(name)}: {_seconds(total)}" if name else f"Total delay {_seconds(total)}"
     if name != last and 0 < least < math.inf:
         ratio = format_number(round(total / least, 3))
-        title += f", as {last}" if ratio == "1" else f", {ratio} times {last}"
+        title += f", as {_short(last)}" if ratio == "1" else f", {ratio} times {_short(last)}"
     if math.isinf(total):
-        return f"{name or 'This plan'} never ends", "a node that it uses has no speed, or a link no rate"
+        return f"{_short(name) or 'This plan'} never ends", "a node that it uses has no speed, or a link no rate"
     parts = [(_PARTS[kind], length) for kind, length in _sum_of(times).items() if length]
     told = [f"{words} {_seconds(length)}" for words, length in parts]
     return title, " + ".join(told) if told else "there is nothing to do"
+
+
+def _short(name: str) -> str:
+    """A name of which a title of one line has room for two."""
+    return name if len(name) <= 28 else f"{name[:27]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _sum_of(times: PlanTimes) -> dict[str, float]:

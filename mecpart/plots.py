@@ -7,6 +7,7 @@ their own, never as lines among ours. Names are shown as they are, without any m
 
 import math
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -172,6 +173,13 @@ def _log_where_overloaded(axes: Iterable[Axes], values: Iterable[float], axis: L
         _log(panel, axis, values, typical / LOG_ABOVE)
 
 
+def _log_where_spread(panel: Axes, which: Literal["x", "y"], values: np.ndarray, least: float = 0.0) -> None:
+    """A logarithmic axis if the largest value is far above the smallest that is more than `least`."""
+    sizes = values[values > least]
+    if len(sizes) and sizes.max() > LOG_ABOVE * sizes.min():
+        _log(panel, which, values[np.isfinite(values)].clip(min=0), max(sizes.min() / 2, least))
+
+
 def _log(panel: Axes, which: Literal["x", "y"], values: np.ndarray, least: float) -> None:
     """A logarithmic axis; where values are not above `least`, linear from about there to zero and beyond."""
     scale, axis = (panel.set_xscale, panel.xaxis) if which == "x" else (panel.set_yscale, panel.yaxis)
@@ -181,8 +189,8 @@ def _log(panel: Axes, which: Literal["x", "y"], values: np.ndarray, least: float
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
         scale("symlog", linthresh=(linear := 10 ** math.floor(math.log10(least))))
-        if which == "y" and values.min() == 0:
-            panel.set_ylim(bottom=-0.3 * linear)  # room for markers at zero
+        if values.min() == 0:  # room for markers there
+            panel.set(**{f"{which}lim": (-0.3 * linear, None)})
     _number_ticks(axis)
 
 
@@ -194,6 +202,16 @@ def _number_ticks(axis: Axis, unit: float = 1.0) -> None:
 
     axis.set_major_formatter(written)
     axis.set_minor_formatter(NullFormatter())
+
+
+def _rows(names: Sequence[str]) -> list[str]:
+    """Names as they stand before the rows of a panel: long ones on several lines, so that the panel keeps its width."""
+    return [textwrap.fill(name, 34) for name in names]
+
+
+def _height(rows: Sequence[str]) -> float:
+    """The height that rows with such names take, inches."""
+    return len(rows) * max(0.19, 0.05 + _NAME_HEIGHT * max((name.count("\n") + 1 for name in rows), default=1))
 
 
 def _means(results: pd.DataFrame, metric: str, reference: str | None = None) -> pd.DataFrame:
@@ -403,9 +421,7 @@ def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, r
         if reference is not None:
             _log_where_overloaded([panel], pd.concat(list(row.values())))
         elif metric == "gap_percent":
-            sizes = values[values > _LEAST_GAP]
-            if len(sizes) and sizes.max() > LOG_ABOVE * sizes.min():
-                _log(panel, "y", values.dropna().clip(lower=0).to_numpy(), max(sizes.min() / 2, _LEAST_GAP))
+            _log_where_spread(panel, "y", values.to_numpy(), _LEAST_GAP)
         else:
             _log_where_overloaded([panel], values)
         _number_ticks(panel.yaxis, size)
@@ -476,7 +492,7 @@ def plot_convergence(results: pd.DataFrame, published: pd.DataFrame, reference: 
                     linestyle="",
                 )
         _log_where_overloaded([shares], final.mean(axis=0), axis="x")
-        shares.set_yticks(range(len(names)), names, parse_math=False)
+        shares.set_yticks(range(len(names)), _rows(names), parse_math=False)
         shares.set(title="Final cost", ylim=(-0.6, len(names) - 0.4))
         shares.set_xlabel(f"share of that of\n{reference}", parse_math=False)
         open_circle: dict[str, Any] = {"color": "0.3", "marker": "o", "mfc": "none", "linestyle": ""}
@@ -539,7 +555,7 @@ def plot_headline(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
             panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         names = {"learned": "learned (mean)", "best learned": "better learned at each x"}
         names |= {"all": "all five (mean)", "best": "best at each x"}
-        axes[0, 0].set_yticks(range(len(rows)), [names.get(row, row) for row in rows], parse_math=False)
+        axes[0, 0].set_yticks(range(len(rows)), _rows([names.get(row, row) for row in rows]), parse_math=False)
         axes[0, 0].set_ylim(-0.6, len(rows) - 0.4)
         _headline_legend(figure, ours)
     return figure
@@ -598,8 +614,9 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
     """
     require(table, (label, "value", "low", "high"), "table")
     rows: list[Any] = list(table.itertuples())
+    names = _rows(list(map(str, table[label])))
     with plt.style.context(STYLE):
-        figure, axes = _panels(1, 1, 0.8 + 0.19 * len(rows))
+        figure, axes = _panels(1, 1, 0.8 + _height(names))
         panel = axes[0, 0]
         if table["value"].abs().max() > LOG_ABOVE * max(table["value"].abs().median(), 1.0):
             panel.set_xscale("symlog", linthresh=10.0)
@@ -612,7 +629,7 @@ def plot_estimates(table: pd.DataFrame, label: str, axis: str, expected: float |
                 panel.plot(row.value, at, color=_VERMILION, marker="o", linestyle="")
             else:
                 panel.barh(at, row.value - (expected or 0), left=expected or 0, color=_VERMILION, height=0.6)
-        panel.set_yticks(range(len(rows)), list(map(str, table[label])), parse_math=False)
+        panel.set_yticks(range(len(rows)), names, parse_math=False)
         panel.set_ylim(len(rows) - 0.4, -0.6)
         panel.set_xlabel(axis, parse_math=False)
     return figure
@@ -624,31 +641,32 @@ def plot_comparison(table: pd.DataFrame) -> Figure:
     **Arguments:** `table`: of `mecpart.compare`.
 
     **Returns:** the figure: a marker for the mean over seeds with its interval, a dot for each seed; the mean of the
-    optimum or bound is a line. An axis is logarithmic where a value is more than 20 times the median.
+    optimum or bound is a line. An axis is logarithmic where the largest value is more than 20 times the smallest.
 
     **Raises:** `ValueError` if `table` lacks a column of `mecpart.compare`.
     """
     columns = ["method", "seed", "total_delay_s", "optimal_total_delay_s", "gap_percent", "gap_to"]
     if missing := [column for column in columns if not isinstance(table, pd.DataFrame) or column not in table]:
         raise ValueError(f"table must have the columns of mecpart.compare; got none named {', '.join(missing)}")
-    means = table.groupby("method")["total_delay_s"].mean()
-    names = means.sort_values(kind="stable").index.tolist()
+    means = table.groupby("method")[["total_delay_s", "gap_percent"]].mean()
+    names = means.sort_values("total_delay_s", kind="stable").index.tolist()
     drawn, best = styles(table["method"]), table["gap_to"].iloc[0]
     with plt.style.context(STYLE):
-        figure, axes = _panels(1, 2, 0.9 + 0.19 * len(names), sharey=True)
+        figure, axes = _panels(1, 2, 0.9 + _height(_rows(names)), sharey=True)
         for panel, metric in zip(axes[0], ("total_delay_s", "gap_percent"), strict=True):
             values = table.pivot(index="seed", columns="method", values=metric)[names].to_numpy()
             low, high = bootstrap_interval(values)
             for at, name in enumerate(names):
-                color, marker = drawn[name].color, drawn[name].marker or "|"
+                color, marker = drawn[name].color, drawn[name].marker or "o"
                 panel.plot(values[:, at], [at] * len(values), ".", color=color, alpha=0.35, markersize=3)
                 panel.plot([low[at], high[at]], [at, at], color=color, linewidth=2.2, alpha=0.5)
                 panel.plot(values[:, at].mean(), at, color=color, marker=marker, linestyle="", zorder=3)
-            _log_where_overloaded([panel], values.mean(axis=0), axis="x")
         left, right = axes[0]
+        _log_where_spread(left, "x", means["total_delay_s"].to_numpy())
+        _log_where_spread(right, "x", np.append(means["gap_percent"], 0.0), _LEAST_GAP)
         left.axvline(table["optimal_total_delay_s"].mean(), color=_BLACK, linestyle=(0, (4, 2)), linewidth=1)
         right.axvline(0, color=_BLACK, linestyle=(0, (4, 2)), linewidth=1)
-        left.set_yticks(range(len(names)), names, parse_math=False)
+        left.set_yticks(range(len(names)), _rows(names), parse_math=False)
         left.set_ylim(len(names) - 0.4, -0.6)
         left.set_xlabel(f"total delay of an episode [s] (line: {best})")
         right.set_xlabel(f"gap to the {best} [%]")

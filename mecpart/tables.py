@@ -95,7 +95,8 @@ def write_table(frame: pd.DataFrame, stem: str | Path, formats: Collection[str] 
     )
 
 
-_LATEX = {UNDEFINED: "--", _MINUS: "$-$", _THIN_SPACE: r"\,"}
+# Also what the default font encoding has no character for, or another one.
+_LATEX = {UNDEFINED: "--", _MINUS: "$-$", _THIN_SPACE: r"\,", "<": "$<$", ">": "$>$", "|": "$|$"}
 
 
 def to_latex(frame: pd.DataFrame) -> str:

@@ -242,3 +242,13 @@ def test_matplotlib_is_imported_only_when_it_is_needed():
     assert told.stdout.split() == ["False", "plot_plan"]
     with pytest.raises(AttributeError, match="no attribute 'plot_plans'"):
         mecpart.plot_plans  # noqa: B018
+
+
+def test_titles_with_long_names_fit_on_the_page():
+    names = ("A method whose name was written out in full", "A method whose name was written out too")
+    scenario, slot = round_problem()
+    figure = plot_plan(scenario, slot, dict(zip(names, ([1, 2, 2], [0, 0, 0]), strict=True)))
+    figure.draw_without_rendering()
+    for text in (text for axes in figure.axes for text in axes.texts if text.get_weight() == "bold"):
+        assert text.get_text().startswith("A method whose name was wri\N{HORIZONTAL ELLIPSIS}: ")
+        assert text.get_window_extent().x1 <= figure.bbox.x1

@@ -180,7 +180,24 @@ class TestShown:
                 assert [[mean, at]] in drawn
         assert left.get_lines()[-1].get_xdata()[0] == 10
         assert right.get_xlabel() == "gap to the optimum [%]"
+        assert {left.get_xscale(), right.get_xscale()} == {"linear"}
         figure.draw_without_rendering()
+
+    def test_long_names_leave_room_for_the_panels_and_overloads_for_the_others(self):
+        name = "A name written out in full, " * 8
+        long = TABLE.replace({"Greedy": name}).assign(
+            total_delay_s=[1.2e4, 1.4e4, 10, 11], gap_percent=[2e3, 4e3, 0, 1]
+        )
+        figure = plots.plot_comparison(long)
+        figure.draw_without_rendering()
+        left, right = figure.axes
+        assert " ".join(left.get_yticklabels()[1].get_text().split()) == name.strip()
+        assert min(panel.get_window_extent().width for panel in (left, right)) > 0.2 * figure.bbox.width
+        heights = [label.get_window_extent().height for label in left.get_yticklabels()]
+        apart = np.diff([left.transData.transform((10, at))[1] for at in (1, 0)])[0]
+        assert sum(heights) / 2 < apart
+        assert left.get_xscale() == "log"
+        assert right.get_xscale() == "symlog"
 
     def test_a_picture_of_another_table_is_refused(self):
         with pytest.raises(ValueError, match=r"columns of mecpart.compare; got none named gap_percent, gap_to"):

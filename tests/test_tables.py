@@ -9,7 +9,7 @@ from mecpart import tables
 
 FRAME = pd.DataFrame(
     {
-        "method": ["Proposed", "A3C & 50 %"],
+        "method": ["Proposed", "A3C & 50 % | <b>"],
         "num_servers": [4, 9],
         "total_delay_s": [17100.0 / 7, math.nan],
         "gap_percent": [-0.125, 1e-9],
@@ -62,10 +62,10 @@ def test_all_three_formats_show_the_same_rows(tmp_path):
     html, latex = paths[2].read_text(encoding="utf-8"), paths[1].read_text(encoding="utf-8")
     assert "total delay [s]" in html
     assert "2\u202f443" in html
-    assert "A3C &amp; 50 %" in html
+    assert "A3C &amp; 50 % | &lt;b&gt;" in html
     assert "total delay [s]" in latex
     assert r"2\,443 & $-$0.125 \\" in latex
-    assert r"A3C \& 50 \%" in latex
+    assert r"A3C \& 50 \% $|$ $<$b$>$" in latex
     assert r"& -- &" in latex
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrrr}"):
         assert rule in latex

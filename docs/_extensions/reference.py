@@ -159,7 +159,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield from _kind("scenarios", "Scenarios", "By which rules the delay of a plan is counted.", _scenarios())
     table = mecpart.comparison.methods_table().set_index("method")
     more = {head.replace(" ", "_"): table[head] for head in ("learns", "knows the model")}
-    about = "What chooses plans, by the names in tables and figures. " + GLOSSARY["Knows the model"]
+    about = f"What chooses plans, by the names in tables and figures. Knows the model: {GLOSSARY['Knows the model']}"
     yield from _kind("methods", "Methods", about, _methods(), **more)
     yield from _kind("experiments", "Experiments", "The paper's figures, and questions beyond them.", _experiments())
 
