@@ -67,11 +67,12 @@ WEIGHTS = {
     "MatMulInteger": (0, 1), "PRelu": (1,), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3), "RMSNormalization": (1,),
     "RNN": (1, 2, 3),
 }  # fmt: skip
-# Inputs that are no weights, by position: running statistics, and settings that are given as tensors.
+# Inputs that are no weights, by position: running statistics, states at the start, and settings given as tensors.
 _NO_WEIGHTS = {
     "BatchNormalization": (3, 4), "Clip": (1, 2), "ConvInteger": (2, 3), "DequantizeLinear": (1, 2), "Dropout": (1,),
-    "MatMulInteger": (2, 3), "Pad": (2,), "Pow": (1,), "QLinearConv": (1, 2, 4, 5, 6, 7),
-    "QLinearMatMul": (1, 2, 4, 5, 6, 7), "QuantizeLinear": (1, 2), "Resize": (1, 2), "Upsample": (1,),
+    "GRU": (5,), "LSTM": (5, 6), "MatMulInteger": (2, 3), "NonMaxSuppression": (3, 4), "OneHot": (2,), "Pad": (2,),
+    "Pow": (1,), "QLinearConv": (1, 2, 4, 5, 6, 7), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "QuantizeLinear": (1, 2),
+    "RNN": (5,), "Resize": (1, 2), "Upsample": (1,),
 }  # fmt: skip
 
 _POOL = ("AveragePool", "LpPool", "MaxPool")

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from mecpart.model_graph import ModelGraph, Operator, Tensor, common_path
 from mecpart.onnx_counts import COUNTED, QUANTISED, WEIGHTS, macs_of, no_weights, pooling_operations
-from mecpart.onnx_file import bits_of, check_shape, check_text, floating, kind_of, naming, read_model, standard
+from mecpart.onnx_file import (
+    attribute,
+    bits_of,
+    check_shape,
+    check_text,
+    floating,
+    kind_of,
+    naming,
+    read_model,
+    standard,
+    type_of,
+)
 from mecpart.onnx_walk import Walk
 from mecpart.validation import check_choice, check_count, check_flag, check_path, shown
 from mecpart.validation import check_text as check_name
@@ -61,10 +72,11 @@ def layers_from_onnx(
     convolutions (also transposed, deformable, quantised), matrix products (Gemm, MatMul, Einsum two by two from the
     left, Attention) and recurrent cells; `onnx_operators` names what counts as zero. Parameters are the floating-point
     and quantised tensors of the file that an operator works with, at the size at which they are stored, and weights
-    that it has made by filling a shape; but not single values without an axis, scales and zero points, and the running
-    statistics of a batch normalisation. They may be fewer than the original model's (exporters merge batch
-    normalisations into convolutions, and tensors that are equal, all the zero biases of an untrained model, into one)
-    or more (a tied weight that is written twice, a mask or table of positions that is no parameter).
+    that it has made by filling a shape; but not single values without an axis, scales and zero points, states in which
+    recurrent cells start, and the running statistics of a batch normalisation. They may be fewer than the original
+    model's (exporters merge batch normalisations into convolutions, and tensors that are equal, all the zero biases of
+    an untrained model, into one) or more (a tied weight that is written twice, a mask or table of positions that is no
+    parameter).
 
     **Raises:** `ImportError` without the package onnx. `ValueError` that names the file: if it is too large,
     truncated or not a valid model; for an input whose shape is not known (naming the axis) or with another batch axis
@@ -233,8 +245,9 @@ class _Model:
         model's input."""
         data_type, shape = self.walk.tensors.types[origin].tensor_type.elem_type, self.walk.tensors.shapes[origin]
         if not floating(data_type):
-            quantised = node.op_type in QUANTISED or (node.op_type == "Gather" and bits_of(data_type) <= 8)
-            return quantised and at in WEIGHTS[node.op_type]
+            if node.op_type == "Gather" or (node.op_type == "Cast" and floating(attribute(node, "to"))):
+                return at == 0 and type_of(data_type).kind != "b" and bits_of(data_type) <= 8
+            return node.op_type in QUANTISED and at in WEIGHTS[node.op_type]
         if node.op_type in ("Add", "Mul"):  # a bias or a factor of each channel, no mask
             vector = sum(size > 1 for size in shape) == 1
             return moving and vector and (len(shape) == 1 or shape[-1] == 1)

@@ -79,8 +79,8 @@ class Tensors:
     def _inferred(
         self, node: "onnx.NodeProto", schema: "onnx.defs.OpSchema", opsets: Mapping[str, int]
     ) -> "dict[str, onnx.TypeProto]":
-        from onnx import shape_inference
-        from onnx.helper import make_opsetid
+        from onnx import numpy_helper, shape_inference
+        from onnx.helper import make_opsetid, make_tensor_type_proto
 
         read = {name: self.types[name] for name in node.input if name in self.types}
         if not all(name in read for name in node.input if name):
@@ -88,12 +88,18 @@ class Tensors:
         for at in no_weights(node.op_type):  # onnx makes an axis of each value of a shape, even of millions
             if at < len(node.input) and math.prod(self.shapes.get(node.input[at]) or ()) > LARGEST_SHAPE:
                 read[node.input[at]] = type(read[node.input[at]])()
+        data = {name: self._data[name] for name in read if name in self._data}
+        if node.op_type == "Range":  # runtimes take a vector of one value for a number
+            for name in [name for name in read if self.shapes.get(name) == (1,)]:
+                read[name] = make_tensor_type_proto(read[name].tensor_type.elem_type, ())
+                if name in data:
+                    data[name] = numpy_helper.from_array(self.values[name].reshape(()))
         with refusing("the shapes in the model must fit together"):
             return shape_inference.infer_node_outputs(
                 schema,
                 node,
                 read,
-                {name: self._data[name] for name in read if name in self._data},
+                data,
                 opset_imports=[make_opsetid(domain, version) for domain, version in opsets.items()],
                 ir_version=self._ir_version,
             )

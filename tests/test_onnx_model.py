@@ -235,6 +235,28 @@ class TestOperators:
         (layer,) = table_of(graph.model(x, self.IMAGE)).layers
         assert (layer.parameter_bytes // 4, layer.output_bytes) == (6 * 27 + 2 * 6, 4 * 6 * 16 * 16)
 
+    def test_states_and_values_that_are_stored_as_weights_are_no_parameters(self, table_of):
+        graph = Graph()
+        x = graph("Reshape", "image", graph.constant(24, 1, 8))
+        weights = graph.weight(1, 20, 8), graph.weight(1, 20, 5)
+        x = graph("LSTM", x, *weights, "", "", graph.weight(1, 1, 5), graph.weight(1, 1, 5), hidden_size=5)
+        (layer,) = table_of(graph.model(x, self.IMAGE)).layers
+        assert layer.parameter_bytes == 4 * 20 * (8 + 5)
+        graph = Graph()
+        words = graph("OneHot", graph("Cast", "image", to=TensorProto.INT64), graph.constant(9), graph.weight(2))
+        (layer,) = table_of(graph.model(graph("MatMul", words, graph.weight(9, 4)), (1, 7))).layers
+        assert (layer.macs, layer.parameter_bytes) == (7 * 9 * 4, 4 * 9 * 4)
+
+    @pytest.mark.parametrize(("data_type", "size"), [("INT8", 40), ("UINT4", 20), ("FLOAT16", 80), ("BOOL", 0)])
+    def test_weights_that_a_cast_unpacks(self, table_of, data_type, size):
+        """Quantised ones, scaled by a Mul rather than a DequantizeLinear; truth values are a mask."""
+        graph = Graph()
+        scale = graph("Constant", value_float=0.1)
+        unpacked = graph("Cast", graph.weight(8, 5, data_type=TensorProto.DataType.Value(data_type)), to=1)
+        x = graph("MatMul", "image", graph("Mul", graph("Sub", unpacked, scale), scale))
+        (layer,) = table_of(graph.model(x, (1, 8), opset=21)).layers
+        assert (layer.macs, layer.parameter_bytes) == (40, size)
+
     def test_weights_that_the_file_makes(self, table_of):
         """A file without values: also in other forms, and used twice. A mask and a state are none."""
         graph = Graph()

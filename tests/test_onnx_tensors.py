@@ -67,6 +67,15 @@ class TestExporters:
         x = graph("Reshape", x, graph("Concat", free, graph.tensor([5]), axis=0))
         assert macs_of(graph.model(x, ("batch", 12, 16))) == [12 * 16 * 5]
 
+    def test_positions_counted_by_vectors_of_one(self, macs_of):
+        """The standard asks a Range for numbers without an axis; runtimes take these too."""
+        graph = Exported()
+        length = graph("Shape", "image", start=1, end=2)
+        positions = graph("Range", graph.tensor([0]), length, graph.tensor([1]))
+        table = graph("Gather", graph.weight(16, 6), positions)
+        x = graph("MatMul", graph("Add", "image", table), graph.weight(6, 5))
+        assert macs_of(graph.model(x, ("batch", 7, 6))) == [7 * 6 * 5]
+
     def test_interpolation_by_a_factor(self, macs_of):
         """The factor is stored as a weight would be, and is none."""
         graph = Exported()
