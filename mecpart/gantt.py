@@ -125,7 +125,8 @@ def plot_plan(
     marked; the strip below is the total delay as the sum of its parts. Labels that do not fit are left out.
 
     ```python
-    mecpart.plot_plan(scenario, slot, {"mine": plan, "Optimal": mecpart.optimal_plan(scenario, slot).plan})
+    best = mecpart.optimal_plan(scenario, slot)
+    mecpart.plot_plan(scenario, slot, {"mine": plan, "best": best.plan})
     ```
 
     **Arguments:**

@@ -75,9 +75,9 @@ GLOSSARY = {
     "computing; summed over the 600 slots of an episode. Local delay is computing on the devices, edge delay the rest.",
     "Knows the model": "Whether a method computes delays by the model's equations. The paper's learners do not: they "
     "see the rates and queues of a slot, and what came of their plans.",
-    "Learned prices": "A learner of this project, on the same budget, but not on equal terms: it plans each slot "
-    "exactly, and learns only how much more than a second a second on each node should count, for what it costs later "
-    "slots.",
+    "Learned prices": "A learner of this project, trained for as long, but not on equal terms: it plans each slot "
+    "exactly, counting a second on a node as more than a second since it delays later slots, and learns only how much "
+    "more.",
 }
 
 
