@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost, work_given
-from mecpart.fields import check_record, quantity, short_repr
+from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.network import Network
 from mecpart.scenario import Scenario, Slot, check_scenario, check_slot, check_slots, sample_slot
 from mecpart.validation import check_callable, check_key, check_type, shown
@@ -28,6 +28,7 @@ class EnvState:
     remaining_energy: Float[Array, ""] = field(metadata=quantity("J", minimum=None))  # what never ends takes all
     time: Int[Array, ""] = field(metadata=quantity("slots"))
 
+    __post_init__ = integers_to_floats
     __repr__ = short_repr
 
 

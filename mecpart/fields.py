@@ -5,6 +5,7 @@ its unit and range.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args
@@ -52,6 +53,19 @@ def check_values(
         if value is not None or not optional:
             shapes = tuple((*leading, *shape) for each in axes for shape in _shapes(each, sizes))
             check_number(f"{prefix}{name}", value, shapes=shapes, **limits)
+
+
+def integers_to_floats(record) -> None:
+    """Make floats of the integers in those fields of `record` that hold real numbers; its `__post_init__`.
+
+    JAX computes with integers of 32 bits, in which large ones wrap around: a backlog of 2**32 cycles would be none.
+    """
+    for name, (_, _, limits) in _declared(type(record)).items():
+        value = getattr(record, name)
+        array = isinstance(value, np.ndarray | np.integer) and value.dtype.kind in "iu"
+        if not limits["whole"] and (array or type(value) is int):
+            with suppress(OverflowError):  # refused where it is used
+                object.__setattr__(record, name, value.astype(float) if array else float(value))
 
 
 @cache

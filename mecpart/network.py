@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mecpart.fields import check_record, check_values, quantity, short_repr
+from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.validation import (
+    LARGEST_INTEGER,
     check_count,
     check_finite_product,
     check_key,
@@ -48,6 +49,7 @@ class Network:
     transmit_power: Float[Array, ""] = field(metadata=quantity("W"))
     energy_coefficient: Float[Array, ""] = field(metadata=quantity("J s^2/cycle^3"))
 
+    __post_init__ = integers_to_floats
     __repr__ = short_repr
 
     @property
@@ -182,12 +184,12 @@ def sample_network(
     """
     check_key("key", key)
     pad_to = pad_to if pad_to is None else check_count("pad_to", pad_to)
-    num_servers = check_count("num_servers", num_servers, maximum=pad_to)
+    num_servers = check_count("num_servers", num_servers, maximum=pad_to or LARGEST_INTEGER)
     check_range("server_speed_range", server_speed_range)
     padded = num_servers if pad_to is None else pad_to
     network = make_network(np.zeros(padded), **constants)  # checks the constants before anything is drawn
     _warn_of_other_units(server_speed_range=server_speed_range, device_frequency=network.device_frequency)
-    low, high = server_speed_range
+    low, high = jnp.asarray(server_speed_range, float)
     speed = jax.random.uniform(key, (padded,), minval=low, maxval=high)
     speed = jnp.where(jnp.arange(padded) < num_servers, speed, 0.0)
     return replace(network, speed=jnp.concatenate([network.speed[:1], speed]))
@@ -205,5 +207,8 @@ def shannon_rate(bandwidth, transmit_power, channel_gain, noise_density):
         check_number(name, value)
     check_finite_product("noise_density * bandwidth", noise_density, bandwidth)
     check_finite_product("transmit_power * channel_gain", transmit_power, channel_gain)
+    given = bandwidth, transmit_power, channel_gain, noise_density
+    bandwidth, transmit_power, channel_gain, noise_density = (jnp.asarray(value, float) for value in given)
     noise = noise_density * bandwidth
-    return bandwidth * jnp.log2(1 + transmit_power * channel_gain / noise) / 8
+    # Not log2(1 + ...), which is 0 where the signal is weak.
+    return bandwidth * jnp.log1p(transmit_power * channel_gain / noise) / np.log(2) / 8

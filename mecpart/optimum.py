@@ -143,8 +143,7 @@ def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -
     values are assumed to keep to this.
     """
     check_slot(scenario, slot)
-    _check_prices(scenario, price)
-    return _priced_plan(scenario, slot, price)
+    return _priced_plan(scenario, slot, _checked_prices(scenario, price))
 
 
 @jax.jit
@@ -195,7 +194,7 @@ def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]
     """
     check_slots(scenario, slots)
     if price is not None:
-        _check_prices(scenario, price)
+        price = _checked_prices(scenario, price)
     alone = jnp.sum(jax.vmap(lambda slot: lower_bound(scenario, slot))(slots))
     if not scenario.loaded:
         return alone
@@ -225,8 +224,7 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
     **Arguments** and **Raises:** `slots`, `price` [N + 1] as in `episode_bound`.
     """
     check_slots(scenario, slots)
-    _check_prices(scenario, price)
-    price = jnp.asarray(price)
+    price = _checked_prices(scenario, price)
     price = jnp.where(scenario.network.available & (price >= 0) & jnp.isfinite(price), price, 0)
     no_queue = jnp.zeros(scenario.num_nodes)
     value = jax.vmap(lambda slot: _priced_path(scenario, slot, price, no_queue)[0])(slots)
@@ -325,8 +323,9 @@ def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
     return before, floor[0], after
 
 
-def _check_prices(scenario: Scenario, price) -> None:
+def _checked_prices(scenario: Scenario, price) -> Float[Array, " nodes"]:
     check_number("price", price, shapes=((scenario.num_nodes,),))
+    return jnp.asarray(price, float)
 
 
 @partial(jax.jit, static_argnames="objective")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mecpart.fields import check_record, check_values, quantity, short_repr
+from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, check_network
 from mecpart.sampling import uniform
@@ -47,6 +47,7 @@ class Scenario:
     name: str = field(metadata={"static": True})
     arrivals: str = field(default="constant", metadata={"static": True})
 
+    __post_init__ = integers_to_floats
     __repr__ = short_repr
 
     @property
@@ -135,6 +136,7 @@ class Slot:
             if isinstance(value, list | tuple):  # as one writes it; to JAX a list is no array
                 with suppress(TypeError, ValueError):  # what is none is refused where it is used
                     object.__setattr__(self, name, np.asarray(value))
+        integers_to_floats(self)
 
 
 def as_printed(

@@ -18,6 +18,9 @@ import pandas as pd
 
 _FLOAT = np.finfo(np.float32)
 
+#: What fits into the integers that JAX computes with; larger ones wrap around.
+LARGEST_INTEGER = int(np.iinfo(np.int32).max)
+
 
 def is_concrete(*values) -> bool:
     """Whether all values are known now, that is, none is traced by a JAX transformation."""
@@ -59,6 +62,8 @@ def check_number(
     bad = ~np.isfinite(exact) | ((exact <= minimum) if exclusive else (exact < minimum))
     if bad.any():
         raise ValueError(f"{name} must be {allowed}; got {exact[bad].flat[0]:g}")
+    if whole and np.any(array > LARGEST_INTEGER):
+        raise ValueError(f"{name} must be {allowed}, and at most {LARGEST_INTEGER}; got {array.max()}")
     # Denormal numbers count as 0 in compiled code.
     lost = ~np.isfinite(single) | ((np.abs(single) < _FLOAT.tiny) & (exact != 0))
     if lost.any():
@@ -80,13 +85,13 @@ def check_flag(name: str, value) -> None:
         raise ValueError(f"{name} must be True or False; got {shown(value)}")
 
 
-def check_count(name: str, value, *, minimum: int = 1, maximum: int | None = None) -> int:
+def check_count(name: str, value, *, minimum: int = 1, maximum: int | None = LARGEST_INTEGER) -> int:
     """Return `value` as an `int`; raise `ValueError` unless it is a whole number in the allowed range."""
-    allowed = f"a whole number of at least {minimum}"
-    if maximum is not None:
-        allowed = f"a whole number from {minimum} to {maximum}"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
+    above = whole and maximum is not None and value > maximum
+    if not whole or value < minimum or above:
+        open_end = maximum in (None, LARGEST_INTEGER) and not above
+        allowed = f"a whole number {f'of at least {minimum}' if open_end else f'from {minimum} to {maximum}'}"
         raise ValueError(f"{name} must be {allowed}; got {shown(value)}")
     return int(value)
 

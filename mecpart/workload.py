@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.fields import check_record, quantity, short_repr
+from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.files import read_csv
 from mecpart.ledger import LEDGER
 from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
@@ -45,6 +45,7 @@ class Workload:
     block_names: tuple[str, ...] = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
 
+    __post_init__ = integers_to_floats
     __repr__ = short_repr
 
     @property

@@ -248,7 +248,7 @@ class Layer:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"name of a layer must be a non-empty string; got {self.name!r}")
         for quantity in ("macs", "input_bytes", "output_bytes", "parameter_bytes"):
-            check_count(f"{quantity} of layer {self.name!r}", getattr(self, quantity), minimum=0)
+            check_count(f"{quantity} of layer {self.name!r}", getattr(self, quantity), minimum=0, maximum=None)
 
 
 def layer_table(chain: Chain, example: jax.ShapeDtypeStruct = IMAGE) -> tuple[Layer, ...]:

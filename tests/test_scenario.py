@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import ClassVar
 
 import chex
 import jax
@@ -11,10 +12,20 @@ from scipy import stats
 
 from mecpart.delay import evaluate_plan
 from mecpart.environment import EnvState, PartitionEnv, observe
-from mecpart.network import make_network
+from mecpart.network import Network, make_network, sample_network, shannon_rate
 from mecpart.optimum import episode_bound, lower_bound, optimal_plan, priced_plan
 from mecpart.policies import POLICIES
-from mecpart.scenario import ARRIVALS, SCENARIOS, Slot, as_printed, check_slot, loaded, sample_slot, sample_slots
+from mecpart.scenario import (
+    ARRIVALS,
+    SCENARIOS,
+    Scenario,
+    Slot,
+    as_printed,
+    check_slot,
+    loaded,
+    sample_slot,
+    sample_slots,
+)
 from mecpart.workload import Workload
 
 KEY = jax.random.key(0)
@@ -332,3 +343,61 @@ class TestSlotsInShort:
         for ragged in ([[1, 2], [3]], ["1", "2"], [None, 2]):
             with refused("slot.device_rate"):
                 evaluate_plan(scenario, Slot(ragged), [0, 0, 0])
+
+
+class TestLargeIntegers:
+    """Integers of any size where real numbers are meant, though JAX computes with int32, in which 2**32 + 4 is 4."""
+
+    LARGE = 2**32 + 4
+    FIELDS: ClassVar = {
+        Scenario: ("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds", "energy_budget"),
+        Network: ("speed", "num_devices", "device_frequency", "wired_rate", "transmit_power"),
+        Workload: ("macs", "input_bytes", "parameter_bytes", "output_bytes"),
+        Slot: ("device_rate", "backlog", "tasks"),
+        EnvState: ("remaining_energy",),
+    }
+
+    @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FIELDS.items() for name in names])
+    def test_are_the_numbers_that_they_are(self, kind, name):
+        scenario = loaded(table(), NETWORK, 2, 3)
+        slot = Slot(np.full((3, 2), 3.0), np.float32([1, 2, 0]), np.float32(2))
+
+        def step_with(number):
+            def changed(record):
+                return replace(record, **{name: number}) if isinstance(record, kind) else record
+
+            inner = replace(scenario, workload=changed(scenario.workload), network=changed(scenario.network))
+            state = EnvState(changed(slot), np.float32(1), np.int32(0))
+            return jax.jit(PartitionEnv().step)(KEY, changed(state), np.array([0, 1, 2]), changed(inner))
+
+        shape = {"speed": (3,), "device_rate": (3, 2), "backlog": (3,)}.get(name, (3,) if kind is Workload else ())
+        shape = () if name == "output_bytes" else shape
+        expected = step_with(np.full(shape, float(self.LARGE)))
+        for large in (np.full(shape, self.LARGE), *([self.LARGE, np.int64(self.LARGE)] if not shape else [])):
+            chex.assert_trees_all_equal(step_with(large), expected)
+
+    def test_written_as_a_list(self):
+        slot = Slot([4, 8], [0, self.LARGE, 0])
+        cost = evaluate_plan(loaded(table(), NETWORK), slot, np.array([0, 1, 0]))
+        np.testing.assert_allclose(jnp.sum(cost.waiting_delay), self.LARGE, rtol=1e-5)  # on a server of 1 cycle/s
+
+    def test_in_arguments(self):
+        price = np.array([self.LARGE, 0, 0])  # nodes 1 and 2 cost nothing
+        scenario = loaded(table(), NETWORK, 2, 3)
+        assert 0 not in np.asarray(priced_plan(scenario, Slot(np.full(2, 3.0)), price))
+        assert shannon_rate(8 * 2**30, 1, 1, 1) == pytest.approx(1 / np.log(2) / 8)  # B log2(1 + 1 / B) is 1 / ln 2
+        speed = sample_network(KEY, server_speed_range=(2**32 + 1000, 2**32 + 2000)).speed[1:]
+        np.testing.assert_allclose(speed, 2**32, rtol=1e-6)
+
+    @pytest.mark.parametrize("count", [2**31, 2**64])
+    def test_where_a_number_is_counted_are_refused(self, refused, count):
+        with refused(f"num_slots must be a whole number from 1 to 2147483647; got {count}"):
+            as_printed(table(), NETWORK, num_slots=count)
+        scenario = as_printed(table(), NETWORK)
+        with refused(f"scenario.num_slots must be a whole number from 1 to 2147483647; got {count}"):
+            sample_slot(KEY, replace(scenario, num_slots=count))
+        with refused(f"count must be a whole number from 1 to 2147483647; got {count}"):
+            sample_slots(KEY, scenario, count)
+        state = EnvState(Slot(np.ones(2)), np.float32(1), np.int64(2**31))
+        with refused("state.time must be finite and at least 0, and at most 2147483647; got 2147483648"):
+            PartitionEnv().step(KEY, state, np.zeros(3, int), scenario)
