@@ -115,7 +115,10 @@ def _linen_graph(
         return nn.unbox(module.init(jax.random.key(0), *examples, method=method, **keywords))
 
     def apply(parameters, others, *examples):
-        return module.apply({"params": parameters} | others, *examples, method=method, **keywords)
+        # In training a module also writes (statistics) and draws (dropout); neither is part of its output.
+        variables, key = {"params": parameters} | others, jax.random.key(0)
+        made, _ = module.apply(variables, *examples, method=method, mutable=[*others], rngs=key, **keywords)
+        return made
 
     def trace():
         others = dict(jax.eval_shape(init, *examples))

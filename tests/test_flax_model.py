@@ -121,6 +121,29 @@ class TestModules:
             (layer,) = layers_from_module(Small(), of_shape(1, 8, 8, 3), method=method).layers
             assert (layer.macs, layer.output_bytes) == (64 * 4 * 27, 1024)
 
+    def test_training_is_read_as_inference(self):
+        """Where batch statistics are written and values dropped, which costs no products."""
+
+        class Step(nn.Module):
+            train: bool
+
+            @nn.compact
+            def __call__(self, x, _):
+                x = nn.BatchNorm(use_running_average=not self.train)(nn.Dense(4)(x))
+                return nn.Dropout(0.5, deterministic=not self.train)(x), None
+
+        class Trained(nn.Module):
+            @nn.compact
+            def __call__(self, x, train):
+                x = nn.remat(Step)(train, name="first")(nn.Dense(4, name="stem")(x), None)[0]
+                axes, draws = {"params": 0, "batch_stats": 0}, {"params": True, "dropout": True}
+                deep = nn.scan(Step, variable_axes=axes, split_rngs=draws, length=5)
+                return nn.Dense(2, name="head")(deep(train, name="deep")(x, None)[0])
+
+        tables = [layers_from_module(Trained(), of_shape(1, 3), train=train).layers for train in (False, True)]
+        assert tables[0] == tables[1]
+        assert [layer.macs for layer in tables[0]] == [12, 16, 5 * 16, 8]
+
     def test_several_inputs(self):
         class Two(nn.Module):
             @nn.compact
