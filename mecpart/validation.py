@@ -198,6 +198,8 @@ def _read(value) -> tuple[np.dtype | None, tuple[int, ...] | None, np.ndarray | 
         if any(shape is None or shape != shapes[0] for shape in shapes):
             return None, None, None
         return np.result_type(*dtypes), (len(value), *shapes[0]), None
+    if isinstance(value, np.ma.MaskedArray):  # what it hides is not to be computed with
+        return None, None, None
     if isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
         return value.dtype, value.shape, None
     try:

@@ -50,6 +50,7 @@ class TestCheckNumber:
             ("3", "'3'"),
             (None, "None"),
             (1j, "1j"),
+            (np.ma.masked_array([1.0], mask=True), "masked_array"),
         ],
         ids=repr,
     )
@@ -98,6 +99,11 @@ class TestCheckCount:
     def test_refuses(self, refused, value):
         with refused("num_servers", repr(value), "a whole number of at least 1"):
             check_count("num_servers", value)
+
+    @pytest.mark.parametrize("value", [2**31, 2**64], ids=repr)
+    def test_refuses_what_int32_would_make_another(self, refused, value):
+        with refused("num_slots", str(value), "a whole number from 1 to 2147483647"):
+            check_count("num_slots", value)
 
     def test_keeps_to_the_range(self, refused):
         assert check_count("blocks", 0, minimum=0, maximum=4) == 0

@@ -33,12 +33,13 @@ def playable(scenario: Scenario | str) -> Scenario:
         raise ValueError(f"scenario must be a Scenario or one of {names}; got {shown(scenario)}")
     if not is_concrete(scenario):
         raise ValueError("scenario must hold numbers, for it decides which actions there are; got traced values")
+    shape = getattr(getattr(scenario.network, "speed", None), "shape", ())
+    if len(shape) > 1:
+        raise ValueError(f"scenario must be a single one (network.speed of shape (N + 1,)); got shape {shape}")
+    check_scenario(scenario)
     speed = np.asarray(scenario.network.speed)
-    if speed.ndim != 1:
-        raise ValueError(f"scenario must be a single one (network.speed of shape (N + 1,)); got shape {speed.shape}")
     if not (speed[1:] > 0).any():
         raise ValueError("scenario must have at least one server that exists (network.speed above 0); got none")
-    check_scenario(scenario)
     if (speed > 0).all():
         return scenario
     return replace(scenario, network=replace(scenario.network, speed=jnp.asarray(speed[speed > 0])))

@@ -50,6 +50,9 @@ class TestPlayable:
         ):
             with refused("scenario must", *told):
                 playable(bad)
+        for network in (None, "mine", replace(small().network, speed=[[1.0], [1.0, 2.0]])):
+            with refused("scenario.network"):
+                playable(replace(small(), network=network))
         with pytest.raises(ValueError, match=r"scenario must hold numbers.*traced"):
             jax.jit(lambda scenario: playable(scenario).energy_budget)(small())
 
