@@ -45,7 +45,8 @@ from mecpart.scenario import SCENARIOS
 _DRIVER = {
     "__main__.py", "adapters/__init__.py", "adapters/gymnasium.py", "adapters/gymnax.py", "adapters/spaces.py",
     "adapters/stable_baselines3.py", "cli.py", "cluster.py", "comparison/reference.py",
-    "execution.py", "formulas.py", "locations.py", "pages.py", "records.py", "report.py", "reproduce.py",
+    "execution.py", "formulas.py", "locations.py", "pages.py", "records.py", "report.py",
+    "report_contents.py", "report_templates.py", "reproduce.py",
 }  # fmt: skip
 #: Notebooks side by side, at most, for each core of this machine: they may wait for the workers of a scheduler
 #: elsewhere, but each takes 0.3 GB or more meanwhile.
