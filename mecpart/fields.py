@@ -59,10 +59,11 @@ def integers_to_floats(record) -> None:
     """Make floats of the integers in those fields of `record` that hold real numbers; its `__post_init__`.
 
     JAX computes with integers of 32 bits, in which large ones wrap around: a backlog of 2**32 cycles would be none.
+    Floats of more than 64 bits, which JAX does not take, become such of 64.
     """
     for name, (_, _, limits) in _declared(type(record)).items():
         value = getattr(record, name)
-        array = isinstance(value, np.ndarray | np.integer) and value.dtype.kind in "iu"
+        array = isinstance(value, np.ndarray | np.number) and (value.dtype.kind in "iu" or value.dtype == np.longdouble)
         if not limits["whole"] and (array or type(value) is int):
             with suppress(OverflowError):  # refused where it is used
                 object.__setattr__(record, name, value.astype(float) if array else float(value))

@@ -173,9 +173,10 @@ def as_printed(
     check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
     num_slots = check_count("num_slots", num_slots)
     _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots)
+    constants = {name: jnp.float32(value) for name, value in scalars.items()}
     joules: Any = energy_budget
     if joules is None:
-        cycles = release_rate * jnp.sum(workload.macs) * cycles_per_mac
+        cycles = constants["release_rate"] * jnp.sum(workload.macs) * constants["cycles_per_mac"]
         joules = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
     return Scenario(
         workload=workload,
@@ -184,7 +185,7 @@ def as_printed(
         energy_budget=jnp.asarray(joules, jnp.float32),
         num_slots=num_slots,
         name="as_printed",
-        **{constant: jnp.float32(value) for constant, value in scalars.items()},
+        **constants,
     )
 
 

@@ -376,6 +376,15 @@ class TestLargeIntegers:
         for large in (np.full(shape, self.LARGE), *([self.LARGE, np.int64(self.LARGE)] if not shape else [])):
             chex.assert_trees_all_equal(step_with(large), expected)
 
+    def test_longer_floats_too(self):
+        slot = Slot(np.full(2, 3.0, np.longdouble), np.zeros(3, np.longdouble))
+        scenario = as_printed(table(), NETWORK, np.longdouble(2))
+        assert evaluate_plan(scenario, slot, [1, 1, 1]).total_delay == pytest.approx(2 * 2 / 6 + 2 * 4 * 6 / 1)
+
+    def test_in_the_energy_of_an_episode(self):
+        given = as_printed(table(), NETWORK, self.LARGE, cycles_per_mac=self.LARGE, num_slots=7)
+        assert given.energy_budget == pytest.approx(7 * 0.5 * 3**2 * 6 * self.LARGE**2)  # T kappa (f^l)^2 sum c_m
+
     def test_written_as_a_list(self):
         slot = Slot([4, 8], [0, self.LARGE, 0])
         cost = evaluate_plan(loaded(table(), NETWORK), slot, np.array([0, 1, 0]))
