@@ -38,7 +38,7 @@ verdict is given on fewer than {{ fewest_seeds }} seeds.</p>
 {% for method, learns, knows, does, where in methods %}
 <tr><th scope="row" data-label="Method">{{ method }}</th><td data-label="Learns">{{ learns }}</td>
 <td data-label="Knows the model">{{ knows }}</td><td data-label="What it does">{{ does }}</td>
-<td data-label="In scenario"><code>{{ where }}</code></td></tr>
+<td data-label="In scenario">{% if where == "both" %}both{% else %}<code>{{ where }}</code>{% endif %}</td></tr>
 {% endfor %}
 </tbody>
 </table>

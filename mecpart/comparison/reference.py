@@ -250,7 +250,7 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     """Make the results of a finished batch in the folder `output` the reference of its profile and scenario.
 
     Learning curves are thinned to `KEPT_WINDOWS` windows, numbers to six significant digits. `headline.csv` and
-    `claims.csv` are kept too.
+    `claims.csv` are kept too: when a learning curve settles can be judged on whole ones only.
 
     **Raises:** `ValueError` if the batch has not run every experiment, or not all of it with the same code.
     """
