@@ -34,11 +34,11 @@ _ALONG_AXES = """
 _MOVING = """
     after_all all_gather all_to_all axis_index bitcast_convert_type broadcast_in_dim concatenate convert_element_type
     copy create_token debug_callback debug_print device_put dimension_size dynamic_slice dynamic_update_slice empty
-    empty2 freeze from_edtype gather get iota layout_constraint name optimization_barrier pad pbroadcast pmax pmin
-    ppermute psum psum_invariant pvary random_bits random_clone random_fold_in random_gamma random_seed random_split
-    random_unwrap random_wrap reshape reshard rev rng_bit_generator rng_uniform scatter scatter-add scatter-max
-    scatter-min scatter-mul scatter-sub sharding_constraint slice split squeeze stack stop_gradient swap threefry2x32
-    tie tile to_edtype transpose unstack zeros_like
+    empty2 freeze from_edtype gather get iota layout_constraint name optimization_barrier pad pbroadcast platform_index
+    pmax pmin ppermute psum psum_invariant pvary random_bits random_clone random_fold_in random_gamma random_seed
+    random_split random_unwrap random_wrap reshape reshard rev rng_bit_generator rng_uniform scatter scatter-add
+    scatter-max scatter-min scatter-mul scatter-sub sharding_constraint slice split squeeze stack stop_gradient swap
+    threefry2x32 tie tile to_edtype transpose unstack zeros_like
 """
 #: Primitives that count as nothing, as in published totals.
 ZERO = frozenset(f"{_ELEMENT_BY_ELEMENT} {_ALONG_AXES} {_MOVING}".split())

@@ -164,17 +164,18 @@ def constant_of(node: "onnx.NodeProto") -> "onnx.TensorProto":
 
     (entry,) = node.attribute if len(node.attribute) == 1 else (None,)
     value: Any = None if entry is None else helper.get_attribute_value(entry)
-    match None if entry is None else entry.name:
-        case "value":
+    match None if entry is None else entry.name, value:
+        case "value", TensorProto():
             return value
-        case "value_float" | "value_floats":
+        case ("value_float", float()) | ("value_floats", [*_]):
             return numpy_helper.from_array(np.array(value, np.float32))
-        case "value_int" | "value_ints":
+        case ("value_int", int()) | ("value_ints", [*_]):
             return numpy_helper.from_array(np.array(value, np.int64))
-        case "value_string":
+        case "value_string", bytes():
             return helper.make_tensor("", TensorProto.STRING, [], [value])
-        case "value_strings":
+        case "value_strings", [*_]:
             return helper.make_tensor("", TensorProto.STRING, [len(value)], value)
-        case "sparse_value":
+        case "sparse_value", _:
             raise ValueError(f"weights must not be sparse; got {', '.join(node.output)}")
-    raise ValueError(f"a Constant must hold one value; got {[entry.name for entry in node.attribute]}")
+    names = [entry.name for entry in node.attribute]
+    raise ValueError(f"a Constant must hold one value, of the type that its name says; got {names}")

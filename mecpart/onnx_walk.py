@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mecpart.onnx_counts import CONTROL, COUNTED, REFUSED, ZERO
-from mecpart.onnx_file import attribute, check_text, kind_of, refusing, standard
+from mecpart.onnx_file import check_text, kind_of, refusing, standard
 from mecpart.onnx_tensors import Tensors, constant_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class Walk:
         }
         self._scopes = 0
         self._context = C.CheckerContext()
-        self._context.ir_version = model.ir_version
+        with refusing("the file must be an ONNX model, whole and valid"):
+            self._context.ir_version = model.ir_version
         for entry in inputs:
             self.tensors.learn(entry.name, entry.type)
         names = ChainMap({name: name for name in self.tensors.types})
@@ -191,10 +192,13 @@ class Walk:
 
     def _branch(self, node: "onnx.NodeProto", reads: Sequence[str], scope: _Scope) -> list[str]:
         """Walk over the branch of an If that runs, and say what its results are called."""
-        condition = self.tensors.values.get(reads[0])
+        condition = self.tensors.values.get(next(iter(reads), ""))
         if condition is None or np.size(condition) != 1:
             raise ValueError("operators must not hold graphs of their own (control flow); got If")
-        branch = attribute(node, "then_branch" if np.all(condition) else "else_branch")
+        name = "then_branch" if np.all(condition) else "else_branch"
+        branch = next((entry.g for entry in node.attribute if entry.name == name and entry.HasField("g")), None)
+        if branch is None:
+            raise ValueError(f"If {node.name!r} must have a graph as its {name}; got none")
         return self._graph(branch, replace(scope, names=scope.names.new_child(), **self._inside(node, scope)))
 
     def _function(
@@ -227,8 +231,8 @@ class Walk:
         """What the standard says of an operator, which must be as it says."""
         from onnx import checker, defs
 
-        self._context.opset_imports = dict(scope.opsets)
         with refusing("the file must be an ONNX model, whole and valid"):
+            self._context.opset_imports = dict(scope.opsets)
             checker.check_node(node, self._context)
             schema = defs.get_schema(node.op_type, scope.opsets[""], "")
         if all(node.op_type not in known for known in (COUNTED, ZERO, CONTROL, self._count_as_zero)):

@@ -1,8 +1,11 @@
 """That every primitive that JAX exports is counted, costs nothing by convention, or is refused."""
 
+import jax
 import jax.extend.core.primitives as exported
+import jax.numpy as jnp
 
 from mecpart.jaxpr_counts import CALLS, COUNTED, ZERO
+from mecpart.zoo import multiply_accumulates
 
 #: Linear algebra, transforms, and what only differentiation makes.
 REFUSED = {
@@ -17,3 +20,11 @@ def test_every_primitive_has_its_place():
     assert len(names) > 100
     for name in names:
         assert sum(name in group for group in (CALLS, COUNTED, ZERO, REFUSED)) == 1, name
+
+
+def test_of_what_depends_on_the_platform_the_dearest_counts():
+    def product(x):
+        weights = jnp.ones((8, 4))
+        return jax.lax.platform_dependent(x, cpu=lambda x: x[:, :4], default=lambda x: x @ weights)
+
+    assert multiply_accumulates(product, jnp.ones((6, 8))) == 6 * 8 * 4

@@ -480,6 +480,22 @@ class TestRefused:
         condition = graph("Cast", graph("ReduceMax", "image", keepdims=0), to=TensorProto.BOOL)
         refuse(graph.model(graph("If", condition, then_branch=branch, else_branch=branch)), "control flow", "got If")
 
+    def test_what_onnx_does_not_check(self, refuse):
+        """Versions that no computer counts to, a Constant of another type, an If that lacks its parts."""
+
+        for opset, ir_version in ((2**40, 10), (20, 2**40)):
+            graph = Graph()
+            model = graph.model(graph("Relu", "image"), opset=opset)
+            model.ir_version = ir_version
+            refuse(model, "whole and valid")
+        for value in (1, [1.0], "text"):
+            graph = Graph()
+            refuse(graph.model(graph("Add", "image", graph("Constant", value=value))), "a Constant must hold", "value")
+        for read, texts in (([], ["got If"]), (["true"], ["'choice'", "then_branch"])):
+            graph = Graph()
+            graph.constants.append(helper.make_tensor("true", TensorProto.BOOL, [], [True]))
+            refuse(graph.model(graph("Add", "image", graph("If", *read, name="choice"))), *texts)
+
     def test_functions_that_never_end(self, refuse):
         """One that calls itself, and fifty each of which calls the one before it twice."""
         versions = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
