@@ -171,10 +171,8 @@ def constant_of(node: "onnx.NodeProto") -> "onnx.TensorProto":
             return numpy_helper.from_array(np.array(value, np.float32))
         case ("value_int", int()) | ("value_ints", [*_]):
             return numpy_helper.from_array(np.array(value, np.int64))
-        case "value_string", bytes():
-            return helper.make_tensor("", TensorProto.STRING, [], [value])
-        case "value_strings", [*_]:
-            return helper.make_tensor("", TensorProto.STRING, [len(value)], value)
+        case ("value_string", bytes()) | ("value_strings", [*_]):
+            return numpy_helper.from_array(np.array(value, object))
         case "sparse_value", _:
             raise ValueError(f"weights must not be sparse; got {', '.join(node.output)}")
     names = [entry.name for entry in node.attribute]

@@ -28,3 +28,22 @@ def test_of_what_depends_on_the_platform_the_dearest_counts():
         return jax.lax.platform_dependent(x, cpu=lambda x: x[:, :4], default=lambda x: x @ weights)
 
     assert multiply_accumulates(product, jnp.ones((6, 8))) == 6 * 8 * 4
+
+
+def test_only_functions_of_jax_tell_what_an_equation_stands_for():
+    """Functions of one's own by these names multiply as any other; and what JAX keeps compiled is not taken for it."""
+    image, kernel = jnp.ones((1, 6, 7, 3)), jnp.ones((3, 3, 3, 5))
+
+    def conv_transpose(x):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def resize(x):  # the same products as those of JAX's own
+        return jnp.einsum("bhwc,hi,wj->bijc", x, jnp.ones((6, 12)), jnp.ones((7, 12)))
+
+    assert multiply_accumulates(conv_transpose, image) == 4 * 5 * 27 * 5
+    found = [
+        multiply_accumulates(function, image)
+        for function in (lambda x: jax.image.resize(x, (1, 12, 12, 3), "linear"), resize)
+    ]
+    assert found[0] == 0
+    assert found[1] >= 6 * 7 * 12 * 3 + 6 * 12 * 12 * 3
