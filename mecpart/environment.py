@@ -28,8 +28,10 @@ class EnvState:
     remaining_energy: Float[Array, ""] = field(metadata=quantity("J", minimum=None))  # what never ends takes all
     time: Int[Array, ""] = field(metadata=quantity("slots"))
 
-    __post_init__ = integers_to_floats
     __repr__ = short_repr
+
+    def __post_init__(self):
+        integers_to_floats(self)
 
 
 def check_state(scenario: Scenario, state: EnvState, name: str = "state") -> None:
@@ -90,7 +92,7 @@ class PartitionEnv:
         slot = replace(
             sample_slot(key, scenario), backlog=backlog_after(scenario, scenario.backlog_in(state.slot), given)
         )
-        state = EnvState(slot, state.remaining_energy - cost.energy, state.time + 1)
+        state = EnvState(slot, state.remaining_energy - cost.energy, jnp.int32(state.time) + 1)
         info = {entry.name: getattr(cost, entry.name) for entry in fields(PlanCost)}
         return observe(scenario, state), state, cost.reward, jnp.bool_(False), info
 
@@ -210,7 +212,11 @@ def rollout(
     first = jax.tree.map(lambda leaf: leaf[0], slots)
     if start is None:
         start = EnvState(first, scenario.energy_budget, jnp.int32(0))
-    start = replace(start, slot=replace(first, backlog=scenario.backlog_in(start.slot)))
+    start = EnvState(
+        slot=replace(first, backlog=scenario.backlog_in(start.slot)),
+        remaining_energy=jnp.asarray(start.remaining_energy, float),
+        time=jnp.int32(start.time),
+    )
     run = _run_slot_by_slot if scenario.loaded else _run_at_once
 
     def choose(states, noise):

@@ -61,7 +61,8 @@ def integers_to_floats(record) -> None:
     JAX computes with integers of 32 bits, in which large ones wrap around: a backlog of 2**32 cycles would be none.
     Floats of more than 64 bits, which JAX does not take, become such of 64.
     """
-    for name, (_, _, limits) in _declared(type(record)).items():
+    kind: type = type(record)
+    for name, (_, _, limits) in _declared(kind).items():
         value = getattr(record, name)
         array = isinstance(value, np.ndarray | np.number) and (value.dtype.kind in "iu" or value.dtype == np.longdouble)
         if not limits["whole"] and (array or type(value) is int):

@@ -49,8 +49,10 @@ class Network:
     transmit_power: Float[Array, ""] = field(metadata=quantity("W"))
     energy_coefficient: Float[Array, ""] = field(metadata=quantity("J s^2/cycle^3"))
 
-    __post_init__ = integers_to_floats
     __repr__ = short_repr
+
+    def __post_init__(self):
+        integers_to_floats(self)
 
     @property
     def num_nodes(self) -> int:

@@ -47,8 +47,10 @@ class Scenario:
     name: str = field(metadata={"static": True})
     arrivals: str = field(default="constant", metadata={"static": True})
 
-    __post_init__ = integers_to_floats
     __repr__ = short_repr
+
+    def __post_init__(self):
+        integers_to_floats(self)
 
     @property
     def loaded(self) -> bool:
@@ -83,7 +85,7 @@ class Scenario:
 
     def backlog_in(self, slot: "Slot") -> Float[Array, " nodes"]:
         """q_n of `slot` at every node, cycles."""
-        return jnp.zeros(self.num_nodes) if slot.backlog is None else slot.backlog
+        return jnp.zeros(self.num_nodes) if slot.backlog is None else jnp.asarray(slot.backlog, float)
 
     def complete(self, slot: "Slot") -> "Slot":
         """`slot` with every rate and every queue written out."""

@@ -44,7 +44,7 @@ def check_number(
 ) -> None:
     """Raise `ValueError` unless every entry of `value` is a finite real number, at least (or above) `minimum`.
 
-    `minimum`: None allows every real number, not a number and infinity too. `whole`: only integers are. `shapes`: that
+    `minimum`: None allows every real number, and infinity. `whole`: only integers are. `shapes`: that
     are allowed, if not all.
     """
     allowed = "of any size" if minimum is None else f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
@@ -54,9 +54,13 @@ def check_number(
         raise ValueError(f"{name} must be {what}, {allowed}; got {shown(value)}")
     if shapes is not None and shape not in shapes:
         raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")
-    if array is None or minimum is None:
+    if array is None:
         return
     exact = array.astype(np.float64)
+    if minimum is None:
+        if np.isnan(exact).any():
+            raise ValueError(f"{name} must be {what}, {allowed}; got nan")
+        return
     with np.errstate(over="ignore", under="ignore"):
         single = exact.astype(np.float32)
     bad = ~np.isfinite(exact) | ((exact <= minimum) if exclusive else (exact < minimum))

@@ -45,8 +45,10 @@ class Workload:
     block_names: tuple[str, ...] = field(metadata={"static": True})
     name: str = field(metadata={"static": True})
 
-    __post_init__ = integers_to_floats
     __repr__ = short_repr
+
+    def __post_init__(self):
+        integers_to_floats(self)
 
     @property
     def num_blocks(self) -> int:

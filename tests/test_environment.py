@@ -501,3 +501,21 @@ class TestRolloutWithQueues:
         expected = ROLLOUT(scenario, start, whole, wary_of_queues, noise)
         chex.assert_trees_all_equal(ROLLOUT(scenario, None, Slot(rate[:-1]), wary_of_queues, noise), expected)
         assert (expected[0].slot.backlog[-1] > 0).any() == (rules == "loaded")
+
+    @pytest.mark.parametrize("short", [np.float16, jnp.bfloat16])
+    def test_numbers_of_few_bits_are_carried_as_float32(self, short):
+        scenario, (slots, noise) = short_episode(20, "loaded"), self.draws(0)
+        start = self.start(slots, backlog=(3, 7, 16))
+        few = EnvState(
+            replace(start.slot, backlog=start.slot.backlog.astype(short)), jnp.asarray(5000, short), np.int8(0)
+        )
+        exact = replace(start, remaining_energy=jnp.float32(few.remaining_energy))
+        chex.assert_trees_all_equal(
+            ROLLOUT(scenario, few, slots, wary_of_queues, noise), ROLLOUT(scenario, exact, slots, wary_of_queues, noise)
+        )
+
+    def test_energy_that_is_no_number_is_refused(self, refused):
+        scenario, (slots, noise) = short_episode(20, "loaded"), self.draws(0)
+        start = replace(self.start(slots), remaining_energy=np.nan)
+        with refused("start.remaining_energy must be a number", "nan"):
+            rollout(scenario, start, slots, wary_of_queues, noise)
