@@ -15,7 +15,15 @@ from mecpart.fields import check_record, check_values, integers_to_floats, quant
 from mecpart.ledger import LEDGER
 from mecpart.network import Network, check_network
 from mecpart.sampling import uniform
-from mecpart.validation import check_choice, check_count, check_finite_product, check_key, check_type, is_concrete
+from mecpart.validation import (
+    check_choice,
+    check_count,
+    check_finite_product,
+    check_key,
+    check_type,
+    is_concrete,
+    shown,
+)
 from mecpart.workload import Workload, check_workload
 
 
@@ -300,12 +308,15 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
     check_key("key", key)
     check_scenario(scenario)
     count = check_count("count", count)
+    poisson = scenario.arrivals == "poisson"
+    if poisson and jax.random.key_impl(key) != "threefry2x32":  # of which alone JAX draws Poisson numbers
+        raise ValueError(f"key must be a 'threefry2x32' where arrivals are 'poisson'; got {shown(key)}")
     blocks, servers = scenario.num_blocks, scenario.network.num_servers
     low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
     drawn = uniform(key, (servers, count, blocks))  # servers first: see above
     rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
     tasks = None
-    if scenario.arrivals == "poisson":
+    if poisson:
         tasks = jax.random.poisson(jax.random.fold_in(key, 1), scenario.release_rate, (count,)).astype(jnp.float32)
     return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)), tasks=tasks)
 

@@ -345,6 +345,13 @@ class TestSlotsInShort:
                 evaluate_plan(scenario, Slot(ragged), [0, 0, 0])
 
 
+def test_poisson_numbers_need_a_key_that_jax_draws_them_of(refused):
+    key = jax.random.key(0, impl="rbg")
+    assert sample_slot(key, loaded(table(), NETWORK)).tasks is None
+    with refused("key must be a 'threefry2x32' where arrivals are 'poisson'", "rbg"):
+        sample_slot(key, loaded(table(), NETWORK, arrivals="poisson"))
+
+
 class TestLargeIntegers:
     """Integers of any size where real numbers are meant, though JAX computes with int32, in which 2**32 + 4 is 4."""
 
