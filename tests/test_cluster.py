@@ -334,7 +334,8 @@ def a_scheduler(folder, workers=1, **environment):
     started = [subprocess.Popen([*command, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *place],
                                 **quiet)]  # fmt: skip
     try:
-        wait_until(file.exists, SECONDS)
+        # It is there before it is written to its end.
+        wait_until(lambda: file.exists() and file.read_text().rstrip().endswith("}"), SECONDS)
         options = ["--nthreads", "1", "--nworkers", str(workers), "--no-dashboard", "--memory-limit", "0"]
         started.append(subprocess.Popen([*command, "worker", *options, *place], env=environment, **quiet))
         address = json.loads(file.read_text())["address"]
