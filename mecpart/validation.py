@@ -50,12 +50,17 @@ def check_number(
     allowed = "of any size" if minimum is None else f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
     what = "whole numbers" if whole else "a number"
     dtype, shape, array = _read(value)
-    if dtype is None or not (jnp.issubdtype(dtype, np.integer) or (jnp.issubdtype(dtype, np.floating) and not whole)):
+    if dtype is None or not (dtype.kind in "iu" or (_is_floating(dtype) and not whole)):
         raise ValueError(f"{name} must be {what}, {allowed}; got {shown(value)}")
     if shapes is not None and shape not in shapes:
         raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")
     if array is None:
         return
+    if array.size and minimum is not None:  # most values are as they should be, and quickly seen to be
+        low, high = array.min(), array.max()
+        usual = minimum < low and _FLOAT.tiny <= low and high <= _FLOAT.max
+        if (usual or (low == high == minimum == 0 and not exclusive)) and not whole:
+            return
     exact = array.astype(np.float64)
     if minimum is None:
         if np.isnan(exact).any():
@@ -211,6 +216,10 @@ def _read(value) -> tuple[np.dtype | None, tuple[int, ...] | None, np.ndarray | 
     except (TypeError, ValueError, RuntimeError):  # ragged lists, random keys
         return None, None, None
     return array.dtype, array.shape, array
+
+
+def _is_floating(dtype: np.dtype) -> bool:
+    return dtype.kind == "f" or jnp.issubdtype(dtype, np.floating)  # bfloat16 is of no kind that NumPy knows
 
 
 def _either(shapes: Iterable[tuple[int, ...]]) -> str:
