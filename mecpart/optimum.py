@@ -224,7 +224,11 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
     **Arguments** and **Raises:** `slots`, `price` [N + 1] as in `episode_bound`.
     """
     check_slots(scenario, slots)
-    price = _checked_prices(scenario, price)
+    return _priced_bound(scenario, slots, _checked_prices(scenario, price))
+
+
+@jax.jit
+def _priced_bound(scenario: Scenario, slots: Slot, price) -> Float[Array, ""]:
     price = jnp.where(scenario.network.available & (price >= 0) & jnp.isfinite(price), price, 0)
     no_queue = jnp.zeros(scenario.num_nodes)
     value = jax.vmap(lambda slot: _priced_path(scenario, slot, price, no_queue)[0])(slots)
@@ -241,8 +245,12 @@ def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Arr
     **Raises:** `ValueError` for slots as in `episode_bound`, or a number of steps below 1.
     """
     check_slots(scenario, slots)
-    steps = check_count("steps", steps)
-    bound_and_slope = jax.value_and_grad(lambda price: priced_bound(scenario, slots, price))
+    return _bound_prices(scenario, slots, check_count("steps", steps))
+
+
+@partial(jax.jit, static_argnames="steps")
+def _bound_prices(scenario: Scenario, slots: Slot, steps: int) -> Float[Array, " nodes"]:
+    bound_and_slope = jax.value_and_grad(lambda price: _priced_bound(scenario, slots, price))
 
     def step(search, length):
         price, slope, best_price, best = search
@@ -268,6 +276,11 @@ def pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
     **Arguments** and **Raises:** `slots` as in `episode_bound`.
     """
     check_slots(scenario, slots)
+    return _pooled_bound(scenario, slots)
+
+
+@jax.jit
+def _pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
     work = jnp.sum(jax.vmap(scenario.work_in)(slots), axis=1)
     slot_cycles = scenario.slot_seconds * jnp.sum(scenario.network.speed)
     number = jnp.arange(work.shape[0])

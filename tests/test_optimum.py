@@ -223,10 +223,12 @@ class TestProperties:
     @few
     @given(instances(backlog=False), st.lists(plans(), min_size=4, max_size=4))
     def test_without_queues(self, problem, some):
-        by_delay, by_reward, in_time = (optimal_plan(*problem, objective=objective) for objective in OBJECTIVES)
+        by_delay, by_reward, in_time, frugal = (optimal_plan(*problem, objective=objective) for objective in OBJECTIVES)
         assert lower_bound(*problem) == by_delay.total_delay, "the bound is attained"
         for plan in some:
-            assert -by_reward.value >= evaluate_plan(*problem, plan).reward * (1 + 1e-5) - 1e-5
+            cost = evaluate_plan(*problem, plan)
+            assert -by_reward.value >= cost.reward * (1 + 1e-5) - 1e-5
+            assert frugal.value <= cost.energy * (1 + 1e-5) or not np.isfinite(cost.total_delay)
         attained = evaluate_plan(*problem, by_reward.plan)
         np.testing.assert_allclose(-by_reward.value, attained.reward, rtol=1e-5)
         np.testing.assert_allclose(by_reward.total_delay, attained.total_delay, rtol=1e-5)
@@ -253,7 +255,9 @@ class TestProperties:
     @few
     @given(instances(backlog=False), st.sampled_from([0.25, 1.5, 1000.0]))
     def test_without_queues_the_optimum_grows_with_the_release_rate(self, problem, factor):
+        """As long as there is a task for each device."""
         scenario, slot = problem
+        scenario = replace(scenario, release_rate=4 * scenario.network.num_devices + scenario.release_rate)
         more = replace(scenario, release_rate=np.float32(factor) * scenario.release_rate)
         best, greater = optimal_plan(scenario, slot), optimal_plan(more, slot)
         np.testing.assert_allclose(greater.total_delay, factor * best.total_delay, rtol=1e-5)
