@@ -97,6 +97,14 @@ def check_network(network: Network, name: str = "network") -> None:
         check_number(f"{name}.speed[0]", np.asarray(network.speed)[0], exclusive=True)
     check_range(f"{name}.device_rate_range", network.device_rate_range)
     _check_products(network.num_devices, network.device_frequency, network.device_rate_range)
+    parts = network.speed, network.num_devices, network.device_frequency
+    if is_concrete(parts):
+        speed, devices, frequency = (np.asarray(part, np.float64) for part in parts)
+        if not np.isclose(speed[0], devices * frequency, rtol=1e-5):
+            raise ValueError(
+                f"{name}.speed[0] must be num_devices * device_frequency, {devices * frequency:g} cycles/s, as "
+                f"make_network has it; got {speed[0]:g}"
+            )
 
 
 def make_network(

@@ -364,7 +364,8 @@ class TestProperties:
     def test_everything_twice_as_fast_takes_half_as_long(self, problem, plan):
         scenario, slot = problem
         network = scenario.network
-        faster = replace(network, speed=2 * network.speed, wired_rate=2 * network.wired_rate)
+        double = {name: 2 * getattr(network, name) for name in ("speed", "device_frequency", "wired_rate")}
+        faster = replace(network, **double)
         fast = evaluate_plan(replace(scenario, network=faster), replace(slot, device_rate=2 * slot.device_rate), plan)
         assert_same_cost(fast, evaluate_plan(scenario, slot, plan), names=DELAYS, factor=0.5)
 

@@ -146,7 +146,9 @@ class TestCheckNetwork:
             check_network(value)
 
     def test_allows_what_is_traced_and_plain_numbers(self):
-        check_network(replace(self.NETWORK, wired_rate=125e6, num_devices=3, speed=np.array([1, 2])))
+        check_network(
+            replace(self.NETWORK, wired_rate=125e6, num_devices=1, device_frequency=1, speed=np.array([1, 2]))
+        )
         jax.jit(lambda network: check_network(network))(self.NETWORK)
         jax.vmap(check_network)(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), self.NETWORK))
         with pytest.raises(ValueError, match=r"network\.wired_rate must have shape \(\); got \(3,\)"):
@@ -175,6 +177,11 @@ class TestCheckNetwork:
     def test_refuses_devices_that_do_not_compute(self, refused):
         with refused("network.speed[0]", "got 0", "above 0"):
             check_network(replace(self.NETWORK, speed=np.array([0.0, 1.0], np.float32)))
+
+    @pytest.mark.parametrize("changes", [{"num_devices": 20}, {"device_frequency": 1e9}, {"speed": np.full(3, 1e9)}])
+    def test_refuses_a_tier_that_is_not_all_devices_together(self, refused, changes):
+        with refused("network.speed[0]", "num_devices * device_frequency"):
+            check_network(replace(self.NETWORK, **changes))
 
     def test_refuses_a_network_without_a_server(self, refused):
         for speed, got in [(np.ones(1), "(1,)"), (np.ones((2, 3)), "(2, 3)"), (np.float32(1), "()")]:
