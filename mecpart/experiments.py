@@ -92,6 +92,19 @@ PROFILES = {
 }
 
 
+def amounts(profile: str, seeds: int | None, episodes: int | None) -> tuple[int, int]:
+    """Seeds and episodes: those that are given, else those of a profile.
+
+    **Raises:** `ValueError` for an unknown profile, or numbers beyond `MOST_SEEDS` and `MOST_EPISODES`.
+    """
+    check_choice("profile", profile, PROFILES)
+    usual = PROFILES[profile]
+    return (
+        check_count("seeds", usual.seeds if seeds is None else seeds, maximum=MOST_SEEDS),
+        check_count("episodes", usual.episodes if episodes is None else episodes, maximum=MOST_EPISODES),
+    )
+
+
 def _check_methods(methods: Sequence[str], known: Iterable[str]) -> None:
     if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
         raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got {shown(methods)}")
@@ -328,13 +341,9 @@ def run_experiment(
     `mecpart.cluster.SchedulerError` if the scheduler cannot be reached, is lost, or cannot finish a run.
     """
     check_choice("name", name, EXPERIMENTS)
-    check_choice("profile", profile, PROFILES)
     check_choice("scenario", scenario, SCENARIOS)
     experiment = EXPERIMENTS[name]
-    seeds = check_count("seeds", PROFILES[profile].seeds if seeds is None else seeds)
-    episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
-    for count, value, most in (("seeds", seeds, MOST_SEEDS), ("episodes", episodes, MOST_EPISODES)):
-        check_count(count, value, maximum=most)
+    seeds, episodes = amounts(profile, seeds, episodes)
     known = methods_in(scenario)
     if experiment.methods is not None:
         _check_methods(experiment.methods, dict.fromkeys((*METHODS, *known)))

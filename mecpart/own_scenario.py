@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from mecpart.experiments import PROFILES, Experiment, results_of
+from mecpart.experiments import Experiment, amounts, results_of
 from mecpart.runs import Given, methods_in
 from mecpart.scenario import Scenario, Slot, check_scenario, check_slots
 from mecpart.validation import check_choice, check_count
@@ -59,9 +59,7 @@ def compare(
     before anything runs.
     """
     check_scenario(scenario)
-    check_choice("profile", profile, PROFILES)
-    seeds = check_count("seeds", seeds)
-    episodes = check_count("episodes", PROFILES[profile].episodes if episodes is None else episodes)
+    seeds, episodes = amounts(profile, check_count("seeds", seeds), episodes)
     if processes is not None:
         check_count("processes", processes)
     if methods is not None and (isinstance(methods, str) or not isinstance(methods, Sequence | Set)):

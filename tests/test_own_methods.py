@@ -153,7 +153,7 @@ class TestPolicies:
         shown = ElementTree.fromstring(tables.to_html(frame))
         assert [cell.text for cell in shown.iter("td")][::2] == names
         latex = tables.to_latex(frame)
-        for escaped in (r"\$x\_1\$", r"\_own", r"<b>bold</b> \& co", r"50 \% \{of\} \textbackslash alpha"):
+        for escaped in (r"\$x\_1\$", r"\_own", r"$<$b$>$bold$<$/b$>$ \& co", r"50 \% \{of\} \textbackslash alpha"):
             assert escaped in latex
 
 
