@@ -20,6 +20,8 @@ _WHOLE = getattr(Int, "dtypes", ())  # which the type checker does not know of
 
 # How many numbers of an array are shown, and how many letters of a text.
 _NUMBERS, _LETTERS = 8, 60
+# No array of NumPy has more.
+_MOST_AXES = 64
 
 
 def quantity(unit: str = "", *, minimum: float | None = 0.0, exclusive: bool = False) -> dict[str, Any]:
@@ -59,13 +61,14 @@ def integers_to_floats(record) -> None:
     """Make floats of the integers in those fields of `record` that hold real numbers; its `__post_init__`.
 
     JAX computes with integers of 32 bits, in which large ones wrap around: a backlog of 2**32 cycles would be none.
-    Floats of more than 64 bits, which JAX does not take, become such of 64.
+    Floats of more than 64 bits, which JAX does not take, become such of 64. Integers as small as the axes of an array
+    stay, for that is what they are in the `in_axes` of a `vmap`; no product of them wraps around.
     """
     kind: type = type(record)
     for name, (_, _, limits) in _declared(kind).items():
         value = getattr(record, name)
         array = isinstance(value, np.ndarray | np.number) and (value.dtype.kind in "iu" or value.dtype == np.longdouble)
-        if not limits["whole"] and (array or type(value) is int):
+        if not limits["whole"] and (array or (type(value) is int and abs(value) > _MOST_AXES)):
             with suppress(OverflowError):  # refused where it is used
                 object.__setattr__(record, name, value.astype(float) if array else float(value))
 

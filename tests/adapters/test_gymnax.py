@@ -140,7 +140,7 @@ class TestPlans:
     def test_a_plan_that_does_not_exist_is_refused_where_it_can_be(self, small):
         env, params = adapter.make(small())
         _, state = env.reset(KEY, params)
-        with pytest.raises(ValueError, match="plan must be 4 integers from 0 to 3; got node 4 for block 2"):
+        with pytest.raises(ValueError, match="action must be 4 integers from 0 to 3; got node 4 for block 2"):
             env.step_env(KEY, state, np.array([0, 0, 4, 0]), params)
 
 
