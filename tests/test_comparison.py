@@ -94,7 +94,7 @@ class TestPublished:
 
     @pytest.mark.parametrize("figure", ["fig5", "8", "fig6a", ""])
     def test_an_unknown_figure_is_answered_with_those_there_are(self, figure):
-        with pytest.raises(ValueError, match=r"figure must be one of fig6, .*fig8, .*got"):
+        with pytest.raises(ValueError, match=r"figure must be one of 'fig6', .*'fig8', .*got"):
             comparison.published(figure)
 
     def test_reductions_are_those_of_the_file(self):

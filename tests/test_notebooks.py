@@ -13,6 +13,7 @@ import pytest
 
 from mecpart.execution import NotebookError, execute
 from mecpart.locations import notebooks_folder
+from mecpart.report import write_report
 from mecpart.reproduce import find_notebooks, reproduce
 
 PATHS = sorted(notebooks_folder().glob("*.ipynb"))
@@ -106,6 +107,7 @@ def test_every_notebook_runs_through_the_driver(by_driver):
 def test_the_explorer_leaves_its_picture_where_there_is_no_kernel(by_driver):
     """As an output beside the controls, and so on the page of the report."""
     build = by_driver[1] / "build"
+    write_report("smoke", by_driver[1])
     cells = nbformat.read(build / "notebooks" / "smoke" / "as_printed" / "explorer.ipynb", as_version=4).cells
     (shown,) = [
         output.data

@@ -6,7 +6,7 @@ import pandas as pd
 
 from mecpart.experiments import COLUMNS
 from mecpart.locations import data_folder
-from mecpart.validation import check_text
+from mecpart.validation import check_choice
 
 #: The method whose advantage the paper claims.
 PROPOSED = "Proposed"
@@ -64,7 +64,9 @@ def published(figure: str) -> pd.DataFrame:
 
     **Raises:** `ValueError` for a figure that the paper does not have, or that has no values to read.
     """
-    check_text("figure", figure)
+    panels = dict.fromkeys(_published_values()["figure"])
+    names = {panel.rstrip("abc") for panel in panels} | set(panels)
+    check_choice("figure", figure, sorted(names, key=lambda name: (len(name.rstrip("abc")), name)))
     return _published_table(figure).copy()
 
 
@@ -73,9 +75,6 @@ def _published_table(figure: str) -> pd.DataFrame:
     values = _published_values()
     panels = list(dict.fromkeys(values["figure"]))
     whole = [panel for panel in panels if panel == figure or (panel[:-1] == figure and panel[-1].isalpha())]
-    if not whole:
-        names = sorted({panel.rstrip("abc") for panel in panels} | set(panels), key=lambda n: (len(n.rstrip("abc")), n))
-        raise ValueError(f"figure must be one of {', '.join(names)}; got {figure!r}")
     values = values[values["figure"].isin(whole)]
     keys = ["x_name", "x", "method", "setting"]
     table = values.set_index([*keys, "column"])["value"].unstack("column").astype(float)
