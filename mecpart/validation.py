@@ -120,7 +120,9 @@ def check_shape(name: str, value, *allowed: tuple[int, ...]) -> None:
     """Raise `ValueError` unless the shape of `value` is one of `allowed`, if given; works on traced values too."""
     shape = _read(value)[1]
     if shape is None:
-        raise ValueError(f"{name} must be an array; got {shown(value)}")
+        raise ValueError(
+            f"{name} must be an array{f' of shape {_either(allowed)}' if allowed else ''}; got {shown(value)}"
+        )
     if allowed and shape not in allowed:
         raise ValueError(f"{name} must have shape {_either(allowed)}; got {shape}")
 

@@ -155,7 +155,7 @@ class TestBadInput:
             (np.array([1, -1, np.inf]), ("got -1", "at least 0")),
             (np.array([1, np.nan, 1]), ("got nan", "at least 0")),
             (["1", "2", "3"], ("number",)),
-            ([[1], [2, 3], 4], ("3 numbers", "[[1], [2, 3], 4]")),
+            ([[1], [2, 3], 4], ("shape (3,)", "[[1], [2, 3], 4]")),
         ]:
             for solve in (optimal_plan, pareto_front):
                 with refused("memory", *texts):
