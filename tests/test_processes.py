@@ -97,8 +97,10 @@ class TestSpread:
 
 #: A batch whose processes of every kind are at work when it is killed; each says that it is there by a file.
 BATCH = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests themselves were started by nohup
 
 def work(name):
     Path(name).write_text("")
@@ -149,7 +151,7 @@ def test_nothing_outlives_a_batch_that_is_killed(tmp_path, name, ways):
         started = psutil.Process(batch.pid).children(recursive=True)
         assert len(started) > len(ways)
         batch.send_signal(getattr(signal, name))
-        batch.wait()
+        batch.wait(timeout=60)
         wait_until(lambda: not [one for one in started if lives(one)], 10)
     finally:
         for process in filter(lives, [*started, psutil.Process(batch.pid)] if batch.poll() is None else started):
