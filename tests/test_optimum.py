@@ -149,7 +149,8 @@ class TestByHand:
         # With a device tier of 512 cycles/s: 1/32, 1/16 and 1/8 s; no server is worth its transmission.
         scenario, slot = round_problem()
         quick = np.array([512, 16, 32], np.float32)
-        best = optimal_plan(replace(scenario, network=replace(scenario.network, speed=quick)), slot)
+        network = replace(scenario.network, speed=quick, device_frequency=np.float32(256))
+        best = optimal_plan(replace(scenario, network=network), slot)
         np.testing.assert_array_equal(best.plan, [0, 0, 0])
         assert best.total_delay == (16 + 32 + 64) / 512
 
