@@ -39,8 +39,9 @@ benchmark-batch: $(READY) ## set up, then measure where the time of a batch goes
 
 PROFILE ?= quick
 reference: $(READY) ## make the finished results of PROFILE (quick, paper) the reference that later ones are compared with
-	$(BIN)/python -c 'from pathlib import Path; from mecpart import SCENARIOS, comparison; \
-	  [print(comparison.keep_reference(Path("."), "$(PROFILE)", scenario)) for scenario in SCENARIOS]'
+	$(BIN)/python -c 'from pathlib import Path; from mecpart import SCENARIOS; \
+	  from mecpart.reproduction.reference import keep_reference; \
+	  [print(keep_reference(Path("."), "$(PROFILE)", scenario)) for scenario in SCENARIOS]'
 
 setup: $(READY) ## only set up
 

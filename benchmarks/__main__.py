@@ -25,9 +25,9 @@ from measurements import (
 )
 
 from mecpart.agents import AGENTS
-from mecpart.experiments import EXPERIMENTS, PROFILES
-from mecpart.processes import cores
-from mecpart.runs import Setting
+from mecpart.experiments.processes import cores
+from mecpart.experiments.runner import EXPERIMENTS, PROFILES
+from mecpart.experiments.runs import Setting
 
 SEEDS = PROFILES["paper"].seeds
 #: Each takes a second or so with all seeds on two cores.

@@ -15,8 +15,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from mecpart.experiments import PROFILES
-from mecpart.reproduce import reproduce
+from mecpart.experiments.runner import PROFILES
+from mecpart.reproduction.batch import reproduce
 
 #: What a batch writes beside its caches.
 RESULTS = ("data", "figures", "build/notebooks")

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 import mecpart
+from mecpart.experiments.processes import pools
+from mecpart.experiments.runs import Program, Run, Setting, perform
 from mecpart.ledger import LEDGER
-from mecpart.processes import pools
-from mecpart.runs import Program, Run, Setting, perform
 
 REPEATS = 5
 _compiled = {}

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 
 from mecpart import adapters, agents
 from mecpart.comparison import published
-from mecpart.delay import PlanCost, evaluate_plan, utilisation
-from mecpart.environment import EnvState, PartitionEnv, rollout
-from mecpart.experiments import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
-from mecpart.flax_model import layers_from_module, workload_from_module
+from mecpart.dnn.from_flax import layers_from_module, workload_from_module
+from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
+from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+from mecpart.experiments.compare import compare
+from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
+from mecpart.experiments.runs import METHODS, Setting
 from mecpart.ledger import LEDGER
-from mecpart.network import Network, make_network, sample_network, shannon_rate
-from mecpart.onnx_model import layers_from_onnx, onnx_operators, workload_from_onnx
-from mecpart.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
-from mecpart.own_methods import register_agent, register_learner, register_policy, unregister
-from mecpart.own_scenario import compare
-from mecpart.pareto import ParetoFront, pareto_front
-from mecpart.policies import POLICIES
-from mecpart.runs import METHODS, Setting
-from mecpart.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
-from mecpart.trace import trace_from_csv
-from mecpart.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+from mecpart.methods import register_agent, register_learner, register_policy, unregister
+from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
+from mecpart.model.environment import EnvState, PartitionEnv, rollout
+from mecpart.model.network import Network, make_network, sample_network, shannon_rate
+from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
+from mecpart.model.trace import trace_from_csv
+from mecpart.planning.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.planning.pareto import ParetoFront, pareto_front
+from mecpart.planning.policies import POLICIES
 
 if TYPE_CHECKING:
-    from mecpart.gantt import plot_plan
-    from mecpart.plots import plot_comparison
+    from mecpart.figures.gantt import plot_plan
+    from mecpart.figures.plots import plot_comparison
 
 __version__ = "0.1.0"
 
@@ -91,7 +91,7 @@ __all__ = [
 
 
 # Only when they are asked for, for matplotlib takes long to import.
-_ON_DEMAND = {"plot_comparison": "mecpart.plots", "plot_plan": "mecpart.gantt"}
+_ON_DEMAND = {"plot_comparison": "mecpart.figures.plots", "plot_plan": "mecpart.figures.gantt"}
 
 
 def __getattr__(name: str):

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mecpart.comparison import compare_with_reference
-from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart.experiments.runner import EXPERIMENTS, PROFILES
 from mecpart.files import STANDARD_OUTPUT, naming
-from mecpart.report import write_report
-from mecpart.reproduce import find_notebooks, reproduce
-from mecpart.scenario import SCENARIOS
+from mecpart.model.scenario import SCENARIOS
+from mecpart.report.site import write_report
+from mecpart.reproduction.batch import find_notebooks, reproduce
+from mecpart.reproduction.reference import compare_with_reference
 
 
 def main(argv: Sequence[str] | None = None) -> int:

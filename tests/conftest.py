@@ -4,7 +4,7 @@ import pytest
 from compilation import compilations
 
 #: Files with few tests that take long: begun first, so that no process is left with one of them at the end.
-LONG = ("test_notebooks.py", "test_cluster.py", "test_explorer.py", "test_own_methods.py", "test_experiments.py")
+LONG = ("test_notebooks.py", "test_cluster.py", "test_explorer.py", "test_methods.py", "test_runner.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mecpart.network import Network
-from mecpart.scenario import Scenario, Slot
-from mecpart.workload import Workload
+from mecpart.dnn.workload import Workload
+from mecpart.model.network import Network
+from mecpart.model.scenario import Scenario, Slot
 
 # Quantity: (shape, least, most), everything of order one.
 QUANTITIES = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mecpart import cli, own_methods
-from mecpart.comparison import Agreement
-from mecpart.experiments import EXPERIMENTS, PROFILES
+from mecpart import cli, methods
+from mecpart.experiments.runner import EXPERIMENTS, PROFILES
 from mecpart.locations import notebooks_folder
-from mecpart.reproduce import Notebook, Outcome, Run, Summary, find_notebooks
-from mecpart.scenario import SCENARIOS
+from mecpart.model.scenario import SCENARIOS
+from mecpart.reproduction.batch import Notebook, Outcome, Run, Summary, find_notebooks
+from mecpart.reproduction.reference import Agreement
 
 
 def test_list_names_all_there_is(capsys):
@@ -178,7 +178,7 @@ def test_a_file_of_methods_that_ends_the_program_is_an_error(tmp_path, capsys, e
             assert cli.main(["reproduce", "--profile", "smoke", *options]) == 2
             assert f"{path} fails" in (told := capsys.readouterr().err) or f"there is no file {path}" in told
     finally:
-        own_methods._registered.pop("Mine", None)
+        methods._registered.pop("Mine", None)
     assert not (tmp_path / "none").exists()
 
 

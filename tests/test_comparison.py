@@ -7,7 +7,7 @@ from scipy import stats
 
 from mecpart import comparison
 from mecpart.comparison import BASELINES, DELAY_FIGURES, DELAYS, NEGATIVE, POSITIVE, PROPOSED, words
-from mecpart.experiments import COLUMNS, EXPERIMENTS
+from mecpart.experiments.runner import COLUMNS, EXPERIMENTS
 from mecpart.locations import data_folder
 
 METHODS = (PROPOSED, *BASELINES)

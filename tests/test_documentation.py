@@ -18,10 +18,10 @@ from chromium import CHROMIUM, OFFLINE, in_browser
 from playwright.sync_api import sync_playwright
 
 import mecpart
-from mecpart import own_methods
-from mecpart.experiments import EXPERIMENTS
+from mecpart import methods
+from mecpart.experiments.runner import EXPERIMENTS
+from mecpart.experiments.runs import METHODS
 from mecpart.locations import default_output
-from mecpart.runs import METHODS
 
 DOCS = default_output() / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
@@ -29,10 +29,15 @@ GUIDES = sorted(DOCS.glob("*.md"))
 RUN_ELSEWHERE = {"own_agent", "cluster"}
 PUBLIC = ("mecpart", "mecpart.agents", "mecpart.comparison", "mecpart.adapters.gymnasium", "mecpart.adapters.gymnax")
 SAVING_AND_SHOWING = {
-    "plotting": ["plot_plan", "plots.plot_sweep", "plots.plot_convergence", "plots.plot_headline"],
+    "plotting": [
+        "plot_plan",
+        "figures.plots.plot_sweep",
+        "figures.plots.plot_convergence",
+        "figures.plots.plot_headline",
+    ],
     "tables": ["tables.to_latex", "tables.to_html"],
-    "explorer": ["explorer.Explorer"],
-    "saving": ["plots.save_figure", "tables.write_table", "tables.read_results"],
+    "explorer": ["figures.explorer.Explorer"],
+    "saving": ["figures.plots.save_figure", "tables.write_table", "tables.read_results"],
 }
 
 
@@ -154,7 +159,7 @@ def test_no_page_shows_what_python_says_about_its_own_types(site):
 
 
 def test_signatures_link_to_types_and_text_to_names(site):
-    explorer = page(site, "reference/explorer").text.partition("explorer.Explorer(")[2]
+    explorer = page(site, "reference/explorer").text.partition("figures.explorer.Explorer(")[2]
     assert explorer.split()[:4] == ["scenario:", "Scenario", "|", "str"]
     found = page(site, "reference/costs")
     assert "plan: Int[Array, 'blocks']" in " ".join(found.text.split())
@@ -248,7 +253,7 @@ def test_guides_run(path, monkeypatch, tmp_path):
     before = set(EXPERIMENTS)
     for at, experiment in list(EXPERIMENTS.items()):
         monkeypatch.setitem(EXPERIMENTS, at, replace(experiment, xs=experiment.xs[:1]))
-    monkeypatch.setattr(own_methods, "_registered", {})
+    monkeypatch.setattr(methods, "_registered", {})
     run, compare = mecpart.run_experiment, mecpart.compare
 
     def briefly(name, **given):

@@ -3,8 +3,8 @@ import inspect
 import pytest
 
 from mecpart.ledger import LEDGER, Constant, Ledger
-from mecpart.network import make_network, sample_network
-from mecpart.scenario import as_printed
+from mecpart.model.network import make_network, sample_network
+from mecpart.model.scenario import as_printed
 
 # Section 6 of the definition of the model: value and status.
 DEFINED = {

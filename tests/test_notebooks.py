@@ -11,10 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from mecpart.execution import NotebookError, execute
 from mecpart.locations import notebooks_folder
-from mecpart.report import write_report
-from mecpart.reproduce import find_notebooks, reproduce
+from mecpart.report.site import write_report
+from mecpart.reproduction.batch import find_notebooks, reproduce
+from mecpart.reproduction.execution import NotebookError, execute
 
 PATHS = sorted(notebooks_folder().glob("*.ipynb"))
 HOW_TOS = sorted((notebooks_folder() / "howto").glob("*.ipynb"))  # no part of the batch

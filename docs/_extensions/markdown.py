@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import signature, stringify_signature
 from sphinx.util.nodes import make_refnode
 
-from mecpart.formulas import formula
+from mecpart.report.formulas import formula
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

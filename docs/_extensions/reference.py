@@ -23,11 +23,11 @@ from sphinx.util import logging
 import mecpart
 from mecpart.agents import AGENTS, AgentConfig
 from mecpart.comparison.words import GLOSSARY
-from mecpart.experiments import EXPERIMENTS, WORLDS, Experiment
+from mecpart.experiments.runner import EXPERIMENTS, WORLDS, Experiment
+from mecpart.experiments.runs import METHODS, methods_in
 from mecpart.ledger import Ledger
-from mecpart.policies import ONLY_IN, POLICIES
-from mecpart.runs import METHODS, methods_in
-from mecpart.scenario import SCENARIOS
+from mecpart.model.scenario import SCENARIOS
+from mecpart.planning.policies import ONLY_IN, POLICIES
 
 #: Modules whose names in `__all__` are public; without `__all__`, the functions and classes that they define.
 PUBLIC = (
@@ -37,16 +37,16 @@ PUBLIC = (
     "mecpart.adapters.gymnasium",
     "mecpart.adapters.gymnax",
     "mecpart.adapters.stable_baselines3",
-    "mecpart.plots",
+    "mecpart.figures.plots",
     "mecpart.tables",
-    "mecpart.explorer",
+    "mecpart.figures.explorer",
 )
 
 #: Where the public names stand: path of a page, title, introduction, names below `mecpart`.
 GROUPS = (
     ("workloads", "Networks to partition", "What the blocks of a network compute and send.", (
         "Workload", "workload", "workload_from_module", "workload_from_onnx", "workload_from_csv", "LayerTable",
-        "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "zoo.Layer",
+        "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "dnn.zoo.Layer",
     )),
     ("networks", "The edge network", "Devices and servers, their speeds and links.", (
         "Network", "make_network", "sample_network", "shannon_rate",
@@ -79,22 +79,23 @@ GROUPS = (
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
         "compare", "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS",
-        "reproduce.reproduce", "reproduce.Summary", "reproduce.Outcome", "reproduce.Run", "reproduce.Notebook",
-        "report.write_report",
+        "reproduction.batch.reproduce", "reproduction.batch.Summary", "reproduction.batch.Outcome",
+        "reproduction.batch.Run", "reproduction.batch.Notebook",
+        "report.site.write_report",
     )),
     ("comparison", "Published beside measured", "Statistics, reductions, claims and verdicts.", (
         "published", *(f"comparison.{name}" for name in mecpart.comparison.__all__ if name != "published"),
     )),
     ("plotting", "Plotting", "Each returns a matplotlib figure; a method looks the same in all of them.", (
-        "plot_comparison", "plot_plan", "plots.plot_sweep", "plots.plot_convergence", "plots.plot_headline",
-        "plots.plot_estimates", "plots.styles", "plots.Style",
+        "plot_comparison", "plot_plan", "figures.plots.plot_sweep", "figures.plots.plot_convergence",
+        "figures.plots.plot_headline", "figures.plots.plot_estimates", "figures.plots.styles", "figures.plots.Style",
     )),
     ("tables", "Tables", "Results as LaTeX and HTML.", (
         "tables.to_latex", "tables.to_html", "tables.format_number", "tables.heading",
     )),
-    ("explorer", "The explorer", "A plan under sliders, in a notebook.", ("explorer.Explorer",)),
+    ("explorer", "The explorer", "A plan under sliders, in a notebook.", ("figures.explorer.Explorer",)),
     ("saving", "Saving and reading results", "A file is whole or not there: it is written aside and then moved.", (
-        "plots.save_figure", "tables.write_table", "tables.read_results",
+        "figures.plots.save_figure", "tables.write_table", "tables.read_results",
     )),
     ("constants", "Constants", "What the paper states, what a sibling paper does, and what was chosen.", ("LEDGER",)),
 )  # fmt: skip

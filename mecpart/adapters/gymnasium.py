@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mecpart.adapters.spaces import observation_bounds, playable
-from mecpart.delay import PlanCost
-from mecpart.environment import PartitionEnv
-from mecpart.scenario import Scenario
+from mecpart.model.delay import PlanCost
+from mecpart.model.environment import PartitionEnv
+from mecpart.model.scenario import Scenario
 from mecpart.validation import check_choice, check_count, check_shape
 
 try:
@@ -57,8 +57,8 @@ def make_vec(
 class Partition(gymnasium.Env):
     """Place every block of each slot's tasks on a node.
 
-    - Observation: Box, float32 [M * (N + 2) + 1], in `loaded` N + 1 more: see `mecpart.environment.observe`. The bounds
-      hold in every episode, see `observation_bounds`.
+    - Observation: Box, float32 [M * (N + 2) + 1], in `loaded` N + 1 more: see `mecpart.model.environment.observe`.
+      The bounds hold in every episode, see `observation_bounds`.
     - Action: MultiDiscrete, a plan: the node of each block, [M] integers in 0..N. Servers that only pad the network are
       left out, so N counts those that exist.
     - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds.

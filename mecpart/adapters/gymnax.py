@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.adapters.spaces import observation_bounds, playable
 from mecpart.agents.networks import MAX_JOINT_PLANS
-from mecpart.delay import checked_plan
-from mecpart.environment import EnvState, PartitionEnv, observe
-from mecpart.scenario import Scenario, check_scenario
+from mecpart.model.delay import checked_plan
+from mecpart.model.environment import EnvState, PartitionEnv, observe
+from mecpart.model.scenario import Scenario, check_scenario
 from mecpart.validation import check_callable, check_choice, check_count, check_key, check_number, is_concrete
 
 _NEEDS = "mecpart.adapters.gymnax needs gymnax 1.0 or newer: pip install 'mecpart[gymnax]'"

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.delay import backlog_after, divide
-from mecpart.environment import energy_scale, rate_scale
-from mecpart.runs import Setting
-from mecpart.scenario import SCENARIOS, Scenario, check_scenario
+from mecpart.experiments.runs import Setting
+from mecpart.model.delay import backlog_after, divide
+from mecpart.model.environment import energy_scale, rate_scale
+from mecpart.model.scenario import SCENARIOS, Scenario, check_scenario
 from mecpart.validation import check_choice, is_concrete, shown
 
 # The most tasks that `jax.random.poisson` can return.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mecpart.adapters.gymnasium import AutoresetMode, PartitionVector
-from mecpart.scenario import Scenario
+from mecpart.model.scenario import Scenario
 
 try:
     from stable_baselines3.common.vec_env import VecEnv

@@ -22,10 +22,10 @@ from mecpart.agents.learning import (
     training_keys,
 )
 from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
-from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
+from mecpart.model.environment import observe, observe_all, rollout
+from mecpart.model.scenario import Scenario
 from mecpart.sampling import uniform
-from mecpart.scenario import Scenario
 from mecpart.validation import check_choice, check_count, check_flag, check_number
 
 

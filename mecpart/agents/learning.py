@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
-from mecpart.delay import PlanCost
-from mecpart.environment import EnvState, observe_all, rollout
 from mecpart.fields import short_repr
+from mecpart.model.delay import PlanCost
+from mecpart.model.environment import EnvState, observe_all, rollout
+from mecpart.model.scenario import Scenario, Slot, sample_slots
 from mecpart.sampling import uniform
-from mecpart.scenario import Scenario, Slot, sample_slots
 from mecpart.validation import check_count, check_fraction, check_number, check_text
 
 

@@ -1,10 +1,10 @@
 """Learned prices: the best plan of each slot when time on busy nodes costs extra; how much extra is learned by trial.
 
 Not the paper's: it knows the delay model, which the paper's learners do not, and has the same budget. The exact best
-plan of a slot (`mecpart.optimum`) is blind to the queues that it leaves to later slots. So a second at a node is made
-to cost more than a second: by a price of the node, and by another one for each slot's worth of work that waits there.
-Good prices are found by trying: whole episodes are run under slightly different ones, and those under which an episode
-takes less delay, twice, are kept. With no prices it is the plan of `Optimal` or `Myopic`.
+plan of a slot (`mecpart.planning.optimum`) is blind to the queues that it leaves to later slots. So a second at a node
+is made to cost more than a second: by a price of the node, and by another one for each slot's worth of work that waits
+there. Good prices are found by trying: whole episodes are run under slightly different ones, and those under which an
+episode takes less delay, twice, are kept. With no prices it is the plan of `Optimal` or `Myopic`.
 
 Since only the order of episodes counts, an overload spoils nothing; there is no gradient and no neural network.
 """
@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mecpart.agents.learning import TrainResult, run_episode, training_keys
-from mecpart.delay import queue_delay
-from mecpart.environment import read_observation
 from mecpart.fields import short_repr
 from mecpart.ledger import LEDGER
-from mecpart.optimum import priced_plan
-from mecpart.scenario import Scenario, Slot
+from mecpart.model.delay import queue_delay
+from mecpart.model.environment import read_observation
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.planning.optimum import priced_plan
 from mecpart.validation import check_count, check_range, check_text, shown
 
 

@@ -19,10 +19,10 @@ from mecpart.agents.learning import (
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork, most_likely
-from mecpart.environment import observe, observe_all, rollout
 from mecpart.ledger import LEDGER
+from mecpart.model.environment import observe, observe_all, rollout
+from mecpart.model.scenario import Scenario
 from mecpart.sampling import uniform
-from mecpart.scenario import Scenario
 from mecpart.validation import check_count, check_fraction
 
 

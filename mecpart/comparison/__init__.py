@@ -17,7 +17,6 @@ from mecpart.comparison.paper import (
     published,
     published_reductions,
 )
-from mecpart.comparison.reference import Agreement, agreement, compare_with_reference, keep_reference
 from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import (
     Estimate,
@@ -44,7 +43,6 @@ __all__ = [
     "PROPOSED",
     "SAME",
     "Advantage",
-    "Agreement",
     "Claim",
     "Curves",
     "Estimate",
@@ -53,14 +51,12 @@ __all__ = [
     "Settling",
     "Trend",
     "about",
-    "agreement",
     "answer",
     "as_curves",
     "beside_published",
     "bootstrap_interval",
     "by_setting",
     "claims",
-    "compare_with_reference",
     "concordance",
     "detectable_difference",
     "estimate",
@@ -69,7 +65,6 @@ __all__ = [
     "headline_table",
     "headline_verdicts",
     "interquartile_mean",
-    "keep_reference",
     "methods_table",
     "paired_differences",
     "paper_claims",

@@ -24,7 +24,7 @@ from mecpart.comparison.paper import (
 from mecpart.comparison.rule import NEGATIVE, POSITIVE, SAME, Region, about, verdict
 from mecpart.comparison.statistics import Estimate, estimate
 from mecpart.comparison.words import METRIC_WORDS, figure_words, setting_words
-from mecpart.experiments import EXPERIMENTS
+from mecpart.experiments.runner import EXPERIMENTS
 
 
 @dataclass(frozen=True)

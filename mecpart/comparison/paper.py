@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from mecpart.experiments import COLUMNS
+from mecpart.experiments.runner import COLUMNS
 from mecpart.locations import data_folder
 from mecpart.validation import check_choice
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mecpart.agents import AGENTS
-from mecpart.policies import ONLY_IN
-from mecpart.runs import METHODS
+from mecpart.experiments.runs import METHODS
+from mecpart.planning.policies import ONLY_IN
 
 #: The columns that claims are made about, in words.
 METRIC_WORDS = {

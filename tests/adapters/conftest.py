@@ -8,7 +8,7 @@ import pytest
 from compilation import without_costly_passes
 
 import mecpart
-from mecpart.environment import read_observation
+from mecpart.model.environment import read_observation
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import mecpart
 from mecpart.adapters import gymnasium as adapter
-from mecpart.environment import EnvState, PartitionEnv, read_observation
+from mecpart.model.environment import EnvState, PartitionEnv, read_observation
 
 RULES = {
     "as_printed": {"name": "as_printed"},

@@ -15,7 +15,7 @@ from rejax import PPO
 
 import mecpart
 from mecpart.adapters import gymnax as adapter
-from mecpart.environment import PartitionEnv, read_observation
+from mecpart.model.environment import PartitionEnv, read_observation
 
 KEY = jax.random.key(0)
 COSTS = [field.name for field in fields(mecpart.PlanCost)]

@@ -7,7 +7,7 @@ from instances import round_problem
 
 import mecpart
 from mecpart.adapters.spaces import observation_bounds, playable
-from mecpart.environment import PartitionEnv, read_observation
+from mecpart.model.environment import PartitionEnv, read_observation
 
 ENV = PartitionEnv()
 RESET, STEP_ENV = jax.jit(ENV.reset), jax.jit(ENV.step_env)

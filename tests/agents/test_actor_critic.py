@@ -17,7 +17,7 @@ from mecpart.agents import ActorCriticConfig, agent_config, make_train
 from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns
 from mecpart.agents.learning import channel_key, episode_slots, learning_reward, training_keys
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork
-from mecpart.environment import observe
+from mecpart.model.environment import observe
 from mecpart.sampling import uniform
 
 BLOCKS, NODES, SLOTS, FEATURES = 3, 4, 5, 16

@@ -17,7 +17,7 @@ from mecpart.agents.learning import (
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork
-from mecpart.environment import observe
+from mecpart.model.environment import observe
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 import mecpart
 from mecpart.agents import PricePolicy, PriceSearchConfig, agent_config, make_train
 from mecpart.agents.learning import channel_key, episode_slots, evaluate_policy, run_episode
-from mecpart.environment import EnvState, observe, observe_all
-from mecpart.optimum import optimal_plan
-from mecpart.runs import Setting
+from mecpart.experiments.runs import Setting
+from mecpart.model.environment import EnvState, observe, observe_all
+from mecpart.planning.optimum import optimal_plan
 
 KEY = jax.random.key(0)
 TINY = {"episodes": 8, "workers": 4}
@@ -23,7 +23,7 @@ def loaded(scenario):
 
 def states_of(scenario, count=40):
     """States with all kinds of queues, none at the server that does not exist."""
-    slots = mecpart.scenario.sample_slots(KEY, scenario, count)
+    slots = mecpart.model.scenario.sample_slots(KEY, scenario, count)
     length = jnp.asarray(
         np.random.default_rng(0).choice([0, 0.02, 0.05, 0.1], (count, scenario.num_nodes)), jnp.float32
     )
@@ -59,7 +59,7 @@ class TestPolicy:
         slots, speed = states_of(loaded).slot, loaded.network.speed
         length = np.where(speed > 0, slots.backlog / np.where(speed > 0, speed * loaded.slot_seconds, 1), 0)
         prices = self.WEIGHTS[:4] + self.WEIGHTS[4:] * length
-        expected = jax.jit(jax.vmap(mecpart.optimum.priced_plan, (None, 0, 0)))(loaded, slots, prices)
+        expected = jax.jit(jax.vmap(mecpart.planning.optimum.priced_plan, (None, 0, 0)))(loaded, slots, prices)
         plans = jax.jit(jax.vmap(PricePolicy(self.WEIGHTS, loaded).plan))(slots)
         np.testing.assert_array_equal(plans, expected)
 

@@ -10,7 +10,7 @@ from mecpart.agents import QLearningConfig, agent_config, make_train
 from mecpart.agents.learning import channel_key, episode_slots, learning_reward, training_keys
 from mecpart.agents.networks import PartitionNetwork
 from mecpart.agents.q_learning import Transition, q_learning_loss, q_learning_targets, q_values
-from mecpart.environment import observe
+from mecpart.model.environment import observe
 from mecpart.sampling import uniform
 
 NODES, SLOTS, FEATURES = 4, 6, 16

@@ -1,0 +1,231 @@
+"""The delay, energy and reward of a plan (Eqs. 3-9 and 13-14 of the paper), and the queues it leaves behind."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+from jaxtyping import Array, Float, Int
+
+from mecpart.fields import quantity, short_repr
+from mecpart.model.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.validation import check_flag, check_shape, is_concrete
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PlanCost:
+    """What one slot costs under one plan (a pytree).
+
+    Per block, [M], s: `block_delay` (L_m) = `transmission_delay` + `waiting_delay` + `computation_delay`.
+    Scalars: `total_delay` = `edge_delay` + `local_delay`, s, where local is computation on the devices and edge is all
+    else; `energy`, J; `reward` (Eq. 14).
+    """
+
+    block_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    transmission_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    waiting_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    computation_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
+    total_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    edge_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    local_delay: Float[Array, ""] = field(metadata=quantity("s"))
+    energy: Float[Array, ""] = field(metadata=quantity("J"))
+    reward: Float[Array, ""]
+
+    __repr__ = short_repr
+
+
+def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *, check: bool = False) -> PlanCost:
+    """The cost of running the tasks of `slot` by `plan` (Eqs. 3-9, 13, 14).
+
+    With e_0 = 0 and the image at the device (a_0 = 0), block m on node a_m is finished at
+
+        e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
+
+    and its delay is L_m = e_m - e_{m-1}. On node 0 and its links min(D, tasks) of the D devices compute and send, for
+    a task never uses more than one of them. In `loaded` the last block also waits for its result to be back at the
+    device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
+    transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
+
+    **Arguments:**
+
+    - `slot`: from `sample_slot`, or `Slot(device_rate)` with rates [M, N] or [N] in bytes/s.
+    - `plan`: node of each block, [M] integers in 0..N; 0 is the IoT tier.
+    - `check`: under `jit`, also check the nodes of a traced plan with `jax.experimental.checkify` (wrap the
+      function in `checkify.checkify`).
+
+    **Returns:** a `PlanCost`. A block on a node of speed 0 has infinite delay.
+
+    **Raises:** `ValueError` for a plan of wrong length or dtype or with a node that does not exist, or a slot of wrong
+    shape or with negative or NaN values. Values inside `jit` are assumed to be valid unless `check` is set.
+    """
+    check_slot(scenario, slot)
+    check_flag("check", check)
+    plan = checked_plan(scenario, plan, check)
+    return plan_cost(scenario, slot, plan)
+
+
+@jax.jit
+def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanCost:
+    """`evaluate_plan` without its checks, for code that makes valid plans itself."""
+    block = jnp.arange(scenario.num_blocks)
+    source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
+    transmission = transmission_delay(scenario, slot, block, source, plan)
+    computation = computation_delay(scenario, slot, block, plan)
+    queue = queue_delay(scenario, slot, plan)
+
+    def run_block(finished, block_delays):
+        transmission, queue, computation = block_delays
+        arrived = finished + transmission
+        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(queue - arrived, 0), 0)
+        return arrived + waiting + computation, waiting
+
+    _, waiting = jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))
+    if scenario.loaded:
+        transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
+    block_delay = transmission + waiting + computation
+
+    local = plan == 0
+    local_delay = jnp.sum(jnp.where(local, computation, 0))
+    # Not as total minus local, whose rounding would leave an edge delay where there is none.
+    edge_delay = jnp.sum(transmission + waiting + jnp.where(local, 0, computation))
+    return PlanCost(
+        block_delay=block_delay,
+        transmission_delay=transmission,
+        waiting_delay=waiting,
+        computation_delay=computation,
+        total_delay=local_delay + edge_delay,
+        edge_delay=edge_delay,
+        local_delay=local_delay,
+        energy=jnp.sum(block_energy(scenario, slot, block, plan, transmission)),
+        reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
+    )
+
+
+def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
+    """Time to move the input of `block` from node `source` to node `destination`, s; integer arrays that broadcast.
+
+    Eq. 5: device and server by the devices' links, each task by those of one device; two servers by wire; nothing on
+    the same node. As Eq. 9 reads, a local block is charged nothing either; in `loaded` it is, wherever the block before
+    ran.
+    """
+    server, device_link = destination, source == 0
+    free = source == destination
+    if scenario.loaded:
+        server, device_link = jnp.maximum(source, destination), device_link | (destination == 0)
+    else:
+        free |= destination == 0
+    link = _link_rate(scenario, slot, block, server)
+    rate = jnp.where(device_link, link, scenario.network.wired_rate)
+    return jnp.where(free, 0, divide(scenario.data_in(slot)[block], rate))
+
+
+def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """Time to bring the result from `node`, where the last block ran, to the device, s: free but in `loaded`."""
+    if not scenario.loaded:
+        return jnp.zeros(jnp.shape(node))
+    result = scenario.tasks_in(slot) * scenario.workload.output_bytes
+    return jnp.where(node == 0, 0, divide(result, _link_rate(scenario, slot, -1, node)))
+
+
+def _link_rate(scenario: Scenario, slot: Slot, block, server) -> Float[Array, "*shape"]:
+    """bytes/s between the devices that are at work and `server`: min(D, tasks) R_m^n."""
+    rate = scenario.device_rate_in(slot)[block, jnp.maximum(server - 1, 0)]
+    return scenario.devices_for(scenario.tasks_in(slot)) * rate
+
+
+def share_at_work(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """The part of `node` that works on the tasks of `slot`: min(D, tasks) / D of the devices, all of a server."""
+    devices = scenario.devices_for(scenario.tasks_in(slot))
+    return jnp.where(node == 0, devices / scenario.network.num_devices, 1)
+
+
+def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
+    """Time to compute `block` on `node`, s (Eqs. 3 and 6); integer arrays that broadcast."""
+    speed = scenario.network.speed[node] * share_at_work(scenario, slot, node)
+    return divide(scenario.work_in(slot)[block], speed)
+
+
+def occupation(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
+    """The time of the whole of `node` that `block` takes, s: less than its computation where devices have no task."""
+    return divide(scenario.work_in(slot)[block], scenario.network.speed[node])
+
+
+def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
+    """Time until `node` has worked off the slot's backlog, s: by all devices, for other tasks left it."""
+    backlog = scenario.backlog_in(slot)[node]
+    return jnp.where(backlog > 0, divide(backlog, scenario.network.speed[node]), 0)
+
+
+def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "*shape"]:
+    """L_m + penalty * max(L_m - tau_m, 0), s: one block's part of the negative reward (Eqs. 13, 14)."""
+    late = jnp.where(jnp.isfinite(block_delay), jnp.maximum(block_delay - deadline, 0), 0)  # no 0 * infinity
+    return block_delay + scenario.penalty * late
+
+
+def block_energy(scenario: Scenario, slot: Slot, block, node, transmission) -> Float[Array, "*shape"]:
+    """Energy of the devices for `block` on `node`, J: kappa (f^l)^2 work_m if it is local, p for each second that its
+    input takes (Eqs. 4, 7); arrays that broadcast."""
+    network = scenario.network
+    computing = network.energy_coefficient * network.device_frequency**2 * scenario.work_in(slot)[block]
+    ends = jnp.isfinite(transmission)  # no 0 * infinity
+    transmitting = jnp.where(ends, network.transmit_power * jnp.where(ends, transmission, 0), jnp.inf)
+    return jnp.where(node == 0, computing, 0) + transmitting
+
+
+def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
+    """The work that `plan` gives to each node, cycles."""
+    given = plan[:, None] == jnp.arange(scenario.num_nodes)
+    return jnp.sum(jnp.where(given, scenario.work_in(slot)[:, None], 0), axis=0)
+
+
+def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> Float[Array, " nodes"]:
+    """The work that each node is given over some slots, as a share of what it can do in them; above 1 it falls behind.
+
+    **Arguments:** `slots`, `plans`: every array with a leading axis [T].
+
+    **Returns:** [N + 1]; 0 for a server that does not exist.
+
+    **Raises:** `ValueError` as `evaluate_plan`.
+    """
+    count = check_slots(scenario, slots)
+    plans = checked_plan(scenario, plans, name="plans", leading=(count,))
+    given = jnp.mean(jax.vmap(lambda slot, plan: work_given(scenario, slot, plan))(slots, plans), axis=0)
+    return jnp.where(scenario.network.available, divide(given, scenario.network.speed * scenario.slot_seconds), 0)
+
+
+def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
+    """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
+
+    Only in `loaded` is anything left over. The devices work off what is left of different slots side by side.
+    """
+    if not scenario.loaded:
+        return jnp.zeros_like(backlog)
+    return jnp.maximum(backlog + given - scenario.network.speed * scenario.slot_seconds, 0)
+
+
+def checked_plan(
+    scenario: Scenario, plan, check: bool = False, *, name: str = "plan", leading: tuple[int, ...] = ()
+) -> Int[Array, "*leading blocks"]:
+    """`plan`, or plans with `leading` axes, as int32 array, checked as `evaluate_plan` says."""
+    check_shape(name, plan, (*leading, scenario.num_blocks))
+    plan = np.asarray(plan) if is_concrete(plan) else jnp.asarray(plan)
+    last = scenario.num_nodes - 1
+    allowed = f"{scenario.num_blocks} integers from 0 to {last}"
+    if not jnp.issubdtype(plan.dtype, jnp.integer):
+        raise ValueError(f"{name} must be {allowed}; got dtype {plan.dtype}")
+    if is_concrete(plan):
+        bad = (plan < 0) | (plan > last)
+        if bad.any():
+            block = np.argwhere(bad)[0, -1]
+            raise ValueError(f"{name} must be {allowed}; got node {plan[bad][0]} for block {block}")
+    plan = jnp.asarray(plan, jnp.int32)
+    if check:
+        checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"{name} must be {allowed}; got {{}}", plan)
+    return plan
+
+
+def divide(amount, rate) -> Float[Array, "*shape"]:
+    """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
+    return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)

@@ -1,0 +1,191 @@
+"""Plans without learning: the paper's baselines APDI, RPDI and Greedy, and reference lines.
+
+Every policy is a function `plan = policy(scenario, slot, key)` with an int32 plan [M]; most ignore the key. All of them
+leave out servers that do not exist (speed 0).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mecpart.ledger import LEDGER
+from mecpart.model.delay import backlog_after, plan_cost, queue_delay, share_at_work, work_given
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.planning.optimum import optimal_plan, priced_plan
+from mecpart.validation import check_count, check_flag, check_number, check_shape
+
+Plan = Int[Array, " blocks"]
+
+
+def rpdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray) -> Plan:
+    """Random: each block uniform over the devices and the servers."""
+    nodes, count = _candidates(scenario, include_device=True)
+    drawn = jax.random.uniform(key, (scenario.num_blocks,))
+    return nodes[jnp.minimum((drawn * count).astype(jnp.int32), count - 1)]
+
+
+def apdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, include_device: bool = True) -> Plan:
+    """Average: equal contiguous runs of blocks over the nodes in order.
+
+    `include_device=False` is the reading of the paper's text; only with the device does it have the local delay that
+    the paper plots.
+    """
+    check_flag("include_device", include_device)
+    nodes, count = _candidates(scenario, include_device)
+    return nodes[jnp.arange(scenario.num_blocks) * count // scenario.num_blocks]
+
+
+def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, include_device: bool = True) -> Plan:
+    """Block by block, the node whose queue plus the work already given to it, divided by its speed, is least.
+
+    Ties go to the lower node. `include_device` as in `apdi`.
+    """
+    check_flag("include_device", include_device)
+    share, work = share_at_work(scenario, slot, jnp.arange(scenario.num_nodes)), scenario.work_in(slot)
+    speed = scenario.network.speed * share
+    candidate = scenario.network.available.at[0].set(include_device)
+    given, plan = scenario.backlog_in(slot) * share, []  # the queue is worked off by all devices
+    for m in range(scenario.num_blocks):
+        load = jnp.where(candidate, given / jnp.where(candidate, speed, 1), jnp.inf)
+        plan.append(jnp.argmin(load).astype(jnp.int32))
+        given = given.at[plan[-1]].add(work[m])
+    return jnp.stack(plan)
+
+
+def local_only(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """Every block on the devices."""
+    return jnp.zeros(scenario.num_blocks, jnp.int32)
+
+
+def one_server(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """Every block on the server that finishes the slot's tasks first."""
+    server = jnp.arange(1, scenario.num_nodes, dtype=jnp.int32)
+    return _best_of(scenario, slot, jnp.repeat(server[:, None], scenario.num_blocks, axis=1))
+
+
+def single_cut(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """The best plan of a local prefix (none to all blocks) and then one server: Neurosurgeon (Kang et al. 2017)."""
+    block = jnp.arange(scenario.num_blocks)
+    cut = jnp.arange(scenario.num_blocks + 1)[:, None, None]
+    server = jnp.arange(1, scenario.num_nodes, dtype=jnp.int32)[None, :, None]
+    return _best_of(scenario, slot, jnp.where(block < cut, 0, server).reshape(-1, scenario.num_blocks))
+
+
+def optimal(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """The plan of least total delay, exact: the shortest path through the blocks and nodes (`mecpart.optimal_plan`).
+
+    In `as_printed` no slot depends on another, so it is the optimum of the whole episode too.
+    """
+    return optimal_plan(scenario, slot).plan
+
+
+def myopic(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """The plan of least total delay of this slot, given the queues: exact, but blind to what it leaves to later slots.
+
+    In `loaded` that is not the optimum of an episode: a plan that is best now can fill the queue of a node.
+    """
+    return optimal_plan(scenario, slot).plan
+
+
+def drift_plus_penalty(
+    scenario: Scenario,
+    slot: Slot,
+    key: PRNGKeyArray | None = None,
+    *,
+    patience: float = LEDGER.default("drift_patience"),
+) -> Plan:
+    """Least delay plus queue-weighted work: a second of computing at a node costs (its queue / `patience`) more.
+
+    The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
+    `as_printed` it is the optimum.
+
+    **Raises:** `ValueError` unless `patience` (s) is one number above 0.
+    """
+    check_shape("patience", patience, ())
+    check_number("patience", patience, exclusive=True)
+    return priced_plan(scenario, slot, _queues(scenario, slot) / patience)
+
+
+def look_ahead(
+    scenario: Scenario,
+    slot: Slot,
+    key: PRNGKeyArray | None = None,
+    *,
+    horizon: int = LEDGER.default("look_ahead_slots"),
+) -> Plan:
+    """Of some plans the one with the least delay over this slot and the next `horizon`: a rollout (Bertsekas 2013).
+
+    The candidates are the best plan of this slot, the best without each node in turn, and queue-weighted ones. After
+    each of them the myopic plan is followed, at the mean rates and the mean number of tasks.
+
+    **Raises:** `ValueError` unless `horizon` (slots) is a whole number of at least 1.
+    """
+    check_count("horizon", horizon)
+    nodes = jnp.arange(scenario.num_nodes)
+    queues = _queues(scenario, slot)
+    weighted = jnp.stack([queues / patience for patience in (3.0, 10.0, 30.0, 100.0)])
+    without = jnp.where(nodes[:, None] == nodes, 1e3, 0.0)
+    prices = jnp.concatenate([jnp.zeros((1, scenario.num_nodes)), weighted, without])
+    plans = jax.vmap(partial(priced_plan, scenario, slot))(prices)
+    mean_rate = jnp.mean(scenario.network.device_rate_range)
+
+    def after(slot, plan):
+        return backlog_after(scenario, scenario.backlog_in(slot), work_given(scenario, slot, plan))
+
+    def delay_from_here(plan):
+        def follow(backlog, _):
+            later = Slot(mean_rate, backlog)
+            best = optimal_plan(scenario, later)
+            return after(later, best.plan), best.total_delay
+
+        _, later = jax.lax.scan(follow, after(slot, plan), length=horizon)
+        return plan_cost(scenario, slot, plan).total_delay + jnp.sum(later)
+
+    return plans[jnp.argmin(jax.vmap(delay_from_here)(plans))]
+
+
+#: The policies without learning, by the names used in results.
+POLICIES = {
+    "Greedy": greedy,
+    "APDI": apdi,
+    "RPDI": rpdi,
+    "Local only": local_only,
+    "One ES": one_server,
+    "Single cut": single_cut,
+    "Optimal": optimal,
+    "Myopic": myopic,
+    "Look-ahead": look_ahead,
+    "Drift-plus-penalty": drift_plus_penalty,
+}
+
+#: Not a method, but where results name one: the certified lower bound on the total delay of the same episodes.
+BOUND = "Bound"
+
+#: Not a method: in the explorer, a plan that is changed by its buttons.
+BY_HAND = "by hand"
+
+#: The policies that mean something in one scenario only: elsewhere they are the optimum, or not optimal.
+ONLY_IN = {
+    "Optimal": "as_printed",
+    "Myopic": "loaded",
+    "Look-ahead": "loaded",
+    "Drift-plus-penalty": "loaded",
+}
+
+
+def _queues(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
+    """Seconds until each node has worked off its backlog; 0 for a server that does not exist."""
+    return jnp.where(scenario.network.available, queue_delay(scenario, slot, jnp.arange(scenario.num_nodes)), 0)
+
+
+def _candidates(scenario: Scenario, include_device: bool) -> tuple[Int[Array, " nodes"], Int[Array, ""]]:
+    """The nodes to choose from, in order and followed by the others, and how many there are."""
+    candidate = scenario.network.available.at[0].set(include_device)
+    return jnp.argsort(~candidate, stable=True).astype(jnp.int32), jnp.sum(candidate)
+
+
+def _best_of(scenario: Scenario, slot: Slot, plans: Int[Array, "plans blocks"]) -> Plan:
+    delay = jax.vmap(partial(plan_cost, scenario, slot))(plans).total_delay
+    return plans[jnp.argmin(delay)]

@@ -1,0 +1,446 @@
+"""Experiments: pairing, columns, bookkeeping, processes, bad input."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from mecpart.agents import AGENTS
+from mecpart.comparison import published
+from mecpart.dnn.workload import LayerTable
+from mecpart.dnn.zoo import NETWORKS, layer_table
+from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, WORLDS, Experiment, run_experiment
+from mecpart.experiments.runs import METHODS, Run, Setting, changes_of, methods_in
+from mecpart.ledger import LEDGER
+from mecpart.model.scenario import SCENARIOS
+from mecpart.planning.policies import POLICIES
+
+FIXED = tuple(method for method in methods_in("as_printed") if method in POLICIES)
+QUEUED = tuple(method for method in methods_in("loaded") if method in POLICIES)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """A sweep of one's own, added as one entry of data."""
+    mine = Experiment("mine", "Delay against N", "num_servers", "servers", xs=(2, 4), fixed=Setting(num_blocks=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", mine)
+        yield run_experiment("mine", "smoke", seeds=2, methods=FIXED, processes=1)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The same with queues, at a load that a careless plan cannot carry."""
+    setting = Setting(num_blocks=4, release_rate=80.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", Experiment("mine", "", "num_servers", "servers", xs=(2, 4), fixed=setting))
+        yield run_experiment("mine", "smoke", "loaded", seeds=2, methods=QUEUED, processes=1)
+
+
+@pytest.fixture(scope="module")
+def converging():
+    return run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI", "Local only", "Optimal"), processes=1)
+
+
+class TestResults:
+    def test_columns_and_rows(self, swept):
+        assert tuple(swept.columns) == COLUMNS
+        assert len(swept) == len(FIXED) * 2 * 2
+        assert set(swept.figure) == {"mine"}
+        assert set(swept.scenario) == {"as_printed"}
+        assert set(swept.x_name) == {"num_servers"}
+        assert not swept.isna().any(axis=None)
+
+    def test_total_is_edge_and_local(self, swept):
+        np.testing.assert_allclose(swept.total_delay_s, swept.edge_delay_s + swept.local_delay_s, rtol=1e-5)
+
+    def test_gap_to_the_optimum(self, swept):
+        assert (swept.gap_percent > -1e-3).all()
+        np.testing.assert_allclose(swept[swept.method == "Optimal"].gap_percent, 0, atol=1e-3)
+        expected = 100 * (swept.total_delay_s - swept.optimal_total_delay_s) / swept.optimal_total_delay_s
+        np.testing.assert_allclose(swept.gap_percent, expected, atol=1e-3)
+
+    def test_in_loaded_the_gap_is_to_a_bound_on_all(self, loaded):
+        assert set(loaded.method) == set(QUEUED)
+        assert not loaded.isna().any(axis=None)
+        assert (loaded.groupby(["seed", "x"]).optimal_total_delay_s.nunique() == 1).all()
+        assert (loaded.gap_percent > 0).all()
+        assert loaded.groupby("method").gap_percent.mean()["Myopic"] < 20
+        local = loaded[loaded.method == "Local only"]
+        # 12.549 s of work arrive in each slot of 5 s: nothing is clipped, every slot waits 7.549 s longer.
+        work = 80 * 313_725_952 * 4 / 8e9
+        np.testing.assert_allclose(local.total_delay_s, 600 * work + (work - 5) * 600 * 599 / 2, rtol=1e-5)
+
+    def test_what_runs_nothing_on_a_server_has_no_edge_delay(self, swept):
+        local = swept[swept.method == "Local only"]
+        assert (local.edge_delay_s == 0).all()
+        # 600 slots x 60 tasks x 313.725952 M multiply-accumulates x 4 cycles on 10 devices of 0.8 GHz.
+        np.testing.assert_allclose(local.total_delay_s, 600 * 60 * 313_725_952 * 4 / 8e9, rtol=1e-5)
+
+    def test_methods_do_not_disturb_each_other(self, swept):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(EXPERIMENTS, "mine", Experiment("mine", "", "num_servers", "", (4,), Setting(num_blocks=4)))
+            alone = run_experiment("mine", "smoke", seeds=1, methods=("RPDI",), processes=1)
+        same = swept.query("method == 'RPDI' and x == 4 and seed == 0")
+        # Other methods, seeds and settings beside it, and the padding to N = 4, change nothing.
+        np.testing.assert_allclose(alone.total_delay_s, same.total_delay_s, rtol=1e-6)
+
+    def test_convergence_shows_every_episode(self, converging):
+        assert sorted(converging.x.unique()) == list(range(1, 9))
+        assert set(converging.x_name) == {"episode"}
+        assert (converging.env_steps == 0).all()
+        random = converging[converging.method == "RPDI"]
+        assert random.total_delay_s.nunique() == len(random)
+
+    def test_a_convergence_window_is_a_mean_over_episodes(self, converging, monkeypatch):
+        monkeypatch.setattr("mecpart.experiments.runs.WINDOWS", 2)
+        coarse = run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI",), processes=1)
+        assert list(coarse.x) == [4, 4, 8, 8]
+        fine = converging.query("method == 'RPDI' and seed == 1 and x > 4").reward.mean()
+        np.testing.assert_allclose(coarse.query("seed == 1 and x == 8").reward, fine, rtol=1e-5)
+
+
+def test_a_learner_counts_its_steps_and_stays_above_the_optimum():
+    learned = run_experiment("fig6", "smoke", seeds=1, episodes=8, methods=("Distributed DQN",), processes=1)
+    assert list(learned.env_steps) == [600 * episode for episode in range(1, 9)]
+    assert (learned.gap_percent > 0).all()
+
+
+#: A sweep of one's own, in a plain script without a main guard; its arguments: how many processes, and where to write.
+SCRIPT = """
+import sys
+import mecpart
+from mecpart import EXPERIMENTS, Experiment, Setting
+
+small = Setting(network="alexnet", num_blocks=3, num_servers=4, device_rate_range=(5e6, 10e6))
+methods = ("Greedy", "Distributed DQN")
+EXPERIMENTS["own"] = Experiment("own", "Delay against the deadline", "deadline", "tau (s)", (0.1, 5.0), small, methods)
+results = mecpart.run_experiment("own", "smoke", processes=int(sys.argv[1]))
+results.to_csv(sys.argv[2], index=False, float_format="%.17g")
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The results of the script with one process and with two."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "script.py").write_text(SCRIPT)
+    frames = []
+    for processes in "12":
+        done = subprocess.run(
+            [sys.executable, "script.py", processes, "out.csv"],
+            cwd=folder,
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # compiles in half the time
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        frames.append(pd.read_csv(folder / "out.csv"))
+    return frames
+
+
+class TestOwnExperiment:
+    def test_two_processes_give_what_one_gives_without_a_main_guard(self, own):
+        """Learners too, although two processes cut the lanes into other calls."""
+        pd.testing.assert_frame_equal(*own, rtol=1e-5)
+
+    def test_rows_in_the_order_of_the_methods_then_x_then_seed(self, own):
+        names = [method for method in METHODS if method in ("Greedy", "Distributed DQN")]
+        expected = [(name, x, seed) for name in names for x in (0.1, 5.0) for seed in (0, 1)]
+        assert list(own[0][["method", "x", "seed"]].itertuples(index=False, name=None)) == expected
+
+    def test_steps_that_a_learner_was_trained_on(self, own):
+        steps = own[0].groupby("method").env_steps.unique()
+        assert steps.map(list).to_dict() == {"Distributed DQN": [24 * 600], "Greedy": [0]}
+
+    def test_every_x_sees_the_same_networks_and_channels(self, own):
+        """A deadline changes rewards and violations, not the delays of plans that do not look at it."""
+        fixed = own[0][own[0].method == "Greedy"]
+        tight, loose = (fixed[fixed.x == x].reset_index(drop=True) for x in (0.1, 5.0))
+        for column in ("total_delay_s", "edge_delay_s", "energy_j", "optimal_total_delay_s"):
+            np.testing.assert_allclose(tight[column], loose[column], rtol=1e-6)
+        assert (tight.reward < loose.reward).all()
+        assert (tight.deadline_violation_rate > 0.1).all()
+        assert (loose.deadline_violation_rate == 0).all()
+        np.testing.assert_allclose(loose.reward, -loose.total_delay_s, rtol=1e-5)
+
+    def test_every_method_of_a_seed_is_compared_with_the_same_optimum(self, own):
+        frame = own[0]
+        assert frame.groupby(["x", "seed"]).optimal_total_delay_s.nunique().eq(1).all()
+        assert frame.groupby(["x", "method"]).optimal_total_delay_s.nunique().eq(2).all()  # seeds differ
+        assert (frame.gap_percent > -1e-3).all()
+        np.testing.assert_allclose(frame.total_delay_s, frame.edge_delay_s + frame.local_delay_s, rtol=1e-5)
+
+
+def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episode():
+    long = run_experiment("fig6", "smoke", seeds=1, episodes=151, methods=("Local only",), processes=1)
+    assert list(long.x) == list(range(2, 152))  # a window of two episodes, then 149 of one
+    np.testing.assert_allclose(long.total_delay_s, long.total_delay_s[0], rtol=1e-5)
+
+
+def test_the_number_of_processes_from_the_environment(monkeypatch, converging):
+    monkeypatch.setenv("MECPART_PROCESSES", "1")
+    monkeypatch.setattr("mecpart.experiments.runner.spread", lambda *_: pytest.fail("more than one process"))
+    again = run_experiment("fig6", "smoke", episodes=8, methods=("RPDI",))
+    pd.testing.assert_frame_equal(again, converging[converging.method == "RPDI"].reset_index(drop=True))
+
+
+@pytest.fixture(scope="module")
+def three():
+    series = {
+        "wide": {"num_servers": 3},
+        "same": {"workers": 8, "learning_rate": 0.01},  # what the method does anyway
+        "slow": {"learning_rate": 1e-9, "critic_learning_rate": 1e-9},
+    }
+    small = Setting(network="alexnet", num_blocks=2, num_servers=2)
+    mine = Experiment("mine", "", "episode", "", fixed=small, methods=("Proposed",), series=series)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "mine", mine)
+        patch.setitem(EXPERIMENTS, "plain", Experiment("plain", "", "episode", "", fixed=small))
+        plain = run_experiment("plain", "smoke", seeds=1, methods=("Proposed",), processes=1)
+        return run_experiment("mine", "smoke", seeds=1, processes=1).set_index(["setting", "x"]), plain
+
+
+class TestSeries:
+    """Several curves of one method, each with its own name in a further column."""
+
+    def test_one_more_column_with_the_names_in_their_order(self, three):
+        named, plain = three
+        assert list(named.index.unique("setting")) == ["wide", "same", "slow"]
+        assert [*plain.columns, "setting"] == [*COLUMNS, "setting"] == [*named.reset_index()[plain.columns], "setting"]
+
+    def test_changes_reach_the_setting_and_the_learner(self, three):
+        named, plain = three
+        np.testing.assert_array_equal(named.loc["same"].total_delay_s, plain.total_delay_s)
+        assert (named.loc["slow"].total_delay_s[24] != plain.total_delay_s.iloc[-1]).all()
+        assert (named.loc["wide"].total_delay_s != named.loc["same"].total_delay_s).all()
+
+    def test_changes_reach_the_policies_that_have_them(self, monkeypatch):
+        """Without patience for queues none counts more than its wait, and no server is used by one that may not."""
+        series = {
+            "as it is": {}, "blind": {"patience": 1e9}, "short": {"horizon": 1},
+            "servers only": {"include_device": False}, "elsewhere": {"patience": 1.0, "only_in": "as_printed"},
+        }  # fmt: skip
+        fixed = Setting(num_blocks=3, num_servers=2, release_rate=110.0, constants=(("num_slots", 100),))
+        mine = Experiment("mine", "", "deadline", "", (1.0,), fixed, series=series)
+        monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+        methods = ("Greedy", "RPDI", "Myopic", "Look-ahead", "Drift-plus-penalty")
+        results = run_experiment("mine", "smoke", "loaded", seeds=1, methods=methods, processes=1)
+        assert list(results[results.method == "Greedy"].setting) == ["as it is", "blind", "short", "servers only"]
+        delay = results.pivot(index="setting", columns="method", values="total_delay_s")
+        usual = delay.loc["as it is"]
+        pairs = [(setting, method) for setting in delay.index for method in methods]
+        changed = {(setting, method) for setting, method in pairs if delay.loc[setting, method] != usual[method]}
+        assert changed == {("blind", "Drift-plus-penalty"), ("short", "Look-ahead"), ("servers only", "Greedy")}
+        assert delay.loc["blind", "Drift-plus-penalty"] == pytest.approx(usual["Myopic"], rel=1e-6)
+        local = results[(results.method == "Greedy") & (results.setting == "servers only")].local_delay_s
+        assert local.item() == 0 < results[results.method == "Greedy"].local_delay_s.iloc[0]
+
+
+class TestWorlds:
+    def test_all_constants_that_the_paper_does_not_state_are_varied(self):
+        """To values on both sides of the ledger's, where it is a number."""
+        assert set(WORLDS) == {constant.name for constant in LEDGER.values() if constant.status != "stated"}
+        for name, values in WORLDS.items():
+            usual = LEDGER.default(name)
+            if name == "energy_budget":
+                usual = float(Setting().build("as_printed", 0).energy_budget)
+            if isinstance(usual, str):
+                assert usual not in values
+            else:
+                low, high = values
+                assert np.all(np.less(low, usual) & np.less(usual, high)), name
+
+    @pytest.mark.parametrize("scenario", SCENARIOS)
+    def test_each_world_changes_what_it_names(self, scenario):
+        """A constant of the model every run, a setting of methods those of the methods that have it."""
+        of_world = {}
+        for name, _, setting, changes in EXPERIMENTS["sensitivity"].cases(scenario):
+            of_world[name] = {
+                method: Run(method, scenario, setting, 0, 24, tuple(changes_of(method, changes).items()))
+                for method in methods_in(scenario)
+            }
+        ledger = of_world.pop("ledger")
+        learned = set(methods_in(scenario)) & set(AGENTS) - {"Learned prices"}
+        expected = {
+            "hidden": learned, "rmsprop_decay": learned, "rmsprop_epsilon": learned, "max_gradient_norm": learned,
+            "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed"},
+            "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
+            "target_period": {"Distributed DQN"}, "price_step_range": {"Learned prices"},
+            "look_ahead_slots": {"Look-ahead"}, "drift_patience": {"Drift-plus-penalty"},
+        }  # fmt: skip
+        for name, runs in of_world.items():
+            changed = {method for method in ledger if runs[method] != ledger[method]}
+            assert changed == expected.get(name.partition("=")[0], set(ledger)), name
+            if changed == set(ledger):  # a constant of the model: it is in the scenario that is run
+                here, there = (some["RPDI"].setting.build(scenario, 0) for some in (runs, ledger))
+                same = [np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (here, there)), strict=True)]
+                assert not all(same) or here.arrivals != there.arrivals, name
+        queues_only = {"arrivals", "look_ahead_slots", "drift_patience"}
+        left_out = set(WORLDS) - {name.partition("=")[0] for name in of_world}
+        assert left_out == (queues_only if scenario == "as_printed" else set())
+
+
+class TestThePaper:
+    def test_every_figure_is_there_with_the_published_points(self):
+        """Same settings, methods and names of series; Fig. 12's tau is the deadline here."""
+        figures = {name: experiment for name, experiment in EXPERIMENTS.items() if name.startswith("fig")}
+        for name, experiment in figures.items():
+            paper = published(name)
+            series, xs, methods = (set(paper[column]) for column in ("setting", "x", "method"))
+            assert (set(experiment.series) or {""}) == series, name
+            assert experiment.methods is None or methods <= set(experiment.methods), name
+            if not experiment.convergence:
+                assert set(experiment.xs) == xs, name
+                assert {experiment.x_name} == set(paper.x_name) or name == "fig12"
+        assert {name.rstrip("abc") for name in figures} == {f"fig{number}" for number in range(6, 14)}
+
+    def test_figures_share_the_default_setting(self):
+        """Trained once for all of them: it is one run."""
+        shared = {Run("Proposed", "as_printed", Setting(), 0, 24)}
+        for name in ("fig6", "fig7a", "fig7b", "fig7c", "fig8", "fig9", "fig10", "fig11a", "fig11b", "fig11c", "fig12"):
+            cases = EXPERIMENTS[name].cases("as_printed")
+            runs = {Run("Proposed", "as_printed", setting, 0, 24, tuple(to.items())) for _, _, setting, to in cases}
+            assert shared <= runs
+
+    @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+    def test_episodes_suit_every_number_of_workers(self, profile):
+        for changes in EXPERIMENTS["fig7b"].series.values():
+            assert profile.episodes % changes["workers"] == 0
+
+
+class TestBadInput:
+    @pytest.fixture(autouse=True)
+    def nothing_runs(self, monkeypatch):
+        monkeypatch.setattr("mecpart.experiments.runner._complete", lambda *_: pytest.fail("something ran"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            ({"name": "fig99"}, ["name", "fig99", *EXPERIMENTS]),
+            ({"profile": "slow"}, ["profile", "slow", *PROFILES]),
+            ({"scenario": "rainy"}, ["scenario", "rainy", "as_printed"]),
+            ({"methods": ("SAC",)}, ["methods", "SAC", *methods_in("as_printed")]),
+            ({"methods": ("Optimal",), "scenario": "loaded"}, ["methods", "Optimal", *methods_in("loaded")]),
+            ({"seeds": 0}, ["seeds", "0", "from 1 to 10000"]),
+            ({"episodes": 2.5}, ["episodes", "2.5", "whole number"]),
+            ({"episodes": 9}, ["episodes", "9", "multiple of workers"]),
+            ({"processes": -1}, ["processes", "-1", "at least 1"]),
+            ({"seeds": 10**9}, ["seeds", "1000000000", "from 1 to 10000"]),
+            ({"episodes": 24 * 10**9}, ["episodes", "24000000000", "from 1 to 1000000"]),
+            ({"seeds": True}, ["seeds", "True", "whole number"]),
+            ({"methods": "RPDI"}, ["methods", "'RPDI'", *methods_in("as_printed")]),
+            ({"methods": ()}, ["methods", "()", *methods_in("as_printed")]),
+        ],
+    )
+    def test_named(self, arguments, named):
+        with pytest.raises(ValueError, match="must be") as error:
+            run_experiment(**{"name": "fig8", "profile": "smoke", **arguments})
+        assert all(str(text) in str(error.value) for text in named)
+
+    def test_processes_from_the_environment(self, monkeypatch):
+        monkeypatch.setenv("MECPART_PROCESSES", "many")
+        with pytest.raises(ValueError, match="MECPART_PROCESSES must be a whole number of at least 1; got 'many'"):
+            run_experiment("fig8", "smoke")
+
+    def test_an_experiment_that_sweeps_nothing_there_is(self):
+        with pytest.raises(ValueError, match="x_name must be one of 'episode', 'network'"):
+            Experiment("bad", "", "colour", "")
+
+    @pytest.mark.parametrize(
+        "name", ["", "a/b", "..", ".hidden", "C:", "back\\slash", "NA", "3", "a\n", " a", "a" * 101, None]
+    )
+    def test_an_experiment_whose_name_no_file_can_have_or_give_back(self, name, refused):
+        with refused("name must be", f"got {name!r}"):
+            Experiment(name, "", "num_servers", "", xs=(2,))
+
+    @pytest.mark.parametrize("name", ["", "nan", "8", "TRUE", "a ", 3])
+    def test_a_curve_whose_name_no_file_gives_back(self, name, refused):
+        with refused("series must be", f"got {name!r}"):
+            Experiment("bad", "", "num_servers", "", xs=(2,), series={"good": {}, name: {}})
+
+    @pytest.mark.parametrize(
+        ("experiment", "named"),
+        [
+            (Experiment("bad", "", "num_servers", "", xs=()), ["xs", "()"]),
+            (
+                Experiment("bad", "", "network", "", xs=(LayerTable("NA", layer_table(NETWORKS["nin"]())),)),
+                ["xs", "'NA'"],
+            ),
+            (Experiment("bad", "", "deadline", "", xs=(1.0, 3.0, 1.0)), ["xs", "1.0"]),
+            (Experiment("bad", "", "num_servers", "", xs=(2, 0)), ["num_servers", "0"]),
+            (Experiment("bad", "", "num_blocks", "", xs=(6, 1000)), ["blocks", "1000"]),
+            (Experiment("bad", "", "network", "", xs=("vgg16", "lenet")), ["lenet", "resnet32"]),
+            (Experiment("bad", "", "num_servers", "", xs=(2, 3), fixed=Setting(deadline=-1.0)), ["deadline", "-1"]),
+            (Experiment("bad", "", "episode", "", fixed=Setting(release_rate=np.nan)), ["release_rate", "nan"]),
+            (Experiment("bad", "", "link_capacity", "", xs=(2.0, 0.0)), ["link_capacity", "0"]),
+            (Experiment("bad", "", "episode", "", series={"a": {"colour": 1}}), ["colour", "learning_rate"]),
+            (Experiment("bad", "", "episode", "", series={"a": {"workers": 5}}), ["workers", "multiple", "24"]),
+            (
+                Experiment("bad", "", "episode", "", methods=("RPDI",), series={"a": {"workers": 4}}),
+                ["bad", "'workers'", "release_rate"],
+            ),
+        ],
+        ids=lambda value: value[0] if isinstance(value, list) else "",
+    )
+    def test_an_experiment_of_bad_values(self, experiment, named, monkeypatch):
+        """Found before the first training, not when its turn comes."""
+        monkeypatch.setitem(EXPERIMENTS, "bad", experiment)
+        with pytest.raises(ValueError, match="must") as error:
+            run_experiment("bad", "smoke", processes=1)
+        assert all(text in str(error.value) for text in named)
+
+
+@pytest.mark.parametrize(
+    ("series", "named"),
+    [
+        ({"patience": 0.0}, ["Drift-plus-penalty: patience", "above 0; got 0"]),
+        ({"patience": (1.0, 2.0)}, ["Drift-plus-penalty: patience", "shape ()"]),
+        ({"horizon": 0}, ["Look-ahead: horizon", "at least 1; got 0"]),
+        ({"include_device": "no"}, ["Greedy: include_device", "True or False; got 'no'"]),
+        ({"workers": 2}, ["Learned prices: workers", "at least 3; got 2"]),
+        ({"only_in": "as_printed"}, ["scenario", "curve of bad", "got 'loaded'"]),
+    ],
+    ids=str,
+)
+def test_refuses_a_bad_setting_of_a_method(refused, monkeypatch, series, named):
+    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": series}))
+    with refused(*named):
+        run_experiment("bad", "smoke", "loaded", processes=1)
+
+
+def test_refuses_a_setting_of_a_method_of_the_other_scenario(refused, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": {"horizon": 4}}))
+    with refused("series of bad", "got 'horizon'", "'include_device'"):
+        run_experiment("bad", "smoke", "as_printed", processes=1)
+
+
+def test_refuses_a_curve_of_a_scenario_that_there_is_not(refused):
+    with refused("only_in", "got 'rainy'", "'as_printed', 'loaded'"):
+        Experiment("bad", "", "episode", "", series={"a": {"only_in": "rainy"}})
+
+
+def test_a_network_of_ones_own_is_swept_beside_the_papers(monkeypatch):
+    """In processes that know nothing of it; with the layers of NiN it costs what NiN costs."""
+    table = LayerTable("mine", layer_table(NETWORKS["nin"]()))
+    fixed = Setting(num_blocks=3, num_servers=2, constants=(("num_slots", 20),))
+    monkeypatch.setitem(
+        EXPERIMENTS, "own", Experiment("own", "", "network", "", ("nin", "vgg16", table), fixed, ("Greedy",))
+    )
+    results = run_experiment("own", "smoke", seeds=2, processes=2).set_index("x")
+    assert set(results.index) == {"nin", "vgg16", "mine"}
+    np.testing.assert_array_equal(results.loc["mine"].total_delay_s, results.loc["nin"].total_delay_s)
+    assert (results.loc["mine"].total_delay_s.to_numpy() != results.loc["vgg16"].total_delay_s.to_numpy()).all()
+
+
+def test_the_identity_of_a_run_knows_the_layers_of_ones_own_network():
+    layers = layer_table(NETWORKS["nin"]())
+    settings = [Setting(network=LayerTable("mine", some)) for some in (layers, layers, layers[:-1])]
+    first, same, other = (Run("Proposed", "as_printed", setting, 0, 24).identity for setting in settings)
+    assert first == same != other
