@@ -20,6 +20,7 @@ from mecpart.methods import register_agent, register_learner, register_policy, u
 from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
 from mecpart.model.environment import EnvState, PartitionEnv, rollout
 from mecpart.model.network import Network, make_network, sample_network, shannon_rate
+from mecpart.model.rules import Rules
 from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
 from mecpart.model.trace import trace_from_csv
 from mecpart.planning.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
@@ -48,6 +49,7 @@ __all__ = [
     "ParetoFront",
     "PartitionEnv",
     "PlanCost",
+    "Rules",
     "Scenario",
     "Setting",
     "Slot",

@@ -1,7 +1,7 @@
 """The model once more, in plain NumPy and float64: what the tests hold mecpart against.
 
-Written from the definition of the model (Eqs. 2-9, 13, 14, the recursion of completion times, and what `loaded` adds to
-them), and sharing no code with mecpart; only the names of the quantities are the same.
+Written from the definition of the model (Eqs. 2-9, 13, 14, the recursion of completion times, and the rules that may be
+added to them), and sharing no code with mecpart; only the names of the quantities are the same.
 """
 
 import itertools
@@ -21,7 +21,7 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
 
     The slot's backlog is one for all plans, [N + 1], or one for each, [..., N + 1].
     """
-    workload, network, loaded = scenario.workload, scenario.network, scenario.name == "loaded"
+    workload, network, rules = scenario.workload, scenario.network, scenario.rules
     tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
     devices, frequency = float(network.num_devices), float(network.device_frequency)
     at_work = min(devices, tasks) if tasks > 0 else devices  # a task never uses more than one device
@@ -48,7 +48,9 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
             by_device = data[m] / (at_work * device_rate[m, np.maximum(server, 1) - 1])
             between_servers = data[m] / float(network.wired_rate)
             transmission = np.where((previous == 0) | (node == 0), by_device, between_servers)
-            free = (node == previous) if loaded else (node == previous) | (node == 0)  # Eq. 5, or Eq. 9 as it reads
+            free = node == previous  # Eq. 5
+            if not rules.local_input_charged:  # Eq. 9 as it reads
+                free = free | (node == 0)
             transmission = np.where(free, 0.0, transmission)
             computation = np.where(computing[node] > 0, work[m] / computing[node], np.inf)
         arrived = finished + transmission
@@ -58,7 +60,7 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
         energy = energy + np.where(local, float(network.energy_coefficient) * frequency**2 * work[m], 0.0)
         with np.errstate(invalid="ignore"):
             waiting = np.where(np.isfinite(arrived), started - arrived, 0.0)
-        if loaded and m == len(work) - 1:  # the result returns by the link of the last block
+        if rules.return_charged and m == len(work) - 1:  # the result returns by the link of the last block
             with np.errstate(divide="ignore"):
                 back = tasks * float(workload.output_bytes) / (at_work * device_rate[m, np.maximum(node, 1) - 1])
             back = np.where(local, 0.0, back)
@@ -87,13 +89,13 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
 
 
 def backlog_after(scenario, slot, plans) -> np.ndarray:
-    """q_n of the next slot after any number of plans [..., M], [..., N + 1]: nothing is left over but in `loaded`."""
+    """q_n of the next slot after any number of plans [..., M], [..., N + 1]: nothing is left over without queues."""
     speed = np.asarray(scenario.network.speed, np.float64)
     tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
     work = tasks * np.asarray(scenario.workload.macs, np.float64) * float(scenario.cycles_per_mac)
     given = ((np.asarray(plans)[..., None] == np.arange(len(speed))) * work[:, None]).sum(axis=-2)
     left = np.maximum(np.asarray(slot.backlog, np.float64) + given - speed * float(scenario.slot_seconds), 0)
-    return left if scenario.name == "loaded" else np.zeros_like(left)
+    return left if scenario.rules.queues else np.zeros_like(left)
 
 
 def least_of_episode(scenario, slots) -> float:

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from mecpart.dnn.workload import Workload
 from mecpart.model.network import Network
+from mecpart.model.rules import RULES
 from mecpart.model.scenario import Scenario, Slot
 
 # Quantity: (shape, least, most), everything of order one.
@@ -153,7 +154,7 @@ def assemble(
         slot_seconds=(slot_seconds + 0 * tier).astype(np.float32),
         energy_budget=np.full_like(tier, 1000),
         num_slots=10,
-        name=name,
+        rules=RULES[name],
         arrivals="constant" if tasks is None else "poisson",
         **given,
     )

@@ -25,6 +25,7 @@ SLOT = mecpart.sample_slot(KEY, SCENARIO)
 SLOTS = mecpart.sample_slots(KEY, SCENARIO, 3)
 STATE = mecpart.EnvState(SLOT, SCENARIO.energy_budget, np.int32(0))
 PLAN, PLANS = np.array([0, 1, 2]), np.zeros((3, 3), int)
+RULES = {"queues": False, "return_charged": True, "local_input_charged": False}
 TABLE = mecpart.LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2)))
 ENV = mecpart.PartitionEnv()
 
@@ -70,6 +71,7 @@ _OF_LEARNERS = {"name": ANY_TEXT, "asynchronous": {"yes"}} | numbers(
 )  # fmt: skip
 _OWN = {"name": ANY_TEXT, "on_host": {"yes"}, "scenario": OPTIONAL}
 _A_KEY, _A_SCENARIO, _A_SLOT = {"key": {"a key"}}, {"scenario": {"a scenario"}}, {"slot": {"a slot"}}
+_SWITCHED = {rule: {"yes"} for rule in RULES}
 _ON_NETWORK = {"workload": {"a workload"}, "network": {"a network"}}
 
 
@@ -78,8 +80,8 @@ CALLS = {
     "as_printed": (
         mecpart.as_printed,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "penalty": 1.0,
-         "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2},
-        _ON_NETWORK | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
+         "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+        _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
     "compare": (
@@ -112,8 +114,8 @@ CALLS = {
     "loaded": (
         mecpart.loaded,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "arrivals": "constant",
-         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2},
-        _ON_NETWORK | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
+         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+        _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
     "lower_bound": (mecpart.lower_bound, {"scenario": SCENARIO, "slot": SLOT}, _A_SCENARIO | _A_SLOT),
@@ -217,6 +219,7 @@ CALLS = {
         lambda **given: mecpart.as_printed(WORKLOAD, mecpart.Network(**given)), vars(NETWORK),
         numbers("num_devices", "device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
     ),
+    "Rules": (mecpart.Rules, {"name": "mine"} | RULES, _SWITCHED | {"name": ANY_TEXT}),
     "Scenario": (
         lambda **given: mecpart.sample_slot(KEY, mecpart.Scenario(**given)), vars(SCENARIO),
         _ON_NETWORK

@@ -52,7 +52,7 @@ GROUPS = (
         "Network", "make_network", "sample_network", "shannon_rate",
     )),
     ("problems", "Scenarios and slots", "What is to be planned: a workload on a network by some rules, slot by slot.", (
-        "Scenario", "SCENARIOS", "as_printed", "loaded", "Slot", "sample_slot", "sample_slots",
+        "Scenario", "SCENARIOS", "as_printed", "loaded", "Rules", "Slot", "sample_slot", "sample_slots",
         "trace_from_csv",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (

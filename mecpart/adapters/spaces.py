@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.experiments.runs import Setting
-from mecpart.model.delay import backlog_after, divide
+from mecpart.model.delay import divide
 from mecpart.model.environment import energy_scale, rate_scale
 from mecpart.model.scenario import SCENARIOS, Scenario, check_scenario
 from mecpart.validation import check_choice, is_concrete, shown
@@ -64,7 +64,7 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
     slowest = scenario.devices_for(tasks) * network.device_rate_range[0]
     local = network.energy_coefficient * network.device_frequency**2 * work
     sent = divide(tasks * workload.input_bytes, jnp.minimum(slowest, network.wired_rate))
-    returned = divide(tasks * workload.output_bytes, slowest) if scenario.loaded else 0
+    returned = divide(tasks * workload.output_bytes, slowest) if scenario.rules.return_charged else 0
     sending = jnp.where(network.transmit_power > 0, network.transmit_power * (jnp.sum(sent) + returned), 0)
     most_energy = scenario.num_slots * (jnp.sum(local) + sending)
 
@@ -80,10 +80,10 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
         jnp.ones(blocks + blocks * servers),
         (scenario.energy_budget / budget)[None],
     ]
-    if scenario.loaded:
+    if scenario.rules.queues:
         # All work on one node in every slot: as much as it can fall behind.
-        behind = backlog_after(scenario, jnp.zeros(network.num_nodes), jnp.sum(work))
-        slots = scenario.num_slots * behind / (network.speed * scenario.slot_seconds)
+        slot_cycles = network.speed * scenario.slot_seconds
+        slots = scenario.num_slots * jnp.maximum(jnp.sum(work) - slot_cycles, 0) / slot_cycles
         low.append(jnp.zeros(network.num_nodes))
         high.append(jnp.log1p(10 * slots) / np.log(11))
     least, most = jnp.concatenate(low), jnp.concatenate(high)

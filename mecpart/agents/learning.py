@@ -169,12 +169,12 @@ def evaluate_policy(
 ) -> EpisodeCost:
     """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws, or `slots` are given.
 
-    In `loaded` an actor-critic's plans are drawn, as they were in training. Where queues tie the slots together,
-    spreading the work by chance is part of what it has learned; its most likely nodes are the same ones slot after
-    slot, and can be given more than they are able to do.
+    Where slots couple, an actor-critic's plans are drawn, as they were in training: spreading the work by chance is
+    part of what it has learned; its most likely nodes are the same ones slot after slot, and can be given more than
+    they are able to do.
     """
     decisions, plans = 0, lambda observations, noise: policy(observations)
-    if scenario.loaded and isinstance(policy, Policy) and policy.stochastic:
+    if scenario.rules.slots_couple and isinstance(policy, Policy) and policy.stochastic:
         decisions, plans = policy.network.num_decisions, policy.sample
     noise_key = jax.random.fold_in(jax.random.fold_in(key, episode), 2)  # 0 and 1 draw the slots
     noise = uniform(noise_key, (scenario.num_slots, decisions))
@@ -188,18 +188,18 @@ def evaluate_policy(
 def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float[Array, "*slots"]:
     """The reward as the learners see it: of order one, in units of the time that a slot's tasks take on the devices.
 
-    In `loaded` a reward below -`REWARD_KNEE` such units goes on by its logarithm (with the same slope at the knee).
+    With queues a reward below -`REWARD_KNEE` such units goes on by its logarithm (with the same slope at the knee).
     The order of plans stays, but an overloaded slot, which can take a thousand times as long, no longer drowns all
     others, and the values that the critic has to learn stay finite and small.
     """
     network, work = scenario.network, jnp.sum(scenario.work)
     speed = network.speed[0] * (scenario.devices_for(scenario.release_rate) / network.num_devices)
     reward = reward * (speed / jnp.where(work > 0, work, 1))  # without any work there is no delay to scale
-    if not scenario.loaded:
+    if not scenario.rules.queues:
         return reward
     beyond = jnp.maximum(-reward / REWARD_KNEE, 1)
     return jnp.maximum(reward, -REWARD_KNEE) - REWARD_KNEE * jnp.log(beyond)
 
 
-#: Where rewards of `loaded` begin to count by their logarithm; a good slot is above -2 at the defaults.
+#: Where rewards begin, with queues, to count by their logarithm; a good slot is above -2 at the defaults.
 REWARD_KNEE = 2.0

@@ -468,7 +468,7 @@ def _bounds(program: Program, scenario: Scenario, draws, evaluation_key, slots: 
 
     if not program.convergence:
         return None, cost(episode_bound(scenario, slots_of(evaluation_key, 0) if slots is None else slots))
-    prices = bound_prices(scenario, slots_of(draws, 0)) if scenario.loaded else None
+    prices = bound_prices(scenario, slots_of(draws, 0)) if scenario.rules.slots_couple else None
     episodes = jnp.arange(program.episodes)
     found = jax.lax.map(lambda episode: episode_bound(scenario, slots_of(draws, episode), prices), episodes)
     return cost(found), None

@@ -27,6 +27,7 @@ from mecpart.methods import OwnMethod, own_methods
 from mecpart.model.delay import checked_plan
 from mecpart.model.environment import EnvState
 from mecpart.model.network import sample_network
+from mecpart.model.rules import RULES
 from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot
 from mecpart.planning.optimum import optimal_plan
 from mecpart.planning.policies import BY_HAND, ONLY_IN, POLICIES
@@ -254,11 +255,11 @@ class Explorer(widgets.HBox):
         unnamed = replace(self.scenario.workload, name="", block_names=("",) * self.scenario.num_blocks)
         nameless = replace(self.scenario, workload=unnamed)
         key = jax.random.key(self.controls["draw"].value)
-        queue = np.array([slider.value for slider in self.queues], np.float32) * self.scenario.loaded
+        queue = np.array([slider.value for slider in self.queues], np.float32) * self.scenario.rules.queues
         drawn = _sampled(key, nameless)
         self.slot = replace(drawn, backlog=jnp.asarray(queue * np.asarray(self.scenario.network.speed)))
 
-        method, best = self.controls["method"].value, "Myopic" if self.scenario.loaded else "Optimal"
+        method, best = self.controls["method"].value, "Myopic" if self.scenario.rules.slots_couple else "Optimal"
         if method == BY_HAND:
             self._offer_nodes()
             plan = np.array([button.value for button in self.nodes[: self.scenario.num_blocks]], np.int32)
@@ -286,7 +287,7 @@ class Explorer(widgets.HBox):
         values: dict[str, Any] = {name: np.float32(chosen[name]) for name in ("release_rate", "deadline")}
         return replace(
             self._base,
-            name=chosen["scenario"],
+            rules=RULES[chosen["scenario"]] if chosen["scenario"] != self._base.name else self._base.rules,
             arrivals="constant",
             workload=self._workload(chosen["network"], chosen["blocks"]),
             network=replace(self._base.network, **of_network),

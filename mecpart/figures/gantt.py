@@ -182,7 +182,7 @@ class Frame:
             panels=len(times),
             nodes=tuple(node for node in range(len(speed)) if node == 0 or speed[node] > 0 or node in used),
             until=1.09 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0,
-            queues=scenario.loaded or any((found.queue_delay > 0).any() for found in times),
+            queues=scenario.rules.queues or any((found.queue_delay > 0).any() for found in times),
         )
 
     @property

@@ -73,17 +73,8 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
     source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
     transmission = transmission_delay(scenario, slot, block, source, plan)
     computation = computation_delay(scenario, slot, block, plan)
-    queue = queue_delay(scenario, slot, plan)
-
-    def run_block(finished, block_delays):
-        transmission, queue, computation = block_delays
-        arrived = finished + transmission
-        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(queue - arrived, 0), 0)
-        return arrived + waiting + computation, waiting
-
-    _, waiting = jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))
-    if scenario.loaded:
-        transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
+    waiting = _waiting_delay(transmission, queue_delay(scenario, slot, plan), computation)
+    transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
     block_delay = transmission + waiting + computation
 
     local = plan == 0
@@ -103,27 +94,35 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
     )
 
 
+def _waiting_delay(transmission, queue, computation) -> Float[Array, " blocks"]:
+    """Time that each block waits for its node, which is busy until `queue`, when its input is there, s."""
+
+    def run_block(finished, block_delays):
+        transmission, queue, computation = block_delays
+        arrived = finished + transmission
+        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(queue - arrived, 0), 0)
+        return arrived + waiting + computation, waiting
+
+    return jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))[1]
+
+
 def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
     """Time to move the input of `block` from node `source` to node `destination`, s; integer arrays that broadcast.
 
     Eq. 5: device and server by the devices' links, each task by those of one device; two servers by wire; nothing on
-    the same node. As Eq. 9 reads, a local block is charged nothing either; in `loaded` it is, wherever the block before
-    ran.
+    the same node. Where the rules say so, a local block is charged nothing either (`Rules.local_input_charged`).
     """
-    server, device_link = destination, source == 0
+    link = _link_rate(scenario, slot, block, jnp.maximum(source, destination))
+    rate = jnp.where((source == 0) | (destination == 0), link, scenario.network.wired_rate)
     free = source == destination
-    if scenario.loaded:
-        server, device_link = jnp.maximum(source, destination), device_link | (destination == 0)
-    else:
+    if not scenario.rules.local_input_charged:
         free |= destination == 0
-    link = _link_rate(scenario, slot, block, server)
-    rate = jnp.where(device_link, link, scenario.network.wired_rate)
     return jnp.where(free, 0, divide(scenario.data_in(slot)[block], rate))
 
 
 def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
-    """Time to bring the result from `node`, where the last block ran, to the device, s: free but in `loaded`."""
-    if not scenario.loaded:
+    """Time to bring the result from `node`, where the last block ran, to the device, s: 0 where it is free."""
+    if not scenario.rules.return_charged:
         return jnp.zeros(jnp.shape(node))
     result = scenario.tasks_in(slot) * scenario.workload.output_bytes
     return jnp.where(node == 0, 0, divide(result, _link_rate(scenario, slot, -1, node)))
@@ -195,14 +194,15 @@ def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks
     return jnp.where(scenario.network.available, divide(given, scenario.network.speed * scenario.slot_seconds), 0)
 
 
-def backlog_after(scenario: Scenario, backlog, given) -> Float[Array, " nodes"]:
+def backlog_after(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
     """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
 
-    Only in `loaded` is anything left over. The devices work off what is left of different slots side by side.
+    Nothing where the rules have no queues. The devices work off what is left of different slots side by side.
     """
-    if not scenario.loaded:
-        return jnp.zeros_like(backlog)
-    return jnp.maximum(backlog + given - scenario.network.speed * scenario.slot_seconds, 0)
+    if not scenario.rules.queues:
+        return jnp.zeros(scenario.num_nodes)
+    waiting = scenario.backlog_in(slot) + work_given(scenario, slot, plan)
+    return jnp.maximum(waiting - scenario.network.speed * scenario.slot_seconds, 0)
 
 
 def checked_plan(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
-from mecpart.model.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost, work_given
+from mecpart.model.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost
 from mecpart.model.network import Network
 from mecpart.model.scenario import Scenario, Slot, check_scenario, check_slot, check_slots, sample_slot
 from mecpart.validation import check_callable, check_key, check_type, shown
@@ -45,7 +45,7 @@ def check_state(scenario: Scenario, state: EnvState, name: str = "state") -> Non
 class PartitionEnv:
     """Place every block of each slot's tasks on a node; the parameters of the environment are a `Scenario`.
 
-    - Observation (Eq. 11): float32 [M * (N + 2) + 1], in `loaded` N + 1 more, see `observe`.
+    - Observation (Eq. 11): float32 [M * (N + 2) + 1], with queues N + 1 more, see `observe`.
     - Action: a plan, int32 [M], nodes 0..N.
     - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds; never zero while there is work.
     - Termination: never. After `scenario.num_slots` slots the episode is *truncated*, so its value is to be
@@ -88,10 +88,8 @@ class PartitionEnv:
         check_key("key", key)
         check_state(scenario, state)
         cost = evaluate_plan(scenario, state.slot, plan)
-        given = work_given(scenario, state.slot, jnp.asarray(plan))
-        slot = replace(
-            sample_slot(key, scenario), backlog=backlog_after(scenario, scenario.backlog_in(state.slot), given)
-        )
+        backlog = backlog_after(scenario, state.slot, jnp.asarray(plan))
+        slot = replace(sample_slot(key, scenario), backlog=backlog)
         state = EnvState(slot, state.remaining_energy - cost.energy, jnp.int32(state.time) + 1)
         info = {entry.name: getattr(cost, entry.name) for entry in fields(PlanCost)}
         return observe(scenario, state), state, cost.reward, jnp.bool_(False), info
@@ -114,7 +112,7 @@ class PartitionEnv:
     def observation_size(self, scenario: Scenario) -> int:
         """Length of an observation."""
         check_type("scenario", scenario, Scenario)
-        queues = scenario.num_nodes if scenario.loaded else 0
+        queues = scenario.num_nodes if scenario.rules.queues else 0
         return scenario.num_blocks * (scenario.num_nodes + 1) + 1 + queues
 
 
@@ -127,7 +125,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     | M | d_m, parameter bytes of each block | those of the whole network |
     | M N | R_m^n, rate to each server (0: no such server) | top of the device rate range |
     | 1 | E^r, remaining energy | the energy budget |
-    | N + 1 | in `loaded`: time x until each node has worked off its queue | x slots become log(1 + 10 x) / log 11 |
+    | N + 1 | with queues: time x until each node has worked off its queue | x slots become log(1 + 10 x) / log 11 |
 
     The logarithm keeps a queue that grows without limit readable beside one that begins to form; one slot stays 1.
     """
@@ -140,7 +138,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
         (rate / rate_scale(network)).ravel(),
         (state.remaining_energy / energy_scale(scenario))[None],
     ]
-    if scenario.loaded:
+    if scenario.rules.queues:
         slot_cycles = jnp.where(network.available, network.speed * scenario.slot_seconds, 1)
         entries.append(jnp.log1p(10 * scenario.backlog_in(state.slot) / slot_cycles) / np.log(11))
     return jnp.concatenate(entries)
@@ -151,7 +149,7 @@ def read_observation(scenario: Scenario, observation: Float[Array, " features"])
     blocks, servers, nodes = scenario.num_blocks, scenario.num_nodes - 1, scenario.num_nodes
     work, rate = observation[:blocks], observation[2 * blocks : (2 + servers) * blocks]
     backlog, tasks = jnp.zeros(nodes), None
-    if scenario.loaded:
+    if scenario.rules.queues:
         slots = jnp.expm1(observation[-nodes:] * np.log(11)) / 10
         backlog = slots * scenario.network.speed * scenario.slot_seconds
     if scenario.arrivals == "poisson":
@@ -188,7 +186,7 @@ def rollout(
 
     **Arguments:**
 
-    - `start`: the state before the first slot; of its `slot` only the backlog counts, and only in `loaded`. None stands
+    - `start`: the state before the first slot; of its `slot` only the backlog counts, and only with queues. None stands
       for the beginning of an episode in the first of `slots`.
     - `slots`: what each slot and the one after them draws, every array with a leading axis [T + 1]; with [T] the last
       one is taken to come again. Slots from `scenario.num_slots` on are not run: they leave the state as it is.
@@ -217,7 +215,7 @@ def rollout(
         remaining_energy=jnp.asarray(start.remaining_energy, float),
         time=jnp.int32(start.time),
     )
-    run = _run_slot_by_slot if scenario.loaded else _run_at_once
+    run = _run_slot_by_slot if scenario.rules.slots_couple else _run_at_once
 
     def choose(states, noise):
         plans = choose_plans(states, noise)
@@ -240,7 +238,7 @@ def _check_noise(noise, count: int) -> None:
 
 
 def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans, noise):
-    """`rollout` without queues, all slots at the same time.
+    """`rollout` where slots do not couple, all of them at the same time.
 
     What a slot draws does not depend on the plans; only the remaining energy does. So the plans of all slots are
     computed at once for a guess of the states, then the states for these plans, and so on until no plan changes. After
@@ -272,7 +270,7 @@ def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans,
 
 
 def _run_slot_by_slot(scenario: Scenario, start: EnvState, slots: Slot, choose_plans, noise):
-    """`rollout` with queues, which tie each slot to all before it: guesses as above would take many rounds."""
+    """`rollout` where slots couple, each with all before it: guesses as above would take many rounds."""
 
     def step(state, inputs):
         drawn, noise = inputs
@@ -280,8 +278,8 @@ def _run_slot_by_slot(scenario: Scenario, start: EnvState, slots: Slot, choose_p
         one = jax.tree.map(lambda leaf: leaf[None], (state, noise))
         plan = choose_plans(*one)[0]
         cost = plan_cost(scenario, state.slot, plan)
-        backlog = backlog_after(scenario, state.slot.backlog, work_given(scenario, state.slot, plan))
-        after = EnvState(replace(state.slot, backlog=backlog), state.remaining_energy - cost.energy, state.time + 1)
+        behind = replace(state.slot, backlog=backlog_after(scenario, state.slot, plan))
+        after = EnvState(behind, state.remaining_energy - cost.energy, state.time + 1)
         active = state.time < scenario.num_slots
         after = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, state)
         return after, (state, plan, cost)

@@ -15,6 +15,7 @@ from mecpart.dnn.workload import Workload, check_workload
 from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.network import Network, check_network
+from mecpart.model.rules import AS_PRINTED, LOADED, RULES, Rules
 from mecpart.sampling import uniform
 from mecpart.validation import (
     check_choice,
@@ -30,7 +31,7 @@ from mecpart.validation import (
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """A workload on a network, and the rules of one time slot (a pytree; SI units).
+    """A workload on a network, the tasks of a slot, and the rules that they are served by (a pytree; SI units).
 
     - `release_rate`: lambda, tasks per slot; all tasks of a slot follow one plan.
     - `deadline`: tau_m, s; one value or one for each block.
@@ -39,7 +40,7 @@ class Scenario:
     - `slot_seconds`: length of a slot, s.
     - `energy_budget`: E^max of an episode, J.
     - `num_slots`: T, slots of an episode (static).
-    - `name`: the rules, a key of `SCENARIOS` (static).
+    - `rules`: how tasks are served and what they are charged (static).
     - `arrivals`: how many tasks arrive in a slot, one of `ARRIVALS` (static).
     """
 
@@ -52,7 +53,7 @@ class Scenario:
     slot_seconds: Float[Array, ""] = field(metadata=quantity("s", exclusive=True))
     energy_budget: Float[Array, ""] = field(metadata=quantity("J"))
     num_slots: int = field(metadata={"static": True})
-    name: str = field(metadata={"static": True})
+    rules: Rules = field(metadata={"static": True})
     arrivals: str = field(default="constant", metadata={"static": True})
 
     __repr__ = short_repr
@@ -61,9 +62,9 @@ class Scenario:
         integers_to_floats(self)
 
     @property
-    def loaded(self) -> bool:
-        """Whether the rules of `loaded` hold: work left over stays, and what returns to the devices is charged."""
-        return self.name == "loaded"
+    def name(self) -> str:
+        """The scenario's name in tables, a key of `SCENARIOS`."""
+        return self.rules.name
 
     @property
     def work(self) -> Float[Array, " blocks"]:
@@ -160,6 +161,9 @@ def as_printed(
     slot_seconds: float = LEDGER.default("slot_seconds"),
     energy_budget: float | None = LEDGER.default("energy_budget"),
     num_slots: int = LEDGER.default("num_slots"),
+    queues: bool = AS_PRINTED.queues,
+    return_charged: bool = AS_PRINTED.return_charged,
+    local_input_charged: bool = AS_PRINTED.local_input_charged,
 ) -> Scenario:
     """The paper's Eqs. 3-9 with nothing added.
 
@@ -167,35 +171,23 @@ def as_printed(
     and the result returns to the device for free.
 
     **Arguments:** as in `Scenario`; `energy_budget=None` stands for the energy of an episode computed on the devices.
+    `queues`, `return_charged` and `local_input_charged` switch a single one of its `Rules`.
 
     **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
-    `network`, before anything is compiled. Traced values are assumed to be finite and non-negative.
+    `network`, or a rule that is neither True nor False, before anything is compiled. Traced values are assumed to be
+    finite and non-negative.
     """
-    check_workload(workload)
-    check_network(network)
-    scalars = {
-        "release_rate": release_rate,
-        "penalty": penalty,
-        "cycles_per_mac": cycles_per_mac,
-        "slot_seconds": slot_seconds,
-    }
-    budget = {} if energy_budget is None else {"energy_budget": energy_budget}
-    check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
-    num_slots = check_count("num_slots", num_slots)
-    _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots)
-    constants = {name: jnp.float32(value) for name, value in scalars.items()}
-    joules: Any = energy_budget
-    if joules is None:
-        cycles = constants["release_rate"] * jnp.sum(workload.macs) * constants["cycles_per_mac"]
-        joules = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
-    return Scenario(
-        workload=workload,
-        network=network,
-        deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=jnp.asarray(joules, jnp.float32),
+    return _scenario(
+        Rules(AS_PRINTED.name, queues, return_charged, local_input_charged),
+        workload,
+        network,
+        release_rate=release_rate,
+        deadline=deadline,
+        penalty=penalty,
+        cycles_per_mac=cycles_per_mac,
+        slot_seconds=slot_seconds,
+        energy_budget=energy_budget,
         num_slots=num_slots,
-        name="as_printed",
-        **constants,
     )
 
 
@@ -211,6 +203,9 @@ def loaded(
     slot_seconds: float = LEDGER.default("slot_seconds"),
     energy_budget: float | None = LEDGER.default("energy_budget"),
     num_slots: int = LEDGER.default("num_slots"),
+    queues: bool = LOADED.queues,
+    return_charged: bool = LOADED.return_charged,
+    local_input_charged: bool = LOADED.local_input_charged,
 ) -> Scenario:
     """The same with what the paper's equations leave out: queues, and the way back to the devices.
 
@@ -227,21 +222,58 @@ def loaded(
 
     **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
     """
-    check_choice("arrivals", arrivals, ARRIVALS)
-    without_queues = as_printed(
+    return _scenario(
+        Rules(LOADED.name, queues, return_charged, local_input_charged),
         workload,
         network,
-        release_rate,
-        deadline,
+        release_rate=release_rate,
+        deadline=deadline,
+        arrivals=arrivals,
         penalty=penalty,
         cycles_per_mac=cycles_per_mac,
         slot_seconds=slot_seconds,
         energy_budget=energy_budget,
         num_slots=num_slots,
     )
+
+
+def _scenario(
+    rules: Rules,
+    workload: Workload,
+    network: Network,
+    *,
+    deadline,
+    energy_budget,
+    num_slots,
+    arrivals="constant",
+    **scalars,
+) -> Scenario:
+    """The scenario of some rules, from plain numbers, checked; `scalars`: all that is one number."""
+    check_choice("arrivals", arrivals, ARRIVALS)
+    check_workload(workload)
+    check_network(network)
+    budget = {} if energy_budget is None else {"energy_budget": energy_budget}
+    check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
+    num_slots = check_count("num_slots", num_slots)
+    values = scalars["release_rate"], scalars["cycles_per_mac"], scalars["slot_seconds"], num_slots
+    _check_products(workload, network, *values)
     if arrivals == "poisson":
-        _check_mean("release_rate", release_rate)
-    return replace(without_queues, name="loaded", arrivals=arrivals)
+        _check_mean("release_rate", scalars["release_rate"])
+    constants = {name: jnp.float32(value) for name, value in scalars.items()}
+    joules: Any = energy_budget
+    if joules is None:
+        cycles = constants["release_rate"] * jnp.sum(workload.macs) * constants["cycles_per_mac"]
+        joules = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
+    return Scenario(
+        workload=workload,
+        network=network,
+        deadline=jnp.asarray(deadline, jnp.float32),
+        energy_budget=jnp.asarray(joules, jnp.float32),
+        num_slots=num_slots,
+        rules=rules,
+        arrivals=arrivals,
+        **constants,
+    )
 
 
 def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
@@ -251,7 +283,8 @@ def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
         return
     check_workload(scenario.workload, f"{name}.workload")
     check_network(scenario.network, f"{name}.network")
-    check_choice(f"{name}.name", scenario.name, SCENARIOS)
+    check_type(f"{name}.rules", scenario.rules, Rules)
+    check_choice(f"{name}.rules.name", scenario.rules.name, RULES)
     check_choice(f"{name}.arrivals", scenario.arrivals, ARRIVALS)
     check_count(f"{name}.num_slots", scenario.num_slots)
     check_record(name, scenario, Scenario, blocks=scenario.num_blocks)

@@ -196,7 +196,7 @@ def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]
     if price is not None:
         price = _checked_prices(scenario, price)
     alone = jnp.sum(jax.vmap(lambda slot: lower_bound(scenario, slot))(slots))
-    if not scenario.loaded:
+    if not scenario.rules.slots_couple:
         return alone
     priced = priced_bound(scenario, slots, bound_prices(scenario, slots) if price is None else price)
     return jnp.maximum(jnp.maximum(alone, priced), pooled_bound(scenario, slots))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
-from mecpart.model.delay import backlog_after, plan_cost, queue_delay, share_at_work, work_given
+from mecpart.model.delay import backlog_after, plan_cost, queue_delay, share_at_work
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.validation import check_count, check_flag, check_number, check_shape
@@ -131,16 +131,13 @@ def look_ahead(
     plans = jax.vmap(partial(priced_plan, scenario, slot))(prices)
     mean_rate = jnp.mean(scenario.network.device_rate_range)
 
-    def after(slot, plan):
-        return backlog_after(scenario, scenario.backlog_in(slot), work_given(scenario, slot, plan))
-
     def delay_from_here(plan):
         def follow(backlog, _):
             later = Slot(mean_rate, backlog)
             best = optimal_plan(scenario, later)
-            return after(later, best.plan), best.total_delay
+            return backlog_after(scenario, later, best.plan), best.total_delay
 
-        _, later = jax.lax.scan(follow, after(slot, plan), length=horizon)
+        _, later = jax.lax.scan(follow, backlog_after(scenario, slot, plan), length=horizon)
         return plan_cost(scenario, slot, plan).total_delay + jnp.sum(later)
 
     return plans[jnp.argmin(jax.vmap(delay_from_here)(plans))]

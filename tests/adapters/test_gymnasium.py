@@ -127,7 +127,7 @@ class TestPartition:
         """Beside `PartitionEnv` from the same slot: equal energy and queues; what a slot draws is its own."""
         env = adapter.make(small(**RULES[rules]))
         observation, _ = env.reset(seed=2)
-        queues = env.scenario.num_nodes if env.scenario.loaded else 0
+        queues = env.scenario.num_nodes if env.scenario.rules.queues else 0
         for t in range(6):
             slot, plan = read_observation(env.scenario, observation), env.action_space.sample()
             energy = observation[-1 - queues] * env.scenario.energy_budget

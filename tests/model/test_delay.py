@@ -256,37 +256,42 @@ class TestQueues:
 
     def test_what_is_left_over(self):
         scenario, slot = round_problem("loaded")
-        for backlog, work, left in [
-            ((0, 0, 0), (16, 0, 96), (8, 0, 64)),
-            ((0, 40, 10), (16, 0, 96), (8, 24, 74)),
-            ((8, 16, 32), (0, 0, 0), (0, 0, 0)),  # to the cycle
-            ((7, 0, 30), (2, 15, 3), (1, 0, 1)),  # the old work and the new share a slot
+
+        def left_over(scenario, backlog, nodes, tasks):
+            busy = replace(slot, backlog=np.float32(backlog), tasks=np.float32(tasks))
+            return backlog_after(scenario, busy, node_plan(*nodes))
+
+        for backlog, nodes, tasks, left in [
+            ((0, 0, 0), (0, 2, 2), 4, (8, 0, 64)),
+            ((0, 40, 10), (0, 2, 2), 4, (8, 24, 74)),
+            ((8, 16, 32), (0, 1, 2), 0, (0, 0, 0)),  # to the cycle
+            ((7, 0, 30), (0, 1, 2), 0.5, (1, 0, 6)),  # the old work and the new share a slot
         ]:
-            np.testing.assert_array_equal(backlog_after(scenario, np.float32(backlog), np.float32(work)), left)
+            np.testing.assert_array_equal(left_over(scenario, backlog, nodes, tasks), left)
         longer = replace(scenario, slot_seconds=np.float32(2))
-        np.testing.assert_array_equal(backlog_after(longer, slot.backlog, np.float32([16, 33, 96])), [0, 1, 32])
+        np.testing.assert_array_equal(left_over(longer, (0, 1, 32), (0, 1, 2), 4), [0, 1, 32])
 
     def test_an_overload_is_never_clipped(self):
         scenario, slot = jax.tree.map(jnp.asarray, round_problem("loaded"))
-        work = work_given(scenario, slot, jnp.array([0, 2, 2]))
-        last, _ = jax.lax.scan(lambda left, _: (backlog_after(scenario, left, work), None), slot.backlog, length=4096)
+        plan = jnp.array([0, 2, 2])
+
+        def pass_slot(backlog, _):
+            return backlog_after(scenario, replace(slot, backlog=backlog), plan), None
+
+        last, _ = jax.lax.scan(pass_slot, slot.backlog, length=4096)
         np.testing.assert_array_equal(last, [4096 * 8, 0, 4096 * 64])
         cost = evaluate_plan(scenario, replace(slot, backlog=last), node_plan(0, 2, 2))
         np.testing.assert_array_equal(np.cumsum(cost.block_delay), [4096 + 2, 4096 * 2 + 1, 4096 * 2 + 3.25])
 
     def test_nothing_is_left_over_in_as_printed(self):
-        scenario, _ = round_problem()
-        left = backlog_after(scenario, np.ones(3, np.float32), np.full(3, 1e6, np.float32))
-        np.testing.assert_array_equal(left, [0, 0, 0])
+        scenario, slot = round_problem()
+        overloaded = replace(slot, backlog=np.ones(3, np.float32), tasks=np.float32(1e6))
+        np.testing.assert_array_equal(backlog_after(scenario, overloaded, node_plan(0, 1, 2)), [0, 0, 0])
 
     def test_against_the_equations(self):
         problems = random_instances(5, 100, blocks=3, servers=2, backlog=True, name="loaded", tasks=True)
         every = equations.all_plans(3, 3)
-
-        def after(scenario, slot, plan):
-            return backlog_after(scenario, slot.backlog, work_given(scenario, slot, plan))
-
-        found = jax.jit(jax.vmap(jax.vmap(after, (None, None, 0)), (0, 0, None)))(*problems, every)
+        found = jax.jit(jax.vmap(jax.vmap(backlog_after, (None, None, 0)), (0, 0, None)))(*problems, every)
         expected = np.stack([equations.backlog_after(*instance(problems, i), every) for i in range(100)])
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
         assert 0.2 < (expected == 0).mean() < 0.8

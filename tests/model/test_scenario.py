@@ -14,6 +14,7 @@ from mecpart.dnn.workload import Workload
 from mecpart.model.delay import evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe
 from mecpart.model.network import Network, make_network, sample_network, shannon_rate
+from mecpart.model.rules import AS_PRINTED, LOADED
 from mecpart.model.scenario import (
     ARRIVALS,
     SCENARIOS,
@@ -141,10 +142,10 @@ class TestLoaded:
         values = {"penalty": 2, "cycles_per_mac": 3, "slot_seconds": 4, "energy_budget": 5, "num_slots": 6}
         for given in ({}, values, values | {"energy_budget": None}):
             one, other = as_printed(table(), NETWORK, 7, 8, **given), loaded(table(), NETWORK, 7, 8, **given)
-            assert (one.name, one.loaded, other.name, other.loaded) == ("as_printed", False, "loaded", True)
+            assert (one.name, one.rules, other.name, other.rules) == ("as_printed", AS_PRINTED, "loaded", LOADED)
             assert one.arrivals == other.arrivals == "constant"
-            chex.assert_trees_all_equal(replace(other, name="as_printed"), one)
-        chex.assert_trees_all_equal(replace(loaded(table(), NETWORK), name="as_printed"), as_printed(table(), NETWORK))
+            chex.assert_trees_all_equal(replace(other, rules=AS_PRINTED), one)
+        chex.assert_trees_all_equal(replace(loaded(table(), NETWORK), rules=AS_PRINTED), as_printed(table(), NETWORK))
 
     def test_is_in_the_list_of_scenarios(self):
         assert {"as_printed": as_printed, "loaded": loaded} == SCENARIOS

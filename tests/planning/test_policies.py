@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from instances import assemble, instance, instances, padded, permuted, random_instances, round_problem
 from scipy import stats
 
+from mecpart.model.rules import LOADED
 from mecpart.model.scenario import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
 from mecpart.planning.policies import ONLY_IN, POLICIES, apdi, drift_plus_penalty, greedy, look_ahead, rpdi
@@ -98,7 +99,7 @@ class TestGreedy:
     def test_counts_the_tasks_of_the_slot(self):
         # Half of a task: (5, 2, 3) -> 1; (5, 3, 3) tie -> 1; (5, 4, 3) -> 2; (5, 4, 3.5) -> 2; (5, 4, 4) tie -> 1
         scenario, slot = problem(macs=[8, 8, 8, 8, 8], speed=[4, 8], tier=2, backlog=[10, 8, 24])
-        plan = GREEDY(replace(scenario, name="loaded"), replace(slot, tasks=np.float32(0.5)))
+        plan = GREEDY(replace(scenario, rules=LOADED), replace(slot, tasks=np.float32(0.5)))
         np.testing.assert_array_equal(plan, [1, 1, 2, 2, 1])
 
     def test_one_task_is_computed_by_one_of_the_devices(self):
@@ -256,7 +257,7 @@ class TestLookAhead:
     def test_by_hand(self):
         """Two equal servers without way or wait, and a slow tier: the queue of one makes it take the other."""
         scenario, slot = problem(macs=[8, 8], speed=[4, 4], tier=1, backlog=[0, 4, 0])
-        scenario = replace(scenario, name="loaded")
+        scenario = replace(scenario, rules=LOADED)
         np.testing.assert_array_equal(jax.jit(look_ahead)(scenario, slot), [2, 2])
 
     @pytest.mark.parametrize("policy", [look_ahead, drift_plus_penalty], ids=lambda policy: policy.__name__)

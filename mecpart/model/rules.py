@@ -1,0 +1,52 @@
+"""The rules by which tasks are served and charged: where the scenarios differ, each question on its own."""
+
+from dataclasses import dataclass, fields
+
+from mecpart.validation import check_flag, check_text, is_concrete, shown
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a scenario adds to the paper's equations, each rule a yes or no (static: they decide what is compiled).
+
+    - `name`: of the scenario whose rules they are, a key of `SCENARIOS`, also where single ones are switched.
+    - `queues`: what a node cannot finish within a slot waits there, before the work of the next slots.
+    - `return_charged`: the result returns to the device over the last block's link, which counts as transmission of the
+      last block; otherwise it is there for free.
+    - `local_input_charged`: a local block after an edge block pays the transmission of its input, as Eq. 5 says;
+      otherwise it pays none, as Eq. 9 reads.
+
+    **Raises:** `ValueError` for a name that is no text, and for a rule that is neither True nor False.
+    """
+
+    name: str
+    queues: bool
+    return_charged: bool
+    local_input_charged: bool
+
+    def __post_init__(self):
+        check_text("name", self.name)
+        for rule in fields(self)[1:]:
+            value = getattr(self, rule.name)
+            check_flag(rule.name, value)
+            if not is_concrete(value):
+                raise ValueError(f"{rule.name} must be known before anything is compiled; got {shown(value)}")
+            object.__setattr__(self, rule.name, bool(value))
+
+    @property
+    def slots_couple(self) -> bool:
+        """Whether what is done in a slot matters to later ones, so that the best plan of each is not the best of all.
+
+        Where slots do not couple, `optimal_plan` is the optimum of the whole episode.
+        """
+        return self.queues
+
+
+#: Eqs. 3-9 with nothing added.
+AS_PRINTED = Rules("as_printed", queues=False, return_charged=False, local_input_charged=False)
+
+#: With queues, and the way back to the devices.
+LOADED = Rules("loaded", queues=True, return_charged=True, local_input_charged=True)
+
+#: The rules of every scenario, by its name.
+RULES = {rules.name: rules for rules in (AS_PRINTED, LOADED)}
