@@ -28,8 +28,7 @@ from mecpart.planning.pareto import ParetoFront, pareto_front
 from mecpart.planning.policies import POLICIES
 
 if TYPE_CHECKING:
-    from mecpart.figures.gantt import plot_plan
-    from mecpart.figures.plots import plot_comparison
+    from mecpart.figures import plot_comparison, plot_plan
 
 __version__ = "0.1.0"
 
@@ -93,7 +92,7 @@ __all__ = [
 
 
 # Only when they are asked for, for matplotlib takes long to import.
-_ON_DEMAND = {"plot_comparison": "mecpart.figures.plots", "plot_plan": "mecpart.figures.gantt"}
+_ON_DEMAND = {"plot_comparison": "mecpart.figures", "plot_plan": "mecpart.figures"}
 
 
 def __getattr__(name: str):

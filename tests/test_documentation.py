@@ -31,13 +31,13 @@ PUBLIC = ("mecpart", "mecpart.agents", "mecpart.comparison", "mecpart.adapters.g
 SAVING_AND_SHOWING = {
     "plotting": [
         "plot_plan",
-        "figures.plots.plot_sweep",
-        "figures.plots.plot_convergence",
-        "figures.plots.plot_headline",
+        "figures.plot_sweep",
+        "figures.plot_convergence",
+        "figures.plot_headline",
     ],
     "tables": ["tables.to_latex", "tables.to_html"],
     "explorer": ["figures.explorer.Explorer"],
-    "saving": ["figures.plots.save_figure", "tables.write_table", "tables.read_results"],
+    "saving": ["figures.save_figure", "tables.write_table", "tables.read_results"],
 }
 
 

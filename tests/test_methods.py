@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 
 import mecpart
-from mecpart import methods, tables
+from mecpart import figures, methods, tables
 from mecpart.agents import TrainResult
 from mecpart.experiments import runner, runs
 from mecpart.experiments.runner import EXPERIMENTS, Experiment, run_experiment
 from mecpart.experiments.runs import Setting, methods_in
-from mecpart.figures import plots
 from mecpart.methods import register_agent, register_learner, register_policy, unregister
 
 SMALL = {"profile": "smoke", "seeds": 2, "episodes": 8, "processes": 1}
@@ -135,7 +134,7 @@ class TestPolicies:
         """A figure has a line of its own for it, and its name in the legend."""
         register_policy("Mine", all_local)
         results = sweep(methods=["Greedy", "Mine"])
-        figure = plots.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
+        figure = figures.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
         assert "Mine" in [text.get_text() for text in figure.legends[0].get_texts()]
 
     def test_names_are_shown_as_they_are(self, tmp_path):
@@ -147,11 +146,11 @@ class TestPolicies:
         frame.to_csv(tmp_path / "results.csv", index=False)
         assert pd.read_csv(tmp_path / "results.csv")["method"].tolist() == names
         results = frame.assign(scenario="as_printed", figure="fig8", seed=0, x_name="num_servers", x=2, reward=0.0)
-        figure = plots.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
+        figure = figures.plot_sweep(results, mecpart.published("fig8"), ["total_delay_s"])
         texts = figure.legends[0].get_texts()
         assert sorted(text.get_text() for text in texts) == sorted(names)
         assert not any(text.get_parse_math() for text in texts)
-        plots.save_figure(figure, tmp_path / "figure")
+        figures.save_figure(figure, tmp_path / "figure")
         shown = ElementTree.fromstring(tables.to_html(frame))
         assert [cell.text for cell in shown.iter("td")][::2] == names
         latex = tables.to_latex(frame)

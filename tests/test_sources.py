@@ -60,12 +60,12 @@ def test_imports_in_every_form():
     code = """
 import numpy, mecpart.model.delay as delay
 from mecpart import tables, compare
-from mecpart.figures import plots
+from mecpart.figures import sweep
 def late(): from mecpart.comparison import headline_table
 """
     assert sources.imported(code) == {
         "mecpart", "mecpart.model", "mecpart.model.delay", "mecpart.tables", "mecpart.figures",
-        "mecpart.figures.plots", "mecpart.comparison",
+        "mecpart.figures.sweep", "mecpart.comparison",
     }  # fmt: skip
 
 

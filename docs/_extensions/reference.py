@@ -37,7 +37,7 @@ PUBLIC = (
     "mecpart.adapters.gymnasium",
     "mecpart.adapters.gymnax",
     "mecpart.adapters.stable_baselines3",
-    "mecpart.figures.plots",
+    "mecpart.figures",
     "mecpart.tables",
     "mecpart.figures.explorer",
 )
@@ -87,15 +87,16 @@ GROUPS = (
         "published", *(f"comparison.{name}" for name in mecpart.comparison.__all__ if name != "published"),
     )),
     ("plotting", "Plotting", "Each returns a matplotlib figure; a method looks the same in all of them.", (
-        "plot_comparison", "plot_plan", "figures.plots.plot_sweep", "figures.plots.plot_convergence",
-        "figures.plots.plot_headline", "figures.plots.plot_estimates", "figures.plots.styles", "figures.plots.Style",
+        "plot_comparison", "plot_plan", "figures.plot_sweep", "figures.plot_convergence", "figures.plot_headline",
+        "figures.plot_estimates", "figures.styles", "figures.Style", "figures.STYLES", "figures.REFERENCE_LINES",
+        "figures.STYLE", "figures.COLUMN_WIDTH",
     )),
     ("tables", "Tables", "Results as LaTeX and HTML.", (
         "tables.to_latex", "tables.to_html", "tables.format_number", "tables.heading",
     )),
     ("explorer", "The explorer", "A plan under sliders, in a notebook.", ("figures.explorer.Explorer",)),
     ("saving", "Saving and reading results", "A file is whole or not there: it is written aside and then moved.", (
-        "figures.plots.save_figure", "tables.write_table", "tables.read_results",
+        "figures.save_figure", "tables.write_table", "tables.read_results",
     )),
     ("constants", "Constants", "What the paper states, what a sibling paper does, and what was chosen.", ("LEDGER",)),
 )  # fmt: skip

@@ -20,8 +20,10 @@ from matplotlib.image import imsave
 
 from mecpart.dnn.workload import Workload, workload
 from mecpart.dnn.zoo import NETWORKS, layer_table
-from mecpart.figures.gantt import Frame, PlanTimes, draw_plans, plan_times, plot_plan
-from mecpart.figures.plots import STYLE
+from mecpart.figures.plans.frame import Frame
+from mecpart.figures.plans.gantt import draw_plans, plot_plan
+from mecpart.figures.plans.times import PlanTimes, plan_times
+from mecpart.figures.style import STYLE
 from mecpart.ledger import LEDGER
 from mecpart.methods import OwnMethod, own_methods
 from mecpart.model.delay import checked_plan

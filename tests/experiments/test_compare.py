@@ -11,10 +11,9 @@ import pytest
 from compilation import without_costly_passes
 
 import mecpart
-from mecpart import methods, tables
+from mecpart import figures, methods, tables
 from mecpart.agents import make_train
 from mecpart.dnn.workload import Workload
-from mecpart.figures import plots
 from mecpart.model.scenario import SCENARIOS, Slot
 
 WORKLOAD = Workload(
@@ -172,7 +171,7 @@ TABLE = pd.DataFrame(
 
 class TestShown:
     def test_a_picture(self):
-        figure = plots.plot_comparison(TABLE)
+        figure = figures.plot_comparison(TABLE)
         left, right = figure.axes
         assert [label.get_text() for label in left.get_yticklabels()] == ["100 % of $x_1$ & #2", "Greedy"]
         for panel, means in ((left, [10.5, 13]), (right, [5, 30])):
@@ -189,7 +188,7 @@ class TestShown:
         long = TABLE.replace({"Greedy": name}).assign(
             total_delay_s=[1.2e4, 1.4e4, 10, 11], gap_percent=[2e3, 4e3, 0, 1]
         )
-        figure = plots.plot_comparison(long)
+        figure = figures.plot_comparison(long)
         figure.draw_without_rendering()
         left, right = figure.axes
         assert " ".join(left.get_yticklabels()[1].get_text().split()) == name.strip()

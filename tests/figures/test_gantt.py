@@ -5,10 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import matplotlib
-
-matplotlib.use("agg")
-
 import equations
 import jax
 import numpy as np
@@ -17,8 +13,8 @@ from instances import instance, random_instances, round_problem
 from matplotlib.collections import PathCollection, PolyCollection
 
 import mecpart
-from mecpart.figures import plots
-from mecpart.figures.gantt import _glyphs, plot_plan
+from mecpart import figures
+from mecpart.figures.plans.panel import _glyphs
 
 COMPUTING = ("on devices", "on servers")
 PARTS = ("transmission", "waiting", *COMPUTING)
@@ -48,7 +44,7 @@ def titles(axes):
 
 def test_as_printed_by_hand():
     scenario, slot = round_problem(deadline=1.5)
-    (axes,) = plot_plan(scenario, slot, [1, 2, 2]).axes
+    (axes,) = mecpart.plot_plan(scenario, slot, [1, 2, 2]).axes
     # 32 bytes by 2 bytes/s, 16 cycles by 16; 16 bytes by wire at 16, 32 cycles by 32; 64 cycles by 32.
     assert times(axes, "transmission") == [[0, 16], [17, 18]]
     assert times(axes, "on servers") == [[16, 17], [18, 19], [19, 21]]
@@ -61,7 +57,7 @@ def test_as_printed_by_hand():
 
 def test_a_local_block_after_an_edge_block_pays_nothing_as_printed():
     scenario, slot = round_problem()
-    (axes,) = plot_plan(scenario, slot, [1, 0, 0]).axes
+    (axes,) = mecpart.plot_plan(scenario, slot, [1, 0, 0]).axes
     assert times(axes, "transmission") == [[0, 16]]
     assert times(axes, "on devices") == [[17, 21], [21, 29]]
 
@@ -69,7 +65,7 @@ def test_a_local_block_after_an_edge_block_pays_nothing_as_printed():
 def test_loaded_by_hand():
     scenario, slot = round_problem("loaded")
     slot = mecpart.Slot(slot.device_rate, np.float32([0, 128, 640]))
-    (axes,) = plot_plan(scenario, slot, [0, 1, 1]).axes
+    (axes,) = mecpart.plot_plan(scenario, slot, [0, 1, 1]).axes
     # 16 cycles by 8; 16 bytes by 4 bytes/s; the server is busy for 128 / 16; the result is 4 bytes by 8 bytes/s.
     assert times(axes, "on devices") == [[0, 2]]
     assert times(axes, "transmission") == [[2, 6], [14, 14.5]]
@@ -100,7 +96,7 @@ def test_the_bars_of_a_plan_are_its_delay(name, blocks, servers):
         if not math.isfinite(cost.total_delay):
             continue
         drawn += 1
-        (axes,) = plot_plan(scenario, slot, plan).axes
+        (axes,) = mecpart.plot_plan(scenario, slot, plan).axes
         every = bars(axes, *PARTS)
         # One after the other, without a gap, from the beginning to the end of the slot.
         close = {"rtol": 1e-5, "atol": 1e-5 * cost.total_delay}
@@ -131,7 +127,7 @@ def test_the_bars_of_a_plan_are_its_delay(name, blocks, servers):
 def test_several_plans_share_a_time_axis():
     scenario, slot = round_problem()
     best = mecpart.optimal_plan(scenario, slot)
-    first, second = plot_plan(scenario, slot, {"mine": [1, 2, 2], "Optimal": best.plan}).axes
+    first, second = mecpart.plot_plan(scenario, slot, {"mine": [1, 2, 2], "Optimal": best.plan}).axes
     assert first.get_xlim() == second.get_xlim()
     assert first.get_xlim()[1] > 21
     ratio = 21 / float(best.total_delay)
@@ -142,7 +138,7 @@ def test_several_plans_share_a_time_axis():
 def test_what_never_ends_runs_to_the_edge():
     scenario, slot = round_problem("loaded")
     slot = mecpart.Slot(slot.device_rate * np.float32([1, 0]), slot.backlog)
-    (axes,) = plot_plan(scenario, slot, [0, 2, 1]).axes
+    (axes,) = mecpart.plot_plan(scenario, slot, [0, 2, 1]).axes
     assert titles(axes)[0] == "This plan never ends"
     edge = axes.get_xlim()[1]
     assert times(axes, *PARTS) == [[0, 2], [2, edge]]
@@ -155,7 +151,7 @@ def test_servers_that_do_not_exist_have_no_row():
     scenario = mecpart.as_printed(scenario.workload, network)
     slot = mecpart.sample_slot(jax.random.key(0), scenario)
     heights = [
-        plot_plan(scenario, slot, plan).get_size_inches()[1] for plan in ([0, 1, 1], [0, 1, 3])
+        mecpart.plot_plan(scenario, slot, plan).get_size_inches()[1] for plan in ([0, 1, 1], [0, 1, 3])
     ]  # the second uses one of them
     assert heights[0] < heights[1]
 
@@ -168,7 +164,7 @@ def test_names_fit_on_their_bars_and_titles_on_the_page(blocks, servers):
     slot = mecpart.sample_slot(jax.random.key(1), scenario)
     slot = mecpart.Slot(slot.device_rate, np.float32(2.345678) * scenario.network.speed)
     plan = mecpart.POLICIES["RPDI"](scenario, slot, jax.random.key(5))
-    figure = plot_plan(
+    figure = mecpart.plot_plan(
         scenario, slot, {"Drift-plus-penalty": plan, "Look-ahead": mecpart.optimal_plan(scenario, slot).plan}
     )
     figure.canvas.draw()
@@ -203,7 +199,7 @@ def test_names_are_shown_as_they_are():
     names = ("$\\frac", "_conv $a$ $b$", "<b>")
     scenario, slot = round_problem()
     scenario = replace(scenario, workload=replace(scenario.workload, block_names=names))
-    figure = plot_plan(scenario, slot, {name: [0, 0, 0] for name in names})
+    figure = mecpart.plot_plan(scenario, slot, {name: [0, 0, 0] for name in names})
     figure.draw_without_rendering()
     titles = [text for axes in figure.axes for text in axes.texts if text.get_weight() == "bold"]
     assert [text.get_text().partition(":")[0] for text in titles] == list(names)
@@ -215,7 +211,7 @@ def test_names_are_shown_as_they_are():
 def test_the_same_plan_gives_the_same_bytes(tmp_path):
     scenario, slot = round_problem("loaded")
     for name in ("first", "second"):
-        plots.save_figure(plot_plan(scenario, slot, [0, 1, 2]), tmp_path / name)
+        figures.save_figure(mecpart.plot_plan(scenario, slot, [0, 1, 2]), tmp_path / name)
     for kind in ("svg", "pdf", "png"):
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
@@ -223,17 +219,17 @@ def test_the_same_plan_gives_the_same_bytes(tmp_path):
 def test_bad_plans_are_refused(refused):
     scenario, slot = round_problem()
     with refused("plan", "node 3", "0 to 2"):
-        plot_plan(scenario, slot, [0, 3, 0])
+        mecpart.plot_plan(scenario, slot, [0, 3, 0])
     with refused("plan", "node -1", "0 to 2"):
-        plot_plan(scenario, slot, {"good": [0, 1, 1], "bad": [0, -1, 0]})
+        mecpart.plot_plan(scenario, slot, {"good": [0, 1, 1], "bad": [0, -1, 0]})
     with refused("plan", "(2,)", "(3,)"):
-        plot_plan(scenario, slot, [0, 1])
+        mecpart.plot_plan(scenario, slot, [0, 1])
     with refused("plan", "float", "integers"):
-        plot_plan(scenario, slot, [0.0, 1.0, 2.0])
+        mecpart.plot_plan(scenario, slot, [0.0, 1.0, 2.0])
     with refused("plan", "{}", "at least one"):
-        plot_plan(scenario, slot, {})
+        mecpart.plot_plan(scenario, slot, {})
     with refused("slot.backlog", "-1", "at least 0"):
-        plot_plan(scenario, mecpart.Slot(slot.device_rate, np.float32([0, -1, 0])), [0, 1, 1])
+        mecpart.plot_plan(scenario, mecpart.Slot(slot.device_rate, np.float32([0, -1, 0])), [0, 1, 1])
 
 
 def test_matplotlib_is_imported_only_when_it_is_needed():
@@ -247,7 +243,7 @@ def test_matplotlib_is_imported_only_when_it_is_needed():
 def test_titles_with_long_names_fit_on_the_page():
     names = ("A method whose name was written out in full", "A method whose name was written out too")
     scenario, slot = round_problem()
-    figure = plot_plan(scenario, slot, dict(zip(names, ([1, 2, 2], [0, 0, 0]), strict=True)))
+    figure = mecpart.plot_plan(scenario, slot, dict(zip(names, ([1, 2, 2], [0, 0, 0]), strict=True)))
     figure.draw_without_rendering()
     for text in (text for axes in figure.axes for text in axes.texts if text.get_weight() == "bold"):
         assert text.get_text().startswith("A method whose name was wri\N{HORIZONTAL ELLIPSIS}: ")

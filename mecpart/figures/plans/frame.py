@@ -1,0 +1,122 @@
+"""What stays on the picture of a slot while the plans on it change: rows of nodes, time axis and legend."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from mecpart.figures.plans.times import PlanTimes, bars_of
+from mecpart.figures.style import BLUE, COLUMN_WIDTH, GREEN, ORANGE, VERMILION
+from mecpart.model.scenario import Scenario
+
+# How a bar looks: in grey they differ by lightness or hatching.
+LOOKS: dict[str, dict[str, Any]] = {
+    "transmission": {"facecolor": "white", "edgecolor": GREEN, "hatch": "//////"},
+    "waiting": {"facecolor": "white", "edgecolor": "0.3", "hatch": "|||||"},
+    "on devices": {"facecolor": ORANGE, "edgecolor": "0.15"},
+    "on servers": {"facecolor": BLUE, "edgecolor": "white"},
+    "backlog": {"facecolor": "0.82", "edgecolor": "0.6"},
+    "late": {"facecolor": VERMILION, "edgecolor": "0.5"},
+    "odd": {"facecolor": "0.95", "edgecolor": "0.5"},
+    "even": {"facecolor": "0.88", "edgecolor": "0.5"},
+}
+# What the legend says of them.
+_EXPLAINED = {
+    "transmission": "on its way to the node",
+    "waiting": "waiting for the node",
+    "on devices": "computed on the devices",
+    "on servers": "computed on an edge server",
+    "backlog": "work left from earlier slots",
+    "late": "beyond the block's deadline",
+}
+
+# Inches. A panel's y axis is in inches too, so that labels can be fitted to bars without asking a renderer.
+LEFT, RIGHT = 1.2, 0.15
+STRIP = 0.19  # the rows above and below the nodes: the delay of each block, and the sum
+WIDTH = COLUMN_WIDTH - LEFT - RIGHT
+_TITLE, _GAP, _AXIS, _LEGEND_ROW = 0.36, 0.1, 0.42, 0.17
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stays on a picture while the plans on it change: rows, time axis and legend.
+
+    - `panels`: how many plans there are, one beneath the other.
+    - `nodes`: that have a row.
+    - `until`: where the time axis ends, s.
+    - `queues`: whether there may be any.
+    """
+
+    panels: int
+    nodes: tuple[int, ...]
+    until: float
+    queues: bool
+
+    @classmethod
+    def around(cls, scenario: Scenario, times: Collection[PlanTimes]) -> "Frame":
+        """The frame that fits some plans."""
+        speed = np.asarray(scenario.network.speed)
+        used = {node for found in times for node in found.plan.tolist()}
+        ends = [bar.end for found in times for bar in bars_of(found)]
+        return cls(
+            panels=len(times),
+            nodes=tuple(node for node in range(len(speed)) if node == 0 or speed[node] > 0 or node in used),
+            until=1.09 * max((end for end in ends if math.isfinite(end)), default=0.0) or 1.0,
+            queues=scenario.rules.queues or any((found.queue_delay > 0).any() for found in times),
+        )
+
+    @property
+    def row_height(self) -> float:
+        """Of the row of a node, inches."""
+        return 0.3 if len(self.nodes) <= 7 else 0.25
+
+    @property
+    def below(self) -> float:
+        """Where the strip of the sum begins, below the nodes."""
+        return STRIP + len(self.nodes) * self.row_height
+
+    # Where things of a node are: (top, bottom), inches
+
+    def row(self, node: int) -> tuple[float, float]:
+        """All of them."""
+        top = STRIP + self.nodes.index(node) * self.row_height
+        return top, top + self.row_height
+
+    def arriving(self, node: int) -> tuple[float, float]:
+        """What is on its way to it, or waits for it."""
+        top, bottom = self.row(node)
+        return top + 0.02, top + 0.36 * (bottom - top)
+
+    def computing(self, node: int) -> tuple[float, float]:
+        """What it computes."""
+        top, bottom = self.row(node)
+        return top + 0.4 * (bottom - top), bottom - 0.02
+
+    def draw(self, figure: Figure) -> None:
+        """Draw it on an empty figure, which gets the size for it: with axes for each plan."""
+        kinds = [kind for kind in _EXPLAINED if self.queues or kind not in ("waiting", "backlog")]
+        inner = self.below + STRIP
+        below = _AXIS + _LEGEND_ROW * math.ceil(len(kinds) / 3)
+        height = self.panels * (_TITLE + inner) + (self.panels - 1) * _GAP + below
+        figure.set_size_inches(COLUMN_WIDTH, height)
+        for number in range(self.panels):
+            bottom = height - (number + 1) * (_TITLE + inner) - number * _GAP
+            panel = figure.add_axes(
+                (LEFT / COLUMN_WIDTH, bottom / height, WIDTH / COLUMN_WIDTH, inner / height),
+                xlim=(0, self.until),
+                ylim=(inner, 0),
+            )
+            panel.yaxis.set_visible(False)
+            panel.spines["left"].set_visible(False)
+            for every_other in self.nodes[::2]:
+                panel.axhspan(*self.row(every_other), facecolor="0.97", linewidth=0, zorder=0.1)
+            for y in (STRIP, self.below):
+                panel.axhline(y, color="0.6", linewidth=0.5)
+            panel.tick_params(axis="x", labelbottom=number == self.panels - 1)
+        panel.set_xlabel("time since the slot began [s]")
+        handles = [Patch(label=_EXPLAINED[kind], linewidth=0.5, **LOOKS[kind]) for kind in kinds]
+        figure.legend(handles=handles, loc="lower center", ncols=3, borderpad=0, borderaxespad=0.2, labelspacing=0.3)
