@@ -31,7 +31,7 @@ def test_lock_pins_every_dependency_by_hash_and_names_no_index():
     assert not missing
 
 
-def test_wheel_brings_notebooks_and_published_values(tmp_path):
+def test_wheel_brings_notebooks_published_values_templates_and_styles(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([*pip, *build], check=True, timeout=120)
@@ -54,6 +54,9 @@ print(locations.default_output(), locations.built_docs(), sep=chr(10))
     for original, folder in folders.items():
         for file in (ROOT / original).iterdir():
             assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
+    package = ROOT / "mecpart"
+    for file in (*package.glob("report/templates/*"), *package.rglob("*.mplstyle")):
+        assert (tmp_path / "site" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
     assert output == tmp_path
     assert docs == Path("None")  # those of a checkout only
 

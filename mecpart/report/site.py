@@ -30,8 +30,7 @@ from mecpart.experiments.runner import PROFILES
 from mecpart.files import naming
 from mecpart.locations import built_docs, output_folder
 from mecpart.report.contents import Places, Section, collect, duration, reading_order
-from mecpart.report.pages import templates, to_html, write_page
-from mecpart.report.templates import CELLS, INDEX, NOTEBOOK
+from mecpart.report.pages import template, templates, to_html, write_page
 from mecpart.reproduction.reference import made_from
 from mecpart.tables import UNDEFINED, format_number, heading
 
@@ -83,10 +82,10 @@ def _build(site: Path, output: Path, profile: str, sections: list[Section]) -> N
     docs = built_docs()
     if docs is not None:
         shutil.copytree(docs, site / "docs")
-    given = templates({"index": INDEX, "notebook": NOTEBOOK}, label=_label, profile=profile, has_docs=docs is not None)
+    given = templates(label=_label, profile=profile, has_docs=docs is not None)
     write_page(
         site / "index.html",
-        given.get_template("index").render(
+        given.get_template("index.html.j2").render(
             sections=[_shown_section(section, sections, profile) for section in sections],
             provenance=_provenance([page.record for section in sections for page in section.pages]),
             size=PROFILES[profile],
@@ -99,7 +98,7 @@ def _build(site: Path, output: Path, profile: str, sections: list[Section]) -> N
     for section in sections:
         for at, page in enumerate(section.pages):
             content, _ = exporter.from_notebook_node(_for_show(page.notebook, places))
-            shown = given.get_template("notebook").render(
+            shown = given.get_template("notebook.html.j2").render(
                 page=page,
                 pages=section.pages,
                 before=section.pages[at - 1] if at else None,
@@ -299,7 +298,7 @@ class _Exporter(HTMLExporter):
         super().__init__(
             config=Config(NbConvertBase={"display_data_priority": list(_OUTPUTS)}),
             template_name="basic",
-            raw_template=CELLS,
+            raw_template=template("cells.html.j2"),
             preprocessors=[CoalesceStreamsPreprocessor],
             exclude_input_prompt=True,
             exclude_output_prompt=True,

@@ -178,7 +178,7 @@ def docs(tmp_path_factory):
     """What `make docs` leaves, which may be there or not where the tests run."""
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "built_docs", lambda: folder if (folder / "index.html").exists() else None)
+        patch.setattr(site_module, "built_docs", lambda: folder if (folder / "index.html").exists() else None)
         yield folder
 
 
