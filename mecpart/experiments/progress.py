@@ -1,0 +1,155 @@
+"""Progress that tells: one line that is kept current, so that nobody waits before a silent terminal."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mecpart import context
+
+#: Seconds in which nothing is said: what is over by then needs no progress.
+PATIENCE = 2.0
+
+#: Seconds between two lines where none can be kept current, as in a log.
+QUIET_SECONDS = 25.0
+
+#: Seconds after which the line is brought up to date.
+LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def progress(what: str, total: int, kept: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show how far some runs are, while the body is working on them.
+
+        with progress("fig8", total=80, kept=5) as tell:
+            ...
+            tell(done)
+
+    On a terminal and in Jupyter one line is kept current; elsewhere lines follow each other (`QUIET_SECONDS`). In the
+    kernel of a batch nothing is shown: the batch is told, which shows the progress of all its notebooks.
+
+    **Arguments:** `what`: a name; `total`: runs, of which `kept` were there before.
+
+    **Yields:** a function that takes how many of the `total` are done by now, `kept` included.
+    """
+    began, done = time.monotonic(), kept
+    file = context.current().progress_file
+
+    def tell(now: int) -> None:
+        nonlocal done
+        done = now
+        if file:
+            _hand_over(Path(file), what, done, total)
+
+    def read() -> Reading:
+        gone, new = time.monotonic() - began, done - kept
+        return Reading(what, done, total, gone, gone / new * (total - done) if new else None)
+
+    tell(kept)
+    if file or kept == total:
+        yield tell
+    else:
+        with Line(read):
+            yield tell
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far some work is: runs `done` of `total`, seconds `gone`, and seconds `left` if that can be said."""
+
+    what: str
+    done: int
+    total: int
+    gone: float
+    left: float | None
+
+    def __str__(self) -> str:
+        parts = [f"{self.what}: {self.done} of {self.total} runs", duration(self.gone)]
+        if self.left is not None:
+            parts.append(f"about {duration(self.left)} left")
+        return ", ".join(parts)
+
+
+class Line:
+    """A line that is kept current by a thread of its own, as long as the context lasts.
+
+    **Arguments:** `read`: what it is to say now.
+    """
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read = read
+        self._file: Any = sys.stdout if _in_jupyter() else sys.stderr
+        self._in_place = _in_jupyter() or self._file.isatty()
+        self._bar: tqdm | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_current, name="progress", daemon=True)
+
+    def __enter__(self) -> "Line":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._bar is not None:
+            self._bar.close()
+
+    def _keep_current(self) -> None:
+        if self._over.wait(PATIENCE if self._in_place else QUIET_SECONDS):
+            return
+        while True:
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                self._show(self._read())
+            if self._over.wait(LOOK_SECONDS if self._in_place else QUIET_SECONDS):
+                return
+
+    def _show(self, reading: Reading) -> None:
+        if not self._in_place:
+            print(reading, file=self._file, flush=True)
+            return
+        if self._bar is None:
+            self._bar = tqdm(file=self._file, leave=False, dynamic_ncols=True, bar_format="{bar:20} {desc}")
+        self._bar.total, self._bar.n = reading.total, reading.done
+        self._bar.set_description_str(str(reading))
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "40 s", "2 min 5 s", "1 h 3 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _in_jupyter() -> bool:
+    kernel = sys.modules.get("ipykernel.iostream")
+    return kernel is not None and isinstance(sys.stdout, kernel.OutStream)
+
+
+# What this process has told its batch: (done, total) by name.
+_told: dict[str, tuple[int, int]] = {}
+
+
+def _hand_over(file: Path, what: str, done: int, total: int) -> None:
+    _told[what] = done, total
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):  # a full disk must not end what is worth more than its progress
+        unfinished.write_text(json.dumps(_told), encoding="utf-8")
+        unfinished.replace(file)
+
+
+def handed_over(file: Path) -> dict[str, tuple[int, int]]:
+    """Runs (done, total) by name, as a process has told them so far."""
+    try:
+        return {what: (done, total) for what, (done, total) in json.loads(file.read_text(encoding="utf-8")).items()}
+    except OSError:  # it has not told anything yet
+        return {}
