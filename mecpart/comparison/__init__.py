@@ -3,7 +3,8 @@
 How intervals are made stands at the head of `statistics.py`, how verdicts are reached at that of `rule.py`.
 """
 
-from mecpart.comparison.catalogue import CLAIM_COLUMNS, Claim, claims, paper_claims
+from mecpart.comparison.catalogue import CLAIM_COLUMNS, claims, paper_claims
+from mecpart.comparison.claim import Claim
 from mecpart.comparison.curves import Curves, as_curves, by_setting
 from mecpart.comparison.findings import answer, findings
 from mecpart.comparison.headline import beside_published, headline_table, headline_verdicts
