@@ -23,7 +23,8 @@ from mecpart.model.network import Network, make_network, sample_network, shannon
 from mecpart.model.rules import Rules
 from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
 from mecpart.model.trace import trace_from_csv
-from mecpart.planning.optimum import OptimalPlan, episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.planning.bounds import episode_bound, lower_bound
+from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
 from mecpart.planning.pareto import ParetoFront, pareto_front
 from mecpart.planning.policies import POLICIES
 

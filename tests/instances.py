@@ -3,16 +3,18 @@
 All arrays are NumPy float32, so making an instance compiles nothing.
 """
 
+import itertools
 from dataclasses import replace
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mecpart.dnn.workload import Workload
 from mecpart.model.network import Network
-from mecpart.model.rules import RULES
+from mecpart.model.rules import RULES, Rules
 from mecpart.model.scenario import Scenario, Slot
 
 # Quantity: (shape, least, most), everything of order one.
@@ -36,6 +38,10 @@ QUANTITIES = {
 # What only `loaded` makes use of; `tasks` only where they are asked for.
 OF_LOADED = {"output_bytes": ("", 0.125, 4), "slot_seconds": ("", 0.25, 4)}
 TASKS = {"tasks": ("", 0.25, 8)}
+MIXTURES = [Rules("as_printed", *switched) for switched in itertools.product((False, True), repeat=3)]
+by_any_mixture = pytest.mark.parametrize(
+    "rules", MIXTURES, ids=lambda rules: "-".join(name for name, on in vars(rules).items() if on is True) or "none"
+)
 
 
 def round_problem(name: str = "as_printed", **changes) -> tuple[Scenario, Slot]:

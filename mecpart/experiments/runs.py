@@ -38,7 +38,7 @@ from mecpart.methods import OwnMethod, first_missing_node, own_methods
 from mecpart.model.environment import rollout
 from mecpart.model.network import sample_network
 from mecpart.model.scenario import SCENARIOS, Scenario, Slot, sample_slots
-from mecpart.planning.optimum import bound_prices, episode_bound
+from mecpart.planning.bounds import bound_prices, episode_bound
 from mecpart.planning.policies import BOUND, ONLY_IN, POLICIES
 from mecpart.sources import digest
 from mecpart.validation import check_choice, check_count, check_number, check_range, shown

@@ -1,14 +1,13 @@
-"""Exact optimal plans, and certified bounds on what any policy can reach in an episode.
+"""The best plan of a slot, exactly: of least delay, largest reward, least energy, or least delay plus price.
 
 Without queues the delay of block m depends only on the nodes of blocks m - 1 and m. A plan is then a path through M
 stages of N + 1 nodes, and the best plan a shortest path: found exactly by dynamic programming (Viterbi 1967) in
 O(M (N + 1)^2). Slots do not couple, so this is the optimum of the paper's problem (10), which the paper calls NP-hard.
 
-In `loaded` the queues couple the slots. The same recursion gives the plan that is best for one slot, which is myopic;
-and with a price on the time of each node, a bound on all policies (`priced_bound`).
+Queues couple the slots. The same recursion then gives the plan that is best for one slot, which is myopic.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -27,9 +26,9 @@ from mecpart.model.delay import (
     return_delay,
     transmission_delay,
 )
-from mecpart.model.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.model.scenario import Scenario, Slot, check_slot
 from mecpart.planning.label_setting import Arcs, undominated_paths
-from mecpart.validation import check_choice, check_count, check_number, check_shape, is_concrete
+from mecpart.validation import check_choice, check_number, check_shape, is_concrete
 
 OBJECTIVES = ("delay", "reward", "deadline", "energy")
 
@@ -102,206 +101,28 @@ def optimal_plan(
     )
 
 
-def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...], memory):
-    """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
-    if not is_concrete(scenario, slot, memory):
-        raise ValueError(
-            "scenario, slot and memory must be known values for label setting; got traced ones (under jit)"
-        )
-    limit = np.full(scenario.num_nodes, np.inf)
-    if memory is not None:
-        check_shape("memory", memory, (scenario.num_nodes,))
-        given = np.asarray(memory)
-        finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
-        check_number("memory", finite, shapes=((scenario.num_nodes,),))
-        limit = given.astype(np.float64)
-    size = np.asarray(scenario.workload.parameter_bytes, np.float64)
-    arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
-    return undominated_paths(arcs, size, limit)
-
-
-def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
-    """A certified lower bound on the total delay of any plan in this slot, s: the optimum with empty queues.
-
-    Without backlog the bound is attained. Summed over the slots of an episode it bounds every policy, since work left
-    over from earlier slots never makes a block finish sooner; `episode_bound` is tighter.
-    """
-    check_slot(scenario, slot)
-    return _optimal_plan(scenario, replace(slot, backlog=None), "delay").total_delay
-
-
-def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
-    """A plan of small total delay plus price, where a second of the whole of node n costs `price[n]` seconds more.
-
-    With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
-    least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
-    exact again where all prices are equal to zero.
-
-    **Arguments:** `price`: [N + 1], not negative, dimensionless.
-
-    **Raises:** `ValueError` for a slot that does not fit, or prices that are negative, NaN or not [N + 1]. Traced
-    values are assumed to keep to this.
-    """
-    check_slot(scenario, slot)
-    return _priced_plan(scenario, slot, _checked_prices(scenario, price))
-
-
-@jax.jit
-def _priced_plan(scenario: Scenario, slot: Slot, price) -> Int[Array, " blocks"]:
-    queue = queue_delay(scenario, slot, jnp.arange(scenario.num_nodes))
-    _, plan = _priced_path(scenario, slot, price, queue)
-    return plan
-
-
-@jax.jit
-def _priced_path(scenario: Scenario, slot: Slot, price, queue) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
-    """(delay plus price, plan) of the path that `priced_plan` describes, given the time that each node is busy."""
+@partial(jax.jit, static_argnames="objective")
+def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan:
     nodes = jnp.arange(scenario.num_nodes)
-    back = return_delay(scenario, slot, nodes)
 
-    def extend(reached, block):
-        finished, paid = reached
-        transmission = transmission_delay(scenario, slot, block, nodes[:, None], nodes[None, :])
-        computation = computation_delay(scenario, slot, block, nodes)
-        finished = jnp.maximum(finished[:, None] + transmission, queue) + computation
-        finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
-        taken = occupation(scenario, slot, block, nodes)
-        paid = paid[:, None] + price * jnp.where(scenario.network.available, taken, 0)
-        best = jnp.argmin(finished + paid, axis=0)
-        return (finished[best, nodes], paid[best, nodes]), best
+    def extend(best, block):
+        before, floor, after = _arcs(scenario, slot, objective, block)
+        reached = jnp.maximum(best[:, None] + before, floor) + after
+        return jnp.min(reached, axis=0), jnp.argmin(reached, axis=0)
 
-    start = jnp.where(nodes == 0, 0.0, jnp.inf), jnp.zeros(scenario.num_nodes)
-    (finished, paid), came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
-    last = jnp.argmin(finished + paid)
-    _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
-    return (finished + paid)[last], plan.astype(jnp.int32)
-
-
-def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"] | None = None) -> Float[Array, ""]:
-    """A certified lower bound on the total delay that any policy can have in an episode from empty queues, s.
-
-    In `as_printed` the optimum itself: slots do not couple. In `loaded` the largest of three bounds: the sum of
-    `lower_bound`, `priced_bound`, and `pooled_bound`. It holds for policies that know all draws in advance, and up to
-    the rounding of float32 (about one part in a million).
-
-    **Arguments:**
-
-    - `slots`: what the slots of the episode draw, every array with a leading axis [T]; their backlog does not count.
-    - `price`: of `priced_bound`; by default `bound_prices`, which take a hundred times as long as the rest.
-
-    **Raises:** `ValueError` for slots that do not fit or hold negative or NaN values, or prices that do. Traced slots
-    are assumed not to; a traced price that is negative or NaN counts as 0.
-    """
-    check_slots(scenario, slots)
-    if price is not None:
-        price = _checked_prices(scenario, price)
-    alone = jnp.sum(jax.vmap(lambda slot: lower_bound(scenario, slot))(slots))
-    if not scenario.rules.slots_couple:
-        return alone
-    priced = priced_bound(scenario, slots, bound_prices(scenario, slots) if price is None else price)
-    return jnp.maximum(jnp.maximum(alone, priced), pooled_bound(scenario, slots))
-
-
-def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]) -> Float[Array, ""]:
-    """A lower bound on the total delay of an episode of `loaded`, whatever the prices: the Lagrangian of capacity.
-
-    Let V_t(price) be the least delay plus price of slot t with empty queues, x_n the seconds of work at node n, and
-    d the length of a slot. Charge the potential P(x) = sum_n price_n min(x_n, X_n) and telescope it from slot to slot:
-
-        sum_t delay_t >= sum_t [delay_t + P(x_{t+1}) - P(x_t)] - sum_n price_n X_n
-
-    A plan that leaves no used node above X_n raises P by at least the price of its work minus sum_n price_n d, so the
-    bracket is at least V_t - d sum_n price_n. A plan that leaves a node it uses above X_n takes at least X_n + d
-    seconds, for that is when the node is done, while P falls by at most d times the sum of the other nodes' prices;
-    X_n = max(0, max_t V_t - (1 + price_n) d) makes that at least as much. The work of a slot with fewer tasks than
-    devices takes longer on the devices than the seconds of the whole tier that it is; only these are priced. Hence
-
-        sum_t delay_t >= sum_t V_t(price) - T d sum_n price_n - sum_n price_n X_n
-
-    The first two terms are the Lagrangian of "no node gets more work than it can do in T slots", the third what may be
-    left undone in the end, which does not grow with T.
-
-    **Arguments** and **Raises:** `slots`, `price` [N + 1] as in `episode_bound`.
-    """
-    check_slots(scenario, slots)
-    return _priced_bound(scenario, slots, _checked_prices(scenario, price))
-
-
-@jax.jit
-def _priced_bound(scenario: Scenario, slots: Slot, price) -> Float[Array, ""]:
-    price = jnp.where(scenario.network.available & (price >= 0) & jnp.isfinite(price), price, 0)
-    no_queue = jnp.zeros(scenario.num_nodes)
-    value = jax.vmap(lambda slot: _priced_path(scenario, slot, price, no_queue)[0])(slots)
-    length = scenario.slot_seconds
-    left_over = jnp.maximum(jnp.max(value) - (1 + price) * length, 0)
-    return jnp.sum(value - length * jnp.sum(price)) - jnp.sum(price * left_over)
-
-
-def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Array, " nodes"]:
-    """Prices under which `priced_bound` is large: its maximum over prices, which is concave but for the last term.
-
-    Subgradient ascent from zero by `steps` steps of falling length; the best prices on the way are returned.
-
-    **Raises:** `ValueError` for slots as in `episode_bound`, or a number of steps below 1.
-    """
-    check_slots(scenario, slots)
-    return _bound_prices(scenario, slots, check_count("steps", steps))
-
-
-@partial(jax.jit, static_argnames="steps")
-def _bound_prices(scenario: Scenario, slots: Slot, steps: int) -> Float[Array, " nodes"]:
-    bound_and_slope = jax.value_and_grad(lambda price: _priced_bound(scenario, slots, price))
-
-    def step(search, length):
-        price, slope, best_price, best = search
-        bound, new = bound_and_slope(price)
-        slope = 0.8 * slope + 0.2 * new / (scenario.num_slots * scenario.slot_seconds)
-        best_price, best = jnp.where(bound > best, price, best_price), jnp.maximum(bound, best)
-        price = jnp.maximum(price + length * slope / jnp.maximum(jnp.linalg.norm(slope), 1e-9), 0)
-        return (price, slope, best_price, best), None
-
-    zero = jnp.zeros(scenario.num_nodes)
-    (_, _, best_price, _), _ = jax.lax.scan(step, (zero, zero, zero, -jnp.inf), jnp.geomspace(0.5, 1e-3, steps))
-    return best_price
-
-
-def pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
-    """A lower bound on the total delay of an episode of `loaded`: all nodes pooled into one, s.
-
-    The tasks of a slot are not done before their work is. Were every node to work on whatever has arrived, the work
-    done by any time would be at most that of one node as fast as all together; and there, serving what has least work
-    left first makes the sum of all completion times the least possible (Schrage 1968). Tight only where the network
-    is overloaded, which is where the other bounds are not.
-
-    **Arguments** and **Raises:** `slots` as in `episode_bound`.
-    """
-    check_slots(scenario, slots)
-    return _pooled_bound(scenario, slots)
-
-
-@jax.jit
-def _pooled_bound(scenario: Scenario, slots: Slot) -> Float[Array, ""]:
-    work = jnp.sum(jax.vmap(scenario.work_in)(slots), axis=1)
-    slot_cycles = scenario.slot_seconds * jnp.sum(scenario.network.speed)
-    number = jnp.arange(work.shape[0])
-
-    def serve(left, until):
-        """Serve `until` cycles: what is left, and the sum over tasks that are done of the cycles served until then."""
-        order = jnp.argsort(left)
-        served = jnp.cumsum(left[order])
-        done = (served <= until) & (left[order] > 0)
-        after = jnp.clip(served - until, 0, left[order])
-        return left.at[order].set(after), jnp.sum(jnp.where(done, served, 0))
-
-    def pass_slot(left, slot):
-        number, work = slot
-        left, cycles = serve(left.at[number].set(work), slot_cycles)
-        # Delays are added up, not times of day: in each slot that tasks are not done they wait one slot more.
-        return left, cycles + slot_cycles * jnp.sum((left > 0) & (jnp.arange(left.shape[0]) <= number))
-
-    left, cycles = jax.lax.scan(pass_slot, jnp.zeros(work.shape[0]), (number, work))
-    _, last_cycles = serve(left, jnp.inf)
-    return (jnp.sum(cycles) + last_cycles) * scenario.slot_seconds / slot_cycles
+    # best[j]: least cost of the blocks so far with the last of them on node j; the image starts on node 0.
+    start = jnp.where(nodes == 0, 0.0, jnp.inf)
+    best, came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
+    plan = _plan_to(jnp.argmin(best), came_from)
+    value = jnp.min(best)
+    feasible = jnp.isfinite(value)
+    total_delay = value if objective == "delay" else plan_cost(scenario, slot, plan).total_delay
+    return OptimalPlan(
+        plan=jnp.where(feasible, plan, -1),
+        total_delay=jnp.where(feasible, total_delay, jnp.inf),
+        value=value,
+        feasible=feasible,
+    )
 
 
 def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
@@ -329,6 +150,30 @@ def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
     return cost, jnp.full(scenario.num_nodes, -jnp.inf), jnp.zeros(scenario.num_nodes)
 
 
+def _plan_to(last, came_from) -> Int[Array, " blocks"]:
+    """The plan that ends on node `last`, where `came_from` [M, N + 1] names the best node before each."""
+    _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
+    return plan.astype(jnp.int32)
+
+
+def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...], memory):
+    """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
+    if not is_concrete(scenario, slot, memory):
+        raise ValueError(
+            "scenario, slot and memory must be known values for label setting; got traced ones (under jit)"
+        )
+    limit = np.full(scenario.num_nodes, np.inf)
+    if memory is not None:
+        check_shape("memory", memory, (scenario.num_nodes,))
+        given = np.asarray(memory)
+        finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
+        check_number("memory", finite, shapes=((scenario.num_nodes,),))
+        limit = given.astype(np.float64)
+    size = np.asarray(scenario.workload.parameter_bytes, np.float64)
+    arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
+    return undominated_paths(arcs, size, limit)
+
+
 @partial(jax.jit, static_argnames="objective")
 def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
     """`_arcs` of every block, as `mecpart.planning.label_setting.Arcs` holds them."""
@@ -336,32 +181,46 @@ def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
     return before, floor[0], after
 
 
-def _checked_prices(scenario: Scenario, price) -> Float[Array, " nodes"]:
+def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
+    """A plan of small total delay plus price, where a second of the whole of node n costs `price[n]` seconds more.
+
+    With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
+    least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
+    exact again where all prices are equal to zero.
+
+    **Arguments:** `price`: [N + 1], not negative, dimensionless.
+
+    **Raises:** `ValueError` for a slot that does not fit, or prices that are negative, NaN or not [N + 1]. Traced
+    values are assumed to keep to this.
+    """
+    check_slot(scenario, slot)
+    return priced_path(scenario, slot, checked_prices(scenario, price))[1]
+
+
+@jax.jit
+def priced_path(scenario: Scenario, slot: Slot, price) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
+    """The least delay plus price that `priced_plan` finds, s, and the plan."""
+    nodes = jnp.arange(scenario.num_nodes)
+    queue, back = queue_delay(scenario, slot, nodes), return_delay(scenario, slot, nodes)
+
+    def extend(reached, block):
+        finished, paid = reached
+        transmission = transmission_delay(scenario, slot, block, nodes[:, None], nodes[None, :])
+        computation = computation_delay(scenario, slot, block, nodes)
+        finished = jnp.maximum(finished[:, None] + transmission, queue) + computation
+        finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
+        taken = occupation(scenario, slot, block, nodes)
+        paid = paid[:, None] + price * jnp.where(scenario.network.available, taken, 0)
+        best = jnp.argmin(finished + paid, axis=0)
+        return (finished[best, nodes], paid[best, nodes]), best
+
+    start = jnp.where(nodes == 0, 0.0, jnp.inf), jnp.zeros(scenario.num_nodes)
+    (finished, paid), came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
+    last = jnp.argmin(finished + paid)
+    return (finished + paid)[last], _plan_to(last, came_from)
+
+
+def checked_prices(scenario: Scenario, price) -> Float[Array, " nodes"]:
+    """`price` as an array, checked as `priced_plan` says."""
     check_number("price", price, shapes=((scenario.num_nodes,),))
     return jnp.asarray(price, float)
-
-
-@partial(jax.jit, static_argnames="objective")
-def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan:
-    nodes = jnp.arange(scenario.num_nodes)
-
-    def extend(best, block):
-        before, floor, after = _arcs(scenario, slot, objective, block)
-        reached = jnp.maximum(best[:, None] + before, floor) + after
-        return jnp.min(reached, axis=0), jnp.argmin(reached, axis=0)
-
-    # best[j]: least cost of the blocks so far with the last of them on node j; the image starts on node 0.
-    start = jnp.where(nodes == 0, 0.0, jnp.inf)
-    best, came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
-    last = jnp.argmin(best)
-    _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
-    plan = plan.astype(jnp.int32)
-    value = jnp.min(best)
-    feasible = jnp.isfinite(value)
-    total_delay = value if objective == "delay" else plan_cost(scenario, slot, plan).total_delay
-    return OptimalPlan(
-        plan=jnp.where(feasible, plan, -1),
-        total_delay=jnp.where(feasible, total_delay, jnp.inf),
-        value=value,
-        feasible=feasible,
-    )

@@ -1,10 +1,16 @@
 from dataclasses import asdict, fields, replace
 
+import equations
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from instances import by_any_mixture, instance, random_instances, round_problem
 
+from mecpart.adapters.spaces import observation_bounds
 from mecpart.dnn.workload import Workload
+from mecpart.model.delay import PlanCost, evaluate_plan, plan_cost
+from mecpart.model.environment import PartitionEnv, observe, read_observation, rollout
 from mecpart.model.network import make_network
 from mecpart.model.rules import AS_PRINTED, LOADED, RULES, Rules
 from mecpart.model.scenario import SCENARIOS, check_scenario
@@ -49,3 +55,76 @@ class TestRules:
             check_scenario(replace(scenario, rules=replace(LOADED, name="mine")))
         with refused("scenario.rules must be a mecpart.Rules", "'loaded'"):
             check_scenario(replace(scenario, rules="loaded"))
+
+
+@by_any_mixture
+class TestMixtures:
+    """Each combination of rules, by hand and against the equations."""
+
+    def test_by_hand(self, rules):
+        """Block 1 on server 1: 16 s and 1 s; block 2 on the devices: 4 s; block 3 on server 2: 0.5 s and 2 s."""
+        scenario, slot = round_problem("loaded")
+        cost = evaluate_plan(replace(scenario, rules=rules), slot, np.array([1, 0, 2]))
+        image, back = 4 * rules.local_input_charged, 0.25 * rules.return_charged  # 16 bytes at 4, 4 bytes at 16
+        np.testing.assert_array_equal(cost.transmission_delay, [16, image, 0.5 + back])
+        np.testing.assert_array_equal(cost.computation_delay, [1, 4, 2])
+        assert cost.total_delay == 23.5 + image + back
+        assert (cost.local_delay, cost.edge_delay) == (4, 19.5 + image + back)
+        assert cost.energy == 4 * 32 + 3 * (16.5 + image + back)
+
+    def test_every_plan(self, rules):
+        problems = random_instances(1, 30, blocks=3, servers=2, backlog=True, name="loaded", tasks=True)
+        problems = replace(problems[0], rules=rules), problems[1]
+        every = equations.all_plans(3, 3)
+        found = jax.jit(jax.vmap(jax.vmap(plan_cost, (None, None, 0)), (0, 0, None)))(*problems, every)
+        for i in range(30):
+            expected = equations.cost_of(*instance(problems, i), every)
+            for entry in fields(PlanCost):
+                values = getattr(found, entry.name)[i]
+                np.testing.assert_allclose(
+                    values, getattr(expected, entry.name), rtol=1e-4, atol=1e-4, err_msg=entry.name
+                )
+
+    def test_an_episode(self, rules):
+        """Fixed plans over six slots: the queues before each, what it costs, and the energy that is left."""
+        scenario, slot = round_problem("loaded")
+        scenario, plans = replace(scenario, rules=rules), jnp.array([[1, 0, 2], [0, 2, 2], [2, 2, 2]] * 2)
+        slots = jax.tree.map(lambda leaf: jnp.stack([leaf] * 6), slot)
+        states, _, cost = jax.jit(lambda plans: rollout(scenario, None, slots, lambda states, noise: noise, plans))(
+            plans
+        )
+        backlog, energy = np.zeros(3), 1000.0
+        for t, plan in enumerate(np.asarray(plans)):
+            np.testing.assert_array_equal(states.slot.backlog[t], backlog)
+            np.testing.assert_allclose(states.remaining_energy[t], energy, rtol=1e-6)
+            expected = equations.cost_of(scenario, replace(slot, backlog=backlog), plan)
+            np.testing.assert_allclose(cost.total_delay[t], expected.total_delay, rtol=1e-6)
+            backlog = equations.backlog_after(scenario, replace(slot, backlog=backlog), plan)
+            energy -= expected.energy
+        assert backlog.any() == rules.queues
+
+    def test_queues_are_observed_where_there_are_any(self, rules):
+        scenario, env = replace(round_problem("loaded")[0], rules=rules), PartitionEnv()
+        observation, state = env.reset(jax.random.key(0), scenario)
+        assert observation.shape == (env.observation_size(scenario),) == (3 * 4 + 1 + 3 * rules.queues,)
+        busy = replace(state, slot=replace(state.slot, backlog=jnp.array([8.0, 0.0, 32.0])))
+        seen = read_observation(scenario, observe(scenario, busy))
+        np.testing.assert_allclose(seen.backlog, busy.slot.backlog * rules.queues, rtol=1e-6)
+        np.testing.assert_allclose(seen.device_rate, state.slot.device_rate, rtol=1e-6)
+
+    def test_observations_keep_within_their_bounds(self, rules):
+        """In the worst case of every plan, repeated ten times at the slowest rates."""
+        scenario, slot = round_problem("loaded")
+        scenario, every = replace(scenario, rules=rules), equations.all_plans(3, 3)
+        low, high = observation_bounds(scenario)
+        size = 3 * 4 + 1
+        assert low.shape == high.shape == (size + 3 * rules.queues,)
+        slowest = replace(slot, device_rate=np.full((3, 2), 1 / 8, np.float32))
+        worst = equations.cost_of(scenario, slowest, every).energy.max()
+        assert low[size - 1] <= (1000 - 10 * worst) / 1000
+        if rules.queues:
+            backlog = np.zeros((len(every), 3))
+            for _ in range(10):
+                backlog = equations.backlog_after(scenario, replace(slot, backlog=backlog), every)
+            longest = backlog.max(axis=0) / np.asarray(scenario.network.speed)
+            np.testing.assert_allclose(high[-3:], np.log1p(10 * longest) / np.log(11), rtol=1e-4)

@@ -26,7 +26,8 @@ from mecpart.model.scenario import (
     sample_slot,
     sample_slots,
 )
-from mecpart.planning.optimum import episode_bound, lower_bound, optimal_plan, priced_plan
+from mecpart.planning.bounds import episode_bound, lower_bound
+from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.planning.policies import POLICIES
 
 KEY = jax.random.key(0)
