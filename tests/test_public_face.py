@@ -250,6 +250,7 @@ CALLS = {
     "PartitionEnv.observation_size": (ENV.observation_size, {"scenario": SCENARIO}, _A_SCENARIO),
     "agents.agent_config": (agents.agent_config, {"agent": "A3C"}, {}),
     "agents.make_train": (agents.make_train, {"agent": "A3C"}, {}),
+    "agents.stages": (agents.stages, {"agent": "A3C"}, {}),
     **{
         f"agents.{type(config).__name__}": (type(config), vars(config), _OF_LEARNERS)
         for config in agents.AGENTS.values()
@@ -278,7 +279,7 @@ CALLS = {
 
 # What the package makes and nobody hands in.
 RESULTS = {"OptimalPlan", "ParetoFront", "PlanCost", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy",
-           "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
+           "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():

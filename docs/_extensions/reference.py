@@ -21,7 +21,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 import mecpart
-from mecpart.agents import AGENTS, AgentConfig
+from mecpart.agents import AGENTS, AgentConfig, stages
 from mecpart.comparison.words import GLOSSARY
 from mecpart.experiments.runner import EXPERIMENTS, WORLDS, Experiment
 from mecpart.experiments.runs import METHODS, methods_in
@@ -70,9 +70,9 @@ GROUPS = (
         "adapters.gymnax.place_blocks", "adapters.gymnax.ACTIONS", "adapters.gymnax.STEPS",
     )),
     ("agents", "Learners", "Training, and what it returns.", (
-        "agents", "agents.make_train", "agents.agent_config", "agents.AGENTS", "agents.AgentConfig",
-        "agents.ActorCriticConfig", "agents.QLearningConfig", "agents.PriceSearchConfig", "agents.TrainResult",
-        "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.networks.PartitionNetwork",
+        "agents", "agents.make_train", "agents.stages", "agents.Stages", "agents.agent_config", "agents.AGENTS",
+        "agents.AgentConfig", "agents.ActorCriticConfig", "agents.QLearningConfig", "agents.PriceSearchConfig",
+        "agents.TrainResult", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.networks.PartitionNetwork",
     )),
     ("own_methods", "Methods of your own", "Registered under a name, a method takes part in everything.", (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
@@ -205,7 +205,6 @@ def _methods() -> Iterator[tuple[str, str, str]]:
 
 def _learner(name: str, about: str, where: str) -> str:
     config = AGENTS[name]
-    module = importlib.import_module(type(config).__module__)
     other = vars(AGENTS["Proposed"])
     rows = []
     for entry in fields(config):
@@ -219,9 +218,9 @@ It learns; it is there {where}.
 
 ## Training
 
-What `mecpart.agents.make_train("{name}")` returns:
+What `mecpart.agents.make_train("{name}")` repeats, the `step` of `mecpart.agents.stages("{name}")`:
 
-{inspect.getdoc(module.make_train)}
+{inspect.getdoc(stages(config).step)}
 
 ## Settings
 

@@ -6,17 +6,29 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
 from mecpart.agents import actor_critic, price_search, q_learning
 from mecpart.agents.actor_critic import ActorCriticConfig
-from mecpart.agents.learning import EpisodeCost, Policy, TrainResult
+from mecpart.agents.learning import EpisodeCost, Policy, Stages, TrainResult
 from mecpart.agents.price_search import PricePolicy, PriceSearchConfig
 from mecpart.agents.q_learning import QLearningConfig
+from mecpart.model.scenario import Scenario
 from mecpart.validation import check_choice, shown
 
 #: What defines a learner, whichever it is.
 AgentConfig = ActorCriticConfig | QLearningConfig | PriceSearchConfig
 
-_MODULES = {ActorCriticConfig: actor_critic, QLearningConfig: q_learning, PriceSearchConfig: price_search}
+_STAGES = {
+    kind: Stages(module.init, module.step, module.policy)
+    for kind, module in (
+        (ActorCriticConfig, actor_critic),
+        (QLearningConfig, q_learning),
+        (PriceSearchConfig, price_search),
+    )
+}
 
 #: The learning methods by the names used in results.
 AGENTS: dict[str, AgentConfig] = {
@@ -43,8 +55,16 @@ def agent_config(agent: str | AgentConfig, **changes) -> AgentConfig:
     return replace(agent, **changes)
 
 
-def make_train(agent: str | AgentConfig, **changes) -> Callable:
-    """A pure function `train(key, scenario) -> TrainResult` for a method or configuration.
+def stages(agent: str | AgentConfig) -> Stages:
+    """The stages of training a learner, the same functions for every configuration of a kind.
+
+    **Raises:** `ValueError` as `agent_config`.
+    """
+    return _STAGES[type(agent_config(agent))]
+
+
+def make_train(agent: str | AgentConfig, **changes) -> Callable[[PRNGKeyArray, Scenario], TrainResult]:
+    """A pure function `train(key, scenario) -> TrainResult` for a method or configuration: its stages in one.
 
     **Arguments:** `agent`: a key of `AGENTS` or an `AgentConfig`; `changes`: settings to change.
 
@@ -54,7 +74,17 @@ def make_train(agent: str | AgentConfig, **changes) -> Callable:
     **Raises:** `ValueError` as `agent_config`, before anything is compiled.
     """
     config = agent_config(agent, **changes)
-    return _MODULES[type(config)].make_train(config)
+    learner = stages(config)
+
+    def train(key: PRNGKeyArray, scenario: Scenario) -> TrainResult:
+        def one_batch(state, batch):
+            return learner.step(config, state, scenario, batch)
+
+        start = learner.init(config, key, scenario)
+        state, costs = jax.lax.scan(one_batch, start, jnp.arange(config.episodes // config.workers))
+        return TrainResult(learner.policy(config, state, scenario), jax.tree.map(jnp.ravel, costs))
+
+    return train
 
 
 __all__ = [
@@ -66,7 +96,9 @@ __all__ = [
     "PricePolicy",
     "PriceSearchConfig",
     "QLearningConfig",
+    "Stages",
     "TrainResult",
     "agent_config",
     "make_train",
+    "stages",
 ]

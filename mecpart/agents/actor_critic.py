@@ -1,34 +1,41 @@
 """Asynchronous advantage actor-critic with any head and any sharing: `Proposed` and `A3C` are two of its cells.
 
-Read `make_train` from top to bottom beside Algorithm 1 of the paper.
+Read this file from top to bottom beside Algorithm 1 of the paper: what is set, what is held between two batches of
+episodes, and the stages `init`, `draw`, `step` and `policy`. Each is a pure function, to be compiled by itself.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.agents.learning import (
+    EpisodeCost,
     Policy,
-    TrainResult,
+    batch_rounds,
     check_learner,
-    episode_rounds,
     learning_reward,
+    rounds_of,
     sum_costs,
+    traced,
     training_keys,
 )
 from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
 from mecpart.ledger import LEDGER
-from mecpart.model.environment import observe, observe_all, rollout
-from mecpart.model.scenario import Scenario
+from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
+from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
 from mecpart.validation import check_choice, check_count, check_flag, check_number
 
 
+@traced(
+    "episodes", "sharing_weight", "discount", "learning_rate", "critic_learning_rate", "entropy_weight",
+    "rmsprop_decay", "rmsprop_epsilon", "max_gradient_norm",
+)  # fmt: skip
 @dataclass(frozen=True)
 class ActorCriticConfig:
     """Plain values that define an actor-critic; the defaults are the ledger's and make the paper's method.
@@ -68,6 +75,11 @@ class ActorCriticConfig:
             check_number(name, getattr(self, name), shapes=((),))
         check_flag("asynchronous", self.asynchronous)
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The names of settings that make no difference."""
+        return () if self.sharing == "soft" else ("sharing_weight",)
+
     def network(self, scenario: Scenario) -> PartitionNetwork:
         """The network for the blocks and nodes of `scenario`."""
         plans = scenario.num_nodes**scenario.num_blocks
@@ -91,6 +103,123 @@ class Rollout:
     plan: Int[Array, "slots blocks"]
     reward: Float[Array, " slots"]
     active: Bool[Array, " slots"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ActorCriticState:
+    """What is held between two batches of episodes (a pytree).
+
+    - `channel_key`, `action_key`: what the slots and the plans of all episodes are drawn by.
+    - `parameters`: the global ones, by layers; `optimiser`: the one RMSProp of all workers, on a flat vector.
+    - `copies`: the workers' own parameters, each a flat vector.
+    - `memory`: the last rollouts [replay_rollouts, workers, ...], None without replay.
+    """
+
+    channel_key: PRNGKeyArray
+    action_key: PRNGKeyArray
+    parameters: dict
+    optimiser: optax.OptState
+    copies: Float[Array, "workers parameters"]
+    memory: Rollout | None
+
+
+def init(config: ActorCriticConfig, key: PRNGKeyArray, scenario: Scenario) -> ActorCriticState:
+    """The first state: every worker has a copy of the first global parameters."""
+    network = config.network(scenario)
+    channel_key, action_key, first_key = training_keys(key)
+    features = PartitionEnv().observation_size(scenario)
+    parameters = network.initialise(first_key, jnp.zeros(features))
+    flat, _ = ravel_pytree(parameters)
+    memory = None
+    if config.replay_rollouts:
+        size = config.replay_rollouts, config.workers
+        memory = Rollout(
+            observation=jnp.zeros((*size, config.t_max + 1, features)),
+            plan=jnp.zeros((*size, config.t_max, scenario.num_blocks), jnp.int32),
+            reward=jnp.zeros((*size, config.t_max)),
+            active=jnp.zeros((*size, config.t_max), bool),
+        )
+    copies = jnp.broadcast_to(flat, (config.workers, flat.size))
+    return ActorCriticState(channel_key, action_key, parameters, _optimiser(config).init(flat), copies, memory)
+
+
+def draw(
+    config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[EnvState, Slot, Float[Array, "rounds workers slots decisions"], Float[Array, "rounds workers"]]:
+    """What a batch draws: first states [workers], slots by rounds, the noise of the plans and of what is replayed."""
+    episodes = batch * config.workers + jnp.arange(config.workers)
+    states, slots = batch_rounds(state.channel_key, scenario, episodes, config.t_max)
+    keys = jax.vmap(partial(jax.random.fold_in, state.action_key))(episodes)
+    rounds, decisions = rounds_of(scenario, config.t_max), config.network(scenario).num_decisions
+    noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, decisions)))(keys)
+    replayed = jax.vmap(lambda key: uniform(jax.random.fold_in(key, 1), (rounds,)))(keys)
+    return states, slots, jnp.swapaxes(noise, 0, 1), jnp.swapaxes(replayed, 0, 1)
+
+
+def step(
+    config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[ActorCriticState, EpisodeCost]:
+    """Batch number `batch`: an episode of each of W workers; the state after it, and what the episodes cost [W].
+
+    A round: each worker runs `t_max` slots of its own episode and takes a gradient, both with its own, stale copy of
+    the parameters; the gradients are applied to the global parameters one after the other by one shared RMSProp
+    (Eqs. 23, 24); each worker copies the global parameters right after its own gradient.
+    """
+    network = config.network(scenario)
+    states, *drawn = draw(config, state, scenario, batch)
+    # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
+    parameters, unravel = ravel_pytree(state.parameters)
+    step_size, _ = ravel_pytree(_step_sizes(config, state.parameters))
+
+    def one_round(carry, inputs):
+        learner, copies, memory, states = carry
+        slots, noise, replayed, number = inputs
+        stale = jax.vmap(unravel)(copies)
+        states, rollouts, costs = jax.vmap(partial(collect, scenario, network))(stale, states, slots, noise)
+        if config.replay_rollouts:
+            memory, rollouts = _replay(config.replay_rollouts, memory, rollouts, replayed, number)
+        gradients = jax.vmap(partial(gradient, config, network, scenario.network.available))(stale, rollouts)
+        update = partial(_update, config, step_size)
+        if config.asynchronous:
+            learner, copies = jax.lax.scan(update, learner, jax.vmap(partial(_clipped, config))(gradients))
+        else:
+            learner, parameters = update(learner, _clipped(config, jnp.mean(gradients, axis=0)))
+            copies = jnp.broadcast_to(parameters, copies.shape)
+        return (learner, copies, memory, states), costs
+
+    rounds = rounds_of(scenario, config.t_max)
+    carry = (parameters, state.optimiser), state.copies, state.memory, states
+    inputs = *drawn, batch * rounds + jnp.arange(rounds)
+    ((parameters, optimiser), copies, memory, _), costs = jax.lax.scan(one_round, carry, inputs)
+    after = replace(state, parameters=unravel(parameters), optimiser=optimiser, copies=copies, memory=memory)
+    return after, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
+
+
+def policy(config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario) -> Policy:
+    """The policy of the global parameters."""
+    return Policy(state.parameters, scenario.network.available, config.network(scenario))
+
+
+def collect(
+    scenario: Scenario, network: PartitionNetwork, parameters, start: EnvState, slots: Slot, noise
+) -> tuple[EnvState, Rollout, EpisodeCost]:
+    """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
+
+    def choose_plans(states, noise):
+        return network.decide(parameters, observe_all(scenario, states), scenario.network.available, sampled, noise)
+
+    states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
+    active = states.time[:-1] < scenario.num_slots
+    seen = Rollout(observe_all(scenario, states), plans, learning_reward(scenario, cost.reward), active)
+    return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
+
+
+def gradient(
+    config: ActorCriticConfig, network: PartitionNetwork, available: Bool[Array, " nodes"], parameters, batch: Rollout
+) -> Float[Array, " parameters"]:
+    """Of `actor_critic_loss`, as one flat vector."""
+    return ravel_pytree(jax.grad(partial(actor_critic_loss, config, network, available))(parameters, batch))[0]
 
 
 def k_step_returns(
@@ -132,111 +261,30 @@ def actor_critic_loss(
     return loss
 
 
-def make_train(config: ActorCriticConfig) -> Callable[[Array, Scenario], TrainResult]:
-    """A function `train(key, scenario) -> TrainResult`, to be compiled with `jax.jit` and vectorised with `jax.vmap`.
-
-    A round: each of W workers runs `t_max` slots of its own episode and takes a gradient, both with its own, stale
-    copy of the parameters; the gradients are applied to the global parameters one after the other by one shared
-    RMSProp (Eqs. 23, 24); each worker copies the global parameters right after its own gradient. The result is a
-    function of the key alone.
-    """
-
-    def train(key: Array, scenario: Scenario) -> TrainResult:
-        network = config.network(scenario)
-        available = scenario.network.available
-        channel_key, action_key, first_key = training_keys(key)
-        rounds = -(-scenario.num_slots // config.t_max)
-
-        start, _ = episode_rounds(channel_key, scenario, 0, config.t_max)
-        first = network.initialise(first_key, observe(scenario, start))
-        parameters, unravel = ravel_pytree(first)
-        # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
-        step_size, _ = ravel_pytree(_step_sizes(config, first))
-        clip = optax.clip_by_global_norm(config.max_gradient_norm)
-        optimiser = optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True)
-
-        def clipped(gradient):
-            return clip.update(gradient, clip.init(parameters))[0]
-
-        def gradient(parameters, batch):
-            def loss(parameters):
-                return actor_critic_loss(config, network, available, parameters, batch)
-
-            return ravel_pytree(jax.grad(loss)(parameters))[0]
-
-        def collect(parameters, state, slots, noise):
-            def choose_plans(states, noise):
-                return network.decide(parameters, observe_all(scenario, states), available, sampled, noise)
-
-            states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
-            observations = observe_all(scenario, states)
-            active = states.time[:-1] < scenario.num_slots
-            end = jax.tree.map(lambda leaf: leaf[-1], states)
-            reward = learning_reward(scenario, cost.reward)
-            return end, Rollout(observations, plans, reward, active), sum_costs(scenario, cost, active)
-
-        def empty_memory(start):
-            if not config.replay_rollouts:
-                return None
-            features, size = observe(scenario, start).shape[0], (config.replay_rollouts, config.workers)
-            return Rollout(
-                observation=jnp.zeros((*size, config.t_max + 1, features)),
-                plan=jnp.zeros((*size, config.t_max, scenario.num_blocks), jnp.int32),
-                reward=jnp.zeros((*size, config.t_max)),
-                active=jnp.zeros((*size, config.t_max), bool),
-            )
-
-        def apply(carry, gradient):
-            parameters, optimiser_state = carry
-            update, optimiser_state = optimiser.update(gradient, optimiser_state)
-            parameters = parameters - step_size * update
-            return (parameters, optimiser_state), parameters
-
-        def one_round(carry, inputs):
-            parameters, optimiser_state, copies, memory, states = carry
-            slots, noise, drawn, number = inputs
-            stale = jax.vmap(unravel)(copies)
-            states, batches, costs = jax.vmap(collect)(stale, states, slots, noise)
-            if config.replay_rollouts:
-                memory, batches = _replay(config.replay_rollouts, memory, batches, drawn, number)
-            gradients = jax.vmap(gradient)(stale, batches)
-            learner = parameters, optimiser_state
-            if config.asynchronous:
-                (parameters, optimiser_state), copies = jax.lax.scan(apply, learner, jax.vmap(clipped)(gradients))
-            else:
-                (parameters, optimiser_state), _ = apply(learner, clipped(jnp.mean(gradients, axis=0)))
-                copies = jnp.broadcast_to(parameters, copies.shape)
-            return (parameters, optimiser_state, copies, memory, states), costs
-
-        def one_batch_of_episodes(carry, first_episode):
-            episodes = first_episode + jnp.arange(config.workers)
-            keys = jax.vmap(lambda episode: jax.random.fold_in(action_key, episode))(episodes)
-            states, slots = jax.vmap(lambda episode: episode_rounds(channel_key, scenario, episode, config.t_max))(
-                episodes
-            )
-            noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, network.num_decisions)))(keys)
-            drawn = jax.vmap(lambda key: uniform(jax.random.fold_in(key, 1), (rounds,)))(keys)
-            by_round = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (slots, noise, drawn))
-            by_round = (*by_round, first_episode // config.workers * rounds + jnp.arange(rounds))
-            (*carry, _), costs = jax.lax.scan(one_round, (*carry, states), by_round)
-            return tuple(carry), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
-
-        copies = jnp.broadcast_to(parameters, (config.workers, parameters.size))
-        learner: tuple = (parameters, optimiser.init(parameters), copies, empty_memory(start))
-        batches = jnp.arange(0, config.episodes, config.workers)
-        (parameters, *_), costs = jax.lax.scan(one_batch_of_episodes, learner, batches)
-        policy = Policy(unravel(parameters), available, network)
-        return TrainResult(policy, jax.tree.map(jnp.ravel, costs))
-
-    return train
-
-
 def _replay(capacity: int, memory: Rollout, batches: Rollout, drawn, number) -> tuple[Rollout, Rollout]:
     """Store the rollouts of round `number`; the memory [capacity, workers, ...], and one of it for each worker."""
     memory = jax.tree.map(lambda held, new: held.at[number % capacity].set(new), memory, batches)
     filled = jnp.minimum(number + 1, capacity)
     chosen = jnp.minimum((drawn * filled).astype(jnp.int32), filled - 1)
     return memory, jax.tree.map(lambda held: held[chosen, jnp.arange(len(chosen))], memory)
+
+
+def _clipped(config: ActorCriticConfig, gradient: Float[Array, " parameters"]) -> Float[Array, " parameters"]:
+    """The gradient, shortened to `max_gradient_norm` where it is longer."""
+    clip = optax.clip_by_global_norm(config.max_gradient_norm)
+    return clip.update(gradient, clip.init(gradient))[0]
+
+
+def _optimiser(config: ActorCriticConfig) -> optax.GradientTransformation:
+    return optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True)
+
+
+def _update(config: ActorCriticConfig, step_size: Float[Array, " parameters"], learner, gradient):
+    """(parameters, state of RMSProp) after one gradient, and these parameters once more."""
+    parameters, optimiser = learner
+    direction, optimiser = _optimiser(config).update(gradient, optimiser)
+    parameters = parameters - step_size * direction
+    return (parameters, optimiser), parameters
 
 
 def _step_sizes(config: ActorCriticConfig, parameters):

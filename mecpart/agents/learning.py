@@ -5,7 +5,7 @@ the number of workers or the length of a rollout.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,49 @@ class TrainResult:
         return self.episode_cost.reward
 
 
+@dataclass(frozen=True)
+class Stages:
+    """A learner as pure functions, each to be compiled by itself and called in a loop, with a state between them.
+
+    - `init`: (config, key, scenario) -> the state before training.
+    - `step`: (config, state, scenario, batch) -> (state, `EpisodeCost` [workers]): one episode of each worker. Those of
+      batch number b are the episodes b * workers and following.
+    - `policy`: (config, state, scenario) -> what has been learned, for `evaluate_policy`.
+
+    They are the same for every configuration of a kind. Its numbers are traced, so that one program serves all of them;
+    only what says how many of something there are, or of which kind, is part of what is compiled.
+    """
+
+    init: Callable
+    step: Callable
+    policy: Callable
+
+
+def traced(*numbers: str) -> Callable[[type], type]:
+    """Make a pytree of a configuration: `numbers` are its leaves, all else but the name is static.
+
+    What JAX puts together again is not checked once more, and has no name: nothing is compiled anew for another one.
+    """
+
+    def register(kind: type) -> type:
+        static = [entry.name for entry in fields(kind) if entry.name not in (*numbers, "name")]
+
+        def flatten(config):
+            leaves = [(jax.tree_util.GetAttrKey(name), getattr(config, name)) for name in numbers]
+            return leaves, tuple(getattr(config, name) for name in static)
+
+        def unflatten(values, leaves):
+            config = object.__new__(kind)
+            for name, value in zip(("name", *static, *numbers), ("", *values, *leaves), strict=True):
+                object.__setattr__(config, name, value)
+            return config
+
+        jax.tree_util.register_pytree_with_keys(kind, flatten, unflatten)
+        return kind
+
+    return register
+
+
 def check_learner(config) -> None:
     """Raise `ValueError` for a bad value among the settings that all learning methods have."""
     check_text("name", config.name)
@@ -129,10 +172,20 @@ def episode_rounds(key, scenario: Scenario, episode: Int[Array, ""] | int, t_max
     Each round ends with the first slot of the next; the last round is filled up with the slot after the episode.
     """
     slots = episode_slots(key, scenario, episode)
-    rounds = -(-scenario.num_slots // t_max)
-    window = jnp.arange(rounds)[:, None] * t_max + jnp.arange(t_max + 1)
+    window = jnp.arange(rounds_of(scenario, t_max))[:, None] * t_max + jnp.arange(t_max + 1)
     window = jnp.minimum(window, scenario.num_slots)
     return episode_start(scenario, slots), jax.tree.map(lambda leaf: leaf[window], slots)
+
+
+def batch_rounds(key, scenario: Scenario, episodes: Int[Array, " workers"], t_max: int) -> tuple[EnvState, Slot]:
+    """`episode_rounds` of several episodes, side by side: states [workers], slots [rounds, workers, t_max + 1, ...]."""
+    states, slots = jax.vmap(lambda episode: episode_rounds(key, scenario, episode, t_max))(episodes)
+    return states, jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), slots)
+
+
+def rounds_of(scenario: Scenario, t_max: int) -> int:
+    """How many rounds of `t_max` slots an episode has, the last one filled up."""
+    return -(-scenario.num_slots // t_max)
 
 
 def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"]) -> EpisodeCost:

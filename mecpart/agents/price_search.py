@@ -9,14 +9,13 @@ episode takes less delay, twice, are kept. With no prices it is the plan of `Opt
 Since only the order of episodes counts, an overload spoils nothing; there is no gradient and no neural network.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mecpart.agents.learning import TrainResult, run_episode, training_keys
+from mecpart.agents.learning import EpisodeCost, episode_slots, run_episode, traced, training_keys
 from mecpart.fields import short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import queue_delay
@@ -26,6 +25,7 @@ from mecpart.planning.optimum import priced_plan
 from mecpart.validation import check_count, check_range, check_text, shown
 
 
+@traced("episodes", "step_range")
 @dataclass(frozen=True)
 class PriceSearchConfig:
     """Plain values that define the search for prices.
@@ -49,6 +49,11 @@ class PriceSearchConfig:
         check_range("step_range", self.step_range, exclusive=True)
         if self.episodes % self.workers:
             raise ValueError(f"episodes must be a multiple of workers ({self.workers}); got {self.episodes}")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The names of settings that make no difference."""
+        return ()
 
 
 @jax.tree_util.register_dataclass
@@ -78,44 +83,69 @@ class PricePolicy:
         return priced_plan(self.scenario, slot, fixed + growing * queue / self.scenario.slot_seconds)
 
 
-def make_train(config: PriceSearchConfig) -> Callable[[Array, Scenario], TrainResult]:
-    """A function `train(key, scenario) -> TrainResult`, a function of the key alone; `jit` and `vmap` it at will.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PriceSearchState:
+    """What is held between two rounds (a pytree): the keys, the best weights so far, and their challenger."""
 
-    Random search with steps of all lengths (after gradientless descent, Golovin et al. 2020), which starts at zero, the
-    myopic plan. In each round all workers run one episode: the best weights so far, the challenger of the round before,
-    and new ones, a random step away from the best in about half of the directions. A challenger that takes less than
-    the best takes its place. The best of the new ones is the next challenger: it meets the best on another episode than
-    the one that it was chosen by, so that luck in the first does not count.
+    channel_key: PRNGKeyArray
+    candidate_key: PRNGKeyArray
+    best: Float[Array, " weights"]
+    challenger: Float[Array, " weights"]
+
+
+def init(config: PriceSearchConfig, key: PRNGKeyArray, scenario: Scenario) -> PriceSearchState:
+    """The search starts at zero, the myopic plan."""
+    channel_key, candidate_key, _ = training_keys(key)
+    zero = jnp.zeros(2 * scenario.num_nodes)
+    return PriceSearchState(channel_key, candidate_key, zero, zero)
+
+
+def draw(
+    config: PriceSearchConfig, state: PriceSearchState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[Slot, Float[Array, "new weights"]]:
+    """What a round draws: the slots of its one episode, and a random step for each of the new weights.
+
+    Steps of all lengths (after gradientless descent, Golovin et al. 2020), in about half of the directions.
     """
-
-    def train(key: Array, scenario: Scenario) -> TrainResult:
-        channel_key, candidate_key, _ = training_keys(key)
-        new, size = config.workers - 2, 2 * scenario.num_nodes
-        shortest, longest = config.step_range
-
-        def one_round(search, number):
-            best, challenger = search
-            length_key, direction_key, step_key = jax.random.split(jax.random.fold_in(candidate_key, number), 3)
-            length = shortest * (longest / shortest) ** jax.random.uniform(length_key, (new, 1))
-            step = length * jax.random.normal(step_key, (new, size))
-            moved = jnp.where(jax.random.bernoulli(direction_key, shape=(new, size)), best + step, best)
-            weights = jnp.concatenate([best[None], challenger[None], jnp.maximum(moved, 0)])
-            cost = jax.vmap(lambda weights: _episode(channel_key, scenario, number * config.workers, weights))(weights)
-            of_best, of_challenger, of_new = jnp.split(cost.total_delay, [1, 2])
-            best = jnp.where(of_challenger < of_best, challenger, best)
-            return (best, weights[2 + jnp.argmin(of_new)]), cost
-
-        zero = jnp.zeros(size)
-        (best, _), costs = jax.lax.scan(one_round, (zero, zero), jnp.arange(config.episodes // config.workers))
-        return TrainResult(PricePolicy(best, scenario), jax.tree.map(jnp.ravel, costs))
-
-    return train
+    new, size = config.workers - 2, 2 * scenario.num_nodes
+    shortest, longest = config.step_range
+    length_key, direction_key, step_key = jax.random.split(jax.random.fold_in(state.candidate_key, batch), 3)
+    length = shortest * (longest / shortest) ** jax.random.uniform(length_key, (new, 1))
+    steps = length * jax.random.normal(step_key, (new, size))
+    moves = jax.random.bernoulli(direction_key, shape=(new, size))
+    slots = episode_slots(state.channel_key, scenario, batch * config.workers)
+    return slots, jnp.where(moves, steps, 0)
 
 
-def _episode(channel_key, scenario: Scenario, episode, weights):
-    policy = PricePolicy(weights, scenario)
+def step(
+    config: PriceSearchConfig, state: PriceSearchState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[PriceSearchState, EpisodeCost]:
+    """Round number `batch`: the state after it, and what the workers' episodes cost [W].
+
+    All workers run one episode: under the best weights so far, the challenger of the round before, and new ones, a
+    random step away from the best. A challenger that takes less than the best takes its place. The best of the new ones
+    is the next challenger: it meets the best on another episode than the one that it was chosen by, so that luck in the
+    first does not count.
+    """
+    slots, steps = draw(config, state, scenario, batch)
+    best, challenger = state.best, state.challenger
+    weights = jnp.concatenate([best[None], challenger[None], jnp.maximum(best + steps, 0)])
+    cost = jax.vmap(lambda weights: _episode(scenario, slots, weights))(weights)
+    of_best, of_challenger, of_new = jnp.split(cost.total_delay, [1, 2])
+    best = jnp.where(of_challenger < of_best, challenger, best)
+    return replace(state, best=best, challenger=weights[2 + jnp.argmin(of_new)]), cost
+
+
+def policy(config: PriceSearchConfig, state: PriceSearchState, scenario: Scenario) -> PricePolicy:
+    """The plans under the best weights."""
+    return PricePolicy(state.best, scenario)
+
+
+def _episode(scenario: Scenario, slots: Slot, weights: Float[Array, " weights"]) -> EpisodeCost:
+    prices = PricePolicy(weights, scenario)
 
     def choose_plans(states, noise):
-        return jax.vmap(policy.plan)(states.slot)
+        return jax.vmap(prices.plan)(states.slot)
 
-    return run_episode(channel_key, scenario, episode, choose_plans, jnp.zeros((scenario.num_slots, 0)))
+    return run_episode(None, scenario, 0, choose_plans, jnp.zeros((scenario.num_slots, 0)), slots)

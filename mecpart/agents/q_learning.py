@@ -1,31 +1,37 @@
 """Distributed DQN: one Q-branch of N + 1 nodes per block, several actors, one replay memory (Lin et al. 2019)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.agents.learning import (
+    EpisodeCost,
     Policy,
-    TrainResult,
+    batch_rounds,
     check_learner,
-    episode_rounds,
     learning_reward,
+    rounds_of,
     sum_costs,
+    traced,
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork, most_likely
 from mecpart.ledger import LEDGER
-from mecpart.model.environment import observe, observe_all, rollout
-from mecpart.model.scenario import Scenario
+from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
+from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
 from mecpart.validation import check_count, check_fraction
 
 
+@traced(
+    "episodes", "target_period", "exploration", "exploration_fraction", "discount", "learning_rate", "rmsprop_decay",
+    "rmsprop_epsilon", "max_gradient_norm",
+)  # fmt: skip
 @dataclass(frozen=True)
 class QLearningConfig:
     """Plain values that define a Distributed DQN; the defaults are the ledger's.
@@ -68,6 +74,16 @@ class QLearningConfig:
         if self.exploration[0] < self.exploration[1]:
             raise ValueError(f"exploration must not rise from first to last; got {self.exploration!r}")
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The names of settings that make no difference."""
+        return ()
+
+    @property
+    def memory_rounds(self) -> int:
+        """Rounds that the replay memory holds."""
+        return -(-self.replay_size // (self.workers * self.t_max))
+
     def network(self, scenario: Scenario) -> PartitionNetwork:
         """The Q-network for the blocks and nodes of `scenario`."""
         return PartitionNetwork(scenario.num_blocks, scenario.num_nodes, self.hidden, critic=False)
@@ -83,6 +99,143 @@ class Transition:
     reward: Float[Array, "*slots"]
     next_observation: Float[Array, "*slots features"]
     active: Bool[Array, "*slots"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class QLearningState:
+    """What is held between two batches of episodes (a pytree).
+
+    - `channel_key`, `action_key`: what the slots and the plans of all episodes are drawn by.
+    - `parameters`: by layers; `target`: those of the target network, and `optimiser`, on a flat vector.
+    - `memory`: the replay memory, [slots, ...] in the order of the rounds that fill it.
+    """
+
+    channel_key: PRNGKeyArray
+    action_key: PRNGKeyArray
+    parameters: dict
+    target: Float[Array, " parameters"]
+    optimiser: optax.OptState
+    memory: Transition
+
+
+def init(config: QLearningConfig, key: PRNGKeyArray, scenario: Scenario) -> QLearningState:
+    """The first state, its memory empty."""
+    channel_key, action_key, first_key = training_keys(key)
+    features = PartitionEnv().observation_size(scenario)
+    parameters = config.network(scenario).initialise(first_key, jnp.zeros(features))
+    flat, _ = ravel_pytree(parameters)
+    size = config.memory_rounds * config.workers * config.t_max
+    memory = Transition(
+        observation=jnp.zeros((size, features)),
+        plan=jnp.zeros((size, scenario.num_blocks), jnp.int32),
+        reward=jnp.zeros(size),
+        next_observation=jnp.zeros((size, features)),
+        active=jnp.zeros(size, bool),
+    )
+    return QLearningState(channel_key, action_key, parameters, flat, _optimiser(config).init(flat), memory)
+
+
+def draw(
+    config: QLearningConfig, state: QLearningState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[EnvState, Slot, Float[Array, "rounds workers slots 1+decisions"], Float[Array, "rounds updates batch"]]:
+    """What a batch draws: first states [workers], slots by rounds, the noise of the plans and of what is replayed."""
+    episodes = batch * config.workers + jnp.arange(config.workers)
+    states, slots = batch_rounds(state.channel_key, scenario, episodes, config.t_max)
+    keys = jax.vmap(partial(jax.random.fold_in, state.action_key))(episodes)
+    rounds, decisions = rounds_of(scenario, config.t_max), config.network(scenario).num_decisions
+    noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, 1 + decisions)))(keys)
+    replay_key = jax.random.fold_in(keys[0], config.episodes)
+    return (
+        states,
+        slots,
+        jnp.swapaxes(noise, 0, 1),
+        uniform(replay_key, (rounds, config.updates_per_round, config.batch)),
+    )
+
+
+def step(
+    config: QLearningConfig, state: QLearningState, scenario: Scenario, batch: Int[Array, ""]
+) -> tuple[QLearningState, EpisodeCost]:
+    """Batch number `batch`: an episode of each of W workers; the state after it, and what the episodes cost [W].
+
+    A round: each worker runs `t_max` slots of its own episode by the same parameters, into the memory that all share;
+    then `updates_per_round` minibatches are drawn from it and learned from, one after the other.
+    """
+    network = config.network(scenario)
+    states, *drawn = draw(config, state, scenario, batch)
+    explore = exploration(config, batch * config.workers + jnp.arange(config.workers))
+    parameters, unravel = ravel_pytree(state.parameters)
+    per_round = config.workers * config.t_max
+
+    def one_round(carry, inputs):
+        learner, memory, states = carry
+        slots, noise, replayed, number = inputs
+        run = jax.vmap(partial(collect, scenario, network, unravel(learner[0])))
+        states, seen, costs = run(explore, states, slots, noise)
+        place = (number % config.memory_rounds) * per_round
+        memory = jax.tree.map(
+            lambda held, new: jax.lax.dynamic_update_slice_in_dim(held, new, place, axis=0),
+            memory,
+            jax.tree.map(lambda leaf: leaf.reshape(per_round, *leaf.shape[2:]), seen),
+        )
+        filled = jnp.minimum(number + 1, config.memory_rounds) * per_round
+
+        def loss(parameters, target, minibatch):
+            parameters, target = unravel(parameters), unravel(target)
+            return q_learning_loss(config, network, scenario.network.available, parameters, target, minibatch)
+
+        def update(learner, inputs):
+            parameters, target, optimiser = learner
+            chosen, updates = inputs
+            index = jnp.minimum((chosen * filled).astype(jnp.int32), filled - 1)
+            gradient = jax.grad(loss)(parameters, target, jax.tree.map(lambda leaf: leaf[index], memory))
+            direction, optimiser = _optimiser(config).update(gradient, optimiser)
+            parameters = parameters - config.learning_rate * direction
+            target = jnp.where(updates % config.target_period == 0, parameters, target)
+            return (parameters, target, optimiser), None
+
+        updates = number * config.updates_per_round + 1 + jnp.arange(config.updates_per_round)
+        learner, _ = jax.lax.scan(update, learner, (replayed, updates))
+        return (learner, memory, states), costs
+
+    rounds = rounds_of(scenario, config.t_max)
+    carry = (parameters, state.target, state.optimiser), state.memory, states
+    inputs = *drawn, batch * rounds + jnp.arange(rounds)
+    ((parameters, target, optimiser), memory, _), costs = jax.lax.scan(one_round, carry, inputs)
+    after = replace(state, parameters=unravel(parameters), target=target, optimiser=optimiser, memory=memory)
+    return after, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
+
+
+def policy(config: QLearningConfig, state: QLearningState, scenario: Scenario) -> Policy:
+    """The greedy policy."""
+    return Policy(state.parameters, scenario.network.available, config.network(scenario))
+
+
+def exploration(config: QLearningConfig, episodes: Int[Array, " workers"]) -> Float[Array, " workers"]:
+    """The probability of a random plan in each of the episodes."""
+    fallen = episodes / jnp.maximum(config.exploration_fraction * config.episodes, 1)
+    return jnp.interp(fallen, jnp.array([0.0, 1.0]), jnp.array(config.exploration))
+
+
+def collect(
+    scenario: Scenario, network: PartitionNetwork, parameters, explore: Float[Array, ""], start: EnvState, slots, noise
+) -> tuple[EnvState, Transition, EpisodeCost]:
+    """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
+    available = scenario.network.available
+    nodes_in_order = jnp.argsort(~available, stable=True)
+
+    def choose_plans(states, noise):
+        explores, noise = noise[:, :1] < explore, noise[:, 1:]
+        greedy = network.decide(parameters, observe_all(scenario, states), available, most_likely, noise)
+        drawn = nodes_in_order[(noise * jnp.sum(available)).astype(jnp.int32)]
+        return jnp.where(explores, drawn, greedy).astype(jnp.int32)
+
+    states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
+    observations = observe_all(scenario, states)
+    active = states.time[:-1] < scenario.num_slots
+    seen = Transition(observations[:-1], plans, learning_reward(scenario, cost.reward), observations[1:], active)
+    return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
 
 
 def q_values(network: PartitionNetwork, parameters, observation) -> Float[Array, "*slots blocks nodes"]:
@@ -117,98 +270,8 @@ def q_learning_loss(
     return jnp.sum(jnp.where(batch.active, error, 0)) / jnp.maximum(jnp.sum(batch.active), 1)
 
 
-def make_train(config: QLearningConfig) -> Callable[[Array, Scenario], TrainResult]:
-    """A function `train(key, scenario) -> TrainResult`, a function of the key alone; `jit` and `vmap` it at will."""
-
-    def train(key: Array, scenario: Scenario) -> TrainResult:
-        network = config.network(scenario)
-        available = scenario.network.available
-        nodes_in_order = jnp.argsort(~available, stable=True)
-        channel_key, action_key, first_key = training_keys(key)
-        per_round = config.workers * config.t_max
-        rounds = -(-scenario.num_slots // config.t_max)
-        capacity = -(-config.replay_size // per_round)  # rounds that the memory holds
-        optimiser = optax.chain(
-            optax.clip_by_global_norm(config.max_gradient_norm),
-            optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True),
-        )
-
-        start, _ = episode_rounds(channel_key, scenario, 0, config.t_max)
-        first = network.initialise(first_key, observe(scenario, start))
-        parameters, unravel = ravel_pytree(first)
-
-        def collect(parameters, explore, state, slots, noise):
-            def choose_plans(states, noise):
-                explores, noise = noise[:, :1] < explore, noise[:, 1:]
-                greedy = network.decide(parameters, observe_all(scenario, states), available, most_likely, noise)
-                drawn = nodes_in_order[(noise * jnp.sum(available)).astype(jnp.int32)]
-                return jnp.where(explores, drawn, greedy).astype(jnp.int32)
-
-            states, plans, cost = rollout(scenario, state, slots, choose_plans, noise)
-            observations = observe_all(scenario, states)
-            active = states.time[:-1] < scenario.num_slots
-            reward = learning_reward(scenario, cost.reward)
-            seen = Transition(observations[:-1], plans, reward, observations[1:], active)
-            return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
-
-        def learn(memory, filled):
-            def update(carry, drawn):
-                parameters, target, optimiser_state, updates = carry
-                index = jnp.minimum((drawn * filled).astype(jnp.int32), filled - 1)
-                batch = jax.tree.map(lambda leaf: leaf[index], memory)
-                gradient = jax.grad(
-                    lambda flat: q_learning_loss(config, network, available, unravel(flat), unravel(target), batch)
-                )(parameters)
-                change, optimiser_state = optimiser.update(gradient, optimiser_state)
-                parameters = parameters - config.learning_rate * change
-                updates = updates + 1
-                target = jnp.where(updates % config.target_period == 0, parameters, target)
-                return (parameters, target, optimiser_state, updates), None
-
-            return update
-
-        def one_round(carry, inputs):
-            learner, memory, round_number, states, explore = carry
-            slots, noise, drawn = inputs
-            parameters = unravel(learner[0])
-            states, seen, costs = jax.vmap(collect, (None, 0, 0, 0, 0))(parameters, explore, states, slots, noise)
-            seen = jax.tree.map(lambda leaf: leaf.reshape(per_round, *leaf.shape[2:]), seen)
-            place = (round_number % capacity) * per_round
-            memory = jax.tree.map(
-                lambda held, new: jax.lax.dynamic_update_slice_in_dim(held, new, place, axis=0), memory, seen
-            )
-            filled = jnp.minimum(round_number + 1, capacity) * per_round
-            learner, _ = jax.lax.scan(learn(memory, filled), learner, drawn)
-            return (learner, memory, round_number + 1, states, explore), costs
-
-        def one_batch_of_episodes(carry, first_episode):
-            episodes = first_episode + jnp.arange(config.workers)
-            fallen = episodes / jnp.maximum(config.exploration_fraction * config.episodes, 1)
-            explore = jnp.interp(fallen, jnp.array([0.0, 1.0]), jnp.array(config.exploration))
-            keys = jax.vmap(lambda episode: jax.random.fold_in(action_key, episode))(episodes)
-            states, slots = jax.vmap(lambda episode: episode_rounds(channel_key, scenario, episode, config.t_max))(
-                episodes
-            )
-            noise = jax.vmap(lambda key: uniform(key, (rounds, config.t_max, network.num_decisions + 1)))(keys)
-            draw_key = jax.random.fold_in(keys[0], config.episodes)
-            drawn = uniform(draw_key, (rounds, config.updates_per_round, config.batch))
-            slots, noise = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (slots, noise))
-            learner, memory, round_number = carry
-            carry = (learner, memory, round_number, states, explore)
-            (learner, memory, round_number, _, _), costs = jax.lax.scan(one_round, carry, (slots, noise, drawn))
-            return (learner, memory, round_number), jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
-
-        size, features = capacity * per_round, observe(scenario, start).shape[0]
-        memory = Transition(
-            observation=jnp.zeros((size, features)),
-            plan=jnp.zeros((size, scenario.num_blocks), jnp.int32),
-            reward=jnp.zeros(size),
-            next_observation=jnp.zeros((size, features)),
-            active=jnp.zeros(size, bool),
-        )
-        learner = (parameters, parameters, optimiser.init(parameters), jnp.int32(0))
-        batches = jnp.arange(0, config.episodes, config.workers)
-        (learner, _, _), costs = jax.lax.scan(one_batch_of_episodes, (learner, memory, jnp.int32(0)), batches)
-        return TrainResult(Policy(unravel(learner[0]), available, network), jax.tree.map(jnp.ravel, costs))
-
-    return train
+def _optimiser(config: QLearningConfig) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_gradient_norm),
+        optax.scale_by_rms(config.rmsprop_decay, config.rmsprop_epsilon, eps_in_sqrt=True),
+    )
