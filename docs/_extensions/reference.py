@@ -72,7 +72,8 @@ GROUPS = (
     ("agents", "Learners", "Training, and what it returns.", (
         "agents", "agents.make_train", "agents.stages", "agents.Stages", "agents.agent_config", "agents.AGENTS",
         "agents.AgentConfig", "agents.ActorCriticConfig", "agents.QLearningConfig", "agents.PriceSearchConfig",
-        "agents.TrainResult", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.networks.PartitionNetwork",
+        "agents.TrainResult", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy",
+        "agents.networks.PartitionNetwork",
     )),
     ("own_methods", "Methods of your own", "Registered under a name, a method takes part in everything.", (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
