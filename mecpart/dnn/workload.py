@@ -3,6 +3,7 @@
 import functools
 import html
 import itertools
+import operator
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -20,10 +21,9 @@ from mecpart.dnn.zoo import NETWORKS, Layer, layer_table
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.files import read_csv
 from mecpart.ledger import LEDGER
-from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
+from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, is_concrete, shown
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Workload:
     """One task: M blocks, each fed by the one before it (a pytree; quantities of a single task).
@@ -32,8 +32,11 @@ class Workload:
     - `input_bytes`: what enters each block, the raw image first (I_m, in bytes).
     - `parameter_bytes`: trainable parameters of each block (d_m).
     - `output_bytes`: what leaves the last block.
-    - `block_names`: M names, static.
-    - `name`: of the network, static.
+    - `block_names`: M names.
+    - `name`: of the network.
+
+    What is compiled for one workload serves every other of as many blocks. So the names are not known inside of a JAX
+    transformation, and what comes out of one has empty names.
 
     Use `workload` or `workload_from_layers` to make one; `check_workload` checks one made by hand.
     """
@@ -42,8 +45,8 @@ class Workload:
     input_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
     parameter_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
     output_bytes: Float[Array, ""] = field(metadata=quantity("bytes"))
-    block_names: tuple[str, ...] = field(metadata={"static": True})
-    name: str = field(metadata={"static": True})
+    block_names: tuple[str, ...]
+    name: str
 
     __repr__ = short_repr
 
@@ -71,6 +74,36 @@ class Workload:
             f"{float(jnp.sum(self.parameter_bytes)) / 1e3:,.1f} kB of parameters and "
             f"{float(self.output_bytes):g} bytes of output for one task</p>"
         )
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What a pytree knows of a workload beside its arrays: names, by which no two differ."""
+
+    block_names: tuple[str, ...] = field(compare=False)
+    name: str = field(compare=False)
+
+
+_ARRAYS = ("macs", "input_bytes", "parameter_bytes", "output_bytes")
+_arrays_of = operator.attrgetter(*_ARRAYS)
+
+
+def _flatten(workload: Workload) -> tuple[tuple, _Names]:
+    return _arrays_of(workload), _Names(workload.block_names, workload.name)
+
+
+def _flatten_with_keys(workload: Workload) -> tuple[list, _Names]:
+    arrays, names = _flatten(workload)
+    return [(jax.tree_util.GetAttrKey(name), array) for name, array in zip(_ARRAYS, arrays, strict=True)], names
+
+
+def _unflatten(names: _Names, arrays) -> Workload:
+    if not is_concrete(arrays):  # a program is traced once: the names would be those of the workload that came first
+        names = _Names(("",) * len(names.block_names), "")
+    return Workload(**dict(zip(_ARRAYS, arrays, strict=True)), **vars(names))
+
+
+jax.tree_util.register_pytree_with_keys(Workload, _flatten_with_keys, _unflatten, _flatten)
 
 
 def check_workload(workload: Workload, name: str = "workload") -> None:

@@ -548,10 +548,7 @@ def _run_key(seed: int):
 
 @lru_cache(maxsize=1024)
 def _case(setting: Setting | Given, scenario: str, seed: int, *, pad: bool) -> Scenario:
-    """The scenario without names, which would tell programs apart that are the same."""
-    built = setting.build(scenario, seed, pad=pad)
-    nameless = replace(built.workload, name="", block_names=("",) * built.num_blocks)
-    return replace(built, workload=nameless)
+    return setting.build(scenario, seed, pad=pad)
 
 
 def keep(folder: Path, run: Run, costs: Costs) -> None:

@@ -253,12 +253,9 @@ class Explorer(widgets.HBox):
 
     def _show(self) -> None:
         self.scenario = jax.device_put(self._chosen_scenario())
-        # Names would tell settings apart that are the same to the compiler.
-        unnamed = replace(self.scenario.workload, name="", block_names=("",) * self.scenario.num_blocks)
-        nameless = replace(self.scenario, workload=unnamed)
         key = jax.random.key(self.controls["draw"].value)
         queue = np.array([slider.value for slider in self.queues], np.float32) * self.scenario.rules.queues
-        drawn = _sampled(key, nameless)
+        drawn = _sampled(key, self.scenario)
         self.slot = replace(drawn, backlog=jnp.asarray(queue * np.asarray(self.scenario.network.speed)))
 
         method, best = self.controls["method"].value, "Myopic" if self.scenario.rules.slots_couple else "Optimal"
@@ -266,9 +263,9 @@ class Explorer(widgets.HBox):
             self._offer_nodes()
             plan = np.array([button.value for button in self.nodes[: self.scenario.num_blocks]], np.int32)
         else:
-            plan = np.asarray(_plan(self._methods[self.scenario.name][method], nameless, self.slot, key))
+            plan = np.asarray(_plan(self._methods[self.scenario.name][method], self.scenario, self.slot, key))
         checked = checked_plan(self.scenario, plan)  # that of a method of one's own may name any node
-        found = [_times(nameless, self.slot, checked), _times(nameless, self.slot, _best_plan(nameless, self.slot))]
+        found = [_times(self.scenario, self.slot, each) for each in (checked, _best_plan(self.scenario, self.slot))]
         times = dict(zip((method, best), jax.device_get(found), strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
         picture = self._painter.draw(self.scenario, times)

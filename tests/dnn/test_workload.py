@@ -2,6 +2,7 @@ import itertools
 import pickle
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,20 +186,33 @@ class TestFromLayers:
 
 
 class TestPytree:
-    def test_transformations_keep_the_names_and_trace_the_numbers(self):
+    def test_transformations_trace_the_numbers(self):
         task = workload("vgg16")
-
-        @jax.jit
-        def faster(task, factor):
-            assert task.block_names[-1] == "fc1-fc3"  # static under jit
-            return jax.tree.map(lambda x: x * factor, task)
-
-        doubled = faster(task, 2.0)
+        doubled = jax.jit(lambda task, factor: jax.tree.map(lambda x: x * factor, task))(task, 2.0)
         assert isinstance(doubled, Workload)
-        assert (doubled.name, doubled.num_blocks) == ("vgg16", 6)
         np.testing.assert_array_equal(doubled.macs, 2 * task.macs)
         gradient = jax.grad(lambda t: jnp.sum(t.macs * t.input_bytes) + t.output_bytes)(task)
         np.testing.assert_array_equal(gradient.macs, task.input_bytes)
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(task)]
+        assert paths == [".macs", ".input_bytes", ".parameter_bytes", ".output_bytes"]
+
+    def test_what_is_compiled_for_one_serves_all_of_as_many_blocks(self):
+        @jax.jit
+        @chex.assert_max_traces(1)
+        def traced(task):
+            assert (task.name, task.block_names) == ("", ("",) * 6)
+            return task
+
+        for name in ("vgg16", "alexnet"):
+            task, found = workload(name, 6), traced(workload(name, 6))
+            np.testing.assert_array_equal(found.macs, task.macs)
+            assert (found.name, found.num_blocks) == ("", 6), "of no network rather than of the first"
+
+    def test_names_are_kept_where_nothing_is_traced(self):
+        task = workload("vgg16")
+        leaves, structure = jax.tree.flatten(task)
+        for same in (jax.device_put(task), jax.tree.map(np.asarray, task), jax.tree.unflatten(structure, leaves)):
+            assert (same.name, same.block_names) == (task.name, task.block_names)
 
     def test_batches_and_placeholders_unflatten(self):
         task = workload("nin")
