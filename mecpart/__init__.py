@@ -4,32 +4,32 @@ An open reproduction of Li et al., "Distributed DNN Inference With Fine-Grained 
 Computing Networks", IEEE Transactions on Mobile Computing 23(10), 2024, doi 10.1109/TMC.2024.3357874.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
-from mecpart import adapters, agents
-from mecpart.comparison import published
-from mecpart.dnn.from_flax import layers_from_module, workload_from_module
-from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
-from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
-from mecpart.experiments.compare import compare
-from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
-from mecpart.experiments.runs import METHODS, Setting
-from mecpart.ledger import LEDGER
-from mecpart.methods import register_agent, register_learner, register_policy, unregister
-from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
-from mecpart.model.environment import EnvState, PartitionEnv, rollout
-from mecpart.model.network import Network, make_network, sample_network, shannon_rate
-from mecpart.model.rules import Rules
-from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
-from mecpart.model.trace import trace_from_csv
-from mecpart.planning.bounds import episode_bound, lower_bound
-from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
-from mecpart.planning.pareto import ParetoFront, pareto_front
-from mecpart.planning.policies import POLICIES
+from mecpart.on_demand import import_on_demand
 
 if TYPE_CHECKING:
+    from mecpart import adapters, agents
+    from mecpart.comparison import published
+    from mecpart.dnn.from_flax import layers_from_module, workload_from_module
+    from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
+    from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+    from mecpart.experiments.compare import compare
+    from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
+    from mecpart.experiments.runs import METHODS, Setting
     from mecpart.figures import plot_comparison, plot_plan
+    from mecpart.ledger import LEDGER
+    from mecpart.methods import register_agent, register_learner, register_policy, unregister
+    from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
+    from mecpart.model.environment import EnvState, PartitionEnv, rollout
+    from mecpart.model.network import Network, make_network, sample_network, shannon_rate
+    from mecpart.model.rules import Rules
+    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
+    from mecpart.model.trace import trace_from_csv
+    from mecpart.planning.bounds import episode_bound, lower_bound
+    from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
+    from mecpart.planning.pareto import ParetoFront, pareto_front
+    from mecpart.planning.policies import POLICIES
 
 __version__ = "0.1.0"
 
@@ -91,12 +91,29 @@ __all__ = [
     "workload_from_onnx",
 ]
 
-
-# Only when they are asked for, for matplotlib takes long to import.
-_ON_DEMAND = {"plot_comparison": "mecpart.figures", "plot_plan": "mecpart.figures"}
-
-
-def __getattr__(name: str):
-    if name in _ON_DEMAND:
-        return getattr(importlib.import_module(_ON_DEMAND[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where each name stands, to be imported when it is first asked for.
+_MODULES: dict[str, list[str]] = {
+    "adapters": [],
+    "agents": [],
+    "comparison": ["published"],
+    "dnn.from_flax": ["layers_from_module", "workload_from_module"],
+    "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
+    "dnn.workload": ["LayerTable", "Workload", "layers_from_csv", "workload", "workload_from_csv"],
+    "experiments.compare": ["compare"],
+    "experiments.runner": ["COLUMNS", "EXPERIMENTS", "PROFILES", "Experiment", "run_experiment"],
+    "experiments.runs": ["METHODS", "Setting"],
+    "figures": ["plot_comparison", "plot_plan"],
+    "ledger": ["LEDGER"],
+    "methods": ["register_agent", "register_learner", "register_policy", "unregister"],
+    "model.delay": ["PlanCost", "evaluate_plan", "utilisation"],
+    "model.environment": ["EnvState", "PartitionEnv", "rollout"],
+    "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
+    "model.rules": ["Rules"],
+    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded", "sample_slot", "sample_slots"],
+    "model.trace": ["trace_from_csv"],
+    "planning.bounds": ["episode_bound", "lower_bound"],
+    "planning.optimum": ["OptimalPlan", "optimal_plan", "priced_plan"],
+    "planning.pareto": ["ParetoFront", "pareto_front"],
+    "planning.policies": ["POLICIES"],
+}
+__getattr__, __dir__ = import_on_demand(__name__, _MODULES)

@@ -14,7 +14,6 @@ from itertools import chain
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 _FLOAT = np.finfo(np.float32)
 
@@ -136,6 +135,8 @@ def check_choice(name: str, value, choices: Iterable[str]) -> None:
 
 def check_names(name: str, *values) -> None:
     """Raise `ValueError` unless all `values` are texts that a table can hold as names, and a CSV file gives back."""
+    import pandas as pd  # takes long to import, and few need it
+
     texts = [value for value in values if isinstance(value, str) and value.isprintable()]
     # In small and in capital letters too: other readers than pandas know other words for a missing value.
     forms = [[text, text.lower(), text.upper(), text.title()] for text in texts]

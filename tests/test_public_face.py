@@ -15,7 +15,7 @@ from flax import linen as nn
 import mecpart
 from mecpart import agents
 from mecpart.adapters import gymnasium, gymnax
-from mecpart.dnn.zoo import Layer
+from mecpart.dnn.layer import Layer
 
 KEY = jax.random.key(0)
 WORKLOAD = mecpart.workload("alexnet", 3)

@@ -46,7 +46,7 @@ PUBLIC = (
 GROUPS = (
     ("workloads", "Networks to partition", "What the blocks of a network compute and send.", (
         "Workload", "workload", "workload_from_module", "workload_from_onnx", "workload_from_csv", "LayerTable",
-        "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "dnn.zoo.Layer",
+        "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "dnn.layer.Layer",
     )),
     ("networks", "The edge network", "Devices and servers, their speeds and links.", (
         "Network", "make_network", "sample_network", "shannon_rate",

@@ -9,12 +9,8 @@
 `import mecpart` imports none of them; the first two are imported where they are first used.
 """
 
-import importlib
+from mecpart.on_demand import import_on_demand
 
 __all__ = ["gymnasium", "gymnax"]
 
-
-def __getattr__(name: str):
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = import_on_demand(__name__, {name: [] for name in __all__})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from mecpart.dnn.zoo import Layer
+from mecpart.dnn.layer import Layer
 
 Path = tuple[str, ...]
 

@@ -1,11 +1,9 @@
 """A DNN task as the chain of blocks that a plan places on nodes, and the cutting of layers into blocks."""
 
-import functools
 import html
 import itertools
 import operator
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
 from decimal import Decimal
@@ -17,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.dnn.zoo import NETWORKS, Layer, layer_table
+from mecpart.dnn.layer import Layer, check_layers
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.files import read_csv
 from mecpart.ledger import LEDGER
@@ -150,7 +148,7 @@ class LayerTable:
         if not isinstance(self.layers, list | tuple):
             raise ValueError(f"layers must be a tuple of Layer; got {shown(self.layers)}")
         object.__setattr__(self, "layers", tuple(self.layers))
-        _check_layers(self.layers)
+        check_layers(self.layers)
 
     def workload(self, blocks: int | None = None) -> Workload:
         """The network cut into blocks by `balanced_cut`.
@@ -186,8 +184,10 @@ def workload(name: str | LayerTable, blocks: int | None = None) -> Workload:
     """
     if isinstance(name, LayerTable):
         return name.workload(blocks)
-    check_choice("name", name, NETWORKS)
-    layers = _layers(name)
+    from mecpart.dnn import zoo  # only here: Flax takes long to import, and a layer table needs none
+
+    check_choice("name", name, zoo.NETWORKS)
+    layers = zoo.layers_of(name)
     blocks = LEDGER.default("num_blocks") if blocks is None else blocks
     blocks = check_count("blocks", blocks, maximum=len(layers))
     if (name, blocks) in PAPER_CUTS:
@@ -209,7 +209,7 @@ def workload_from_layers(layers: Sequence[Layer], starts: Sequence[int], *, name
     as the output of the layer before it, or indices that do not rise from 0 within the table.
     """
     layers, starts = tuple(layers), tuple(starts)
-    _check_layers(layers)
+    check_layers(layers)
     starts = tuple(check_count("each index in starts", i, minimum=0, maximum=len(layers) - 1) for i in starts)
     if not starts or starts[0] != 0 or any(a >= b for a, b in itertools.pairwise(starts)):
         raise ValueError(f"starts must rise from 0, each index once; got {starts}")
@@ -324,7 +324,7 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
     that is not from 1 to the number of layers.
     """
     layers = tuple(layers)
-    _check_layers(layers)
+    check_layers(layers)
     blocks = check_count("blocks", blocks, maximum=len(layers))
     length = len(layers)
     if blocks == length:
@@ -358,24 +358,3 @@ def balanced_cut(layers: Sequence[Layer], blocks: int) -> tuple[int, ...]:
             )
         }
     return best[length][2]
-
-
-def _check_layers(layers: tuple[Layer, ...]) -> None:
-    if not layers:
-        raise ValueError("layers must hold at least one layer; got none")
-    if others := [layer for layer in layers if not isinstance(layer, Layer)]:
-        raise ValueError(f"layers must be of type mecpart.dnn.zoo.Layer; got {shown(others[0])}")
-    names = Counter(layer.name for layer in layers)
-    if twice := sorted(name for name, count in names.items() if count > 1):
-        raise ValueError(f"layers must have names of their own; got {', '.join(twice)} more than once")
-    for earlier, later in itertools.pairwise(layers):
-        if earlier.output_bytes != later.input_bytes:
-            raise ValueError(
-                f"input_bytes of layer {later.name!r} must be the {earlier.output_bytes} output_bytes of "
-                f"layer {earlier.name!r} before it; got {later.input_bytes}"
-            )
-
-
-@functools.cache
-def _layers(name: str) -> tuple[Layer, ...]:
-    return layer_table(NETWORKS[name]())

@@ -9,8 +9,8 @@ Nothing is computed to find out what a layer costs: shapes come from `jax.eval_s
 from the layer's jaxpr.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
 from mecpart.dnn.jaxpr_counts import jaxpr_macs
-from mecpart.validation import check_count
+from mecpart.dnn.layer import Layer
 
 FeatureMaps = Num[Array, "batch height width channels"]
 FeatureVectors = Float[Array, "batch features"]
@@ -224,33 +224,6 @@ NETWORKS: dict[str, Callable[[], Chain]] = {
 # --- What a layer costs -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What one layer of a network computes, moves and stores for one task; whole numbers.
-
-    - `name`: unique within its network.
-    - `macs`: multiply-accumulates of its convolutions and matrix products. As in published totals, taps that
-      fall on padding count; pooling, normalisation and additions do not.
-    - `input_bytes`, `output_bytes`: the one tensor that enters and the one that leaves.
-    - `parameter_bytes`: trainable parameters. As in published totals, the running statistics of a batch
-      normalisation are not among them.
-
-    **Raises:** `ValueError` if the name is empty or a quantity is not a whole number of at least 0.
-    """
-
-    name: str
-    macs: int
-    input_bytes: int
-    output_bytes: int
-    parameter_bytes: int
-
-    def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name of a layer must be a non-empty string; got {self.name!r}")
-        for quantity in ("macs", "input_bytes", "output_bytes", "parameter_bytes"):
-            check_count(f"{quantity} of layer {self.name!r}", getattr(self, quantity), minimum=0, maximum=None)
-
-
 def layer_table(chain: Chain, example: jax.ShapeDtypeStruct = IMAGE) -> tuple[Layer, ...]:
     """The layer table of a network, in the order in which the layers run, derived without computing anything.
 
@@ -273,6 +246,12 @@ def layer_table(chain: Chain, example: jax.ShapeDtypeStruct = IMAGE) -> tuple[La
         )
         x = y
     return tuple(table)
+
+
+@functools.cache
+def layers_of(name: str) -> tuple[Layer, ...]:
+    """The layer table of a network by its name."""
+    return layer_table(NETWORKS[name]())
 
 
 def multiply_accumulates(function: Callable, *arguments) -> int:

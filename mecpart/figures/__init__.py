@@ -5,8 +5,9 @@ values are drawn in the same colours and the same unit, always in panels or with
 among ours. Names are shown as they are, without any markup.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mecpart.on_demand import import_on_demand
 
 if TYPE_CHECKING:
     from mecpart.figures.convergence import plot_convergence
@@ -43,10 +44,4 @@ _MODULES = {
     "style": ["COLUMN_WIDTH", "REFERENCE_LINES", "STYLE", "STYLES", "Style", "styles"],
     "sweep": ["plot_sweep"],
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = import_on_demand(__name__, _MODULES)

@@ -12,9 +12,10 @@ from flax import nnx
 from models import IMAGE, MODULES, PUBLISHED, check_totals
 
 from mecpart.dnn.from_flax import layers_from_module, workload_from_module
+from mecpart.dnn.layer import Layer
 from mecpart.dnn.workload import check_workload, workload
 from mecpart.dnn.zoo import IMAGE as SMALL_IMAGE
-from mecpart.dnn.zoo import NETWORKS, Layer, layer_table
+from mecpart.dnn.zoo import NETWORKS, layer_table
 
 
 def of_shape(*shape, dtype=jnp.float32):

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from mecpart.dnn import from_onnx, onnx_walk
 from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
+from mecpart.dnn.layer import Layer
 from mecpart.dnn.workload import check_workload
-from mecpart.dnn.zoo import Layer
 
 # Written by torch.onnx.export (PyTorch 2.13, opset 20, the exporter of TorchScript), all parameters drawn at random and
 # the batch left open, of a model of 1461 parameters on 3x8x8 images:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mecpart.dnn.graph import ModelGraph, Operator, Tensor, common_path
-from mecpart.dnn.zoo import Layer
+from mecpart.dnn.layer import Layer
 
 
 def op(reads, makes, macs=0, kind="op", path=(), **more):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mecpart.dnn.layer import Layer
 from mecpart.dnn.workload import (
     LayerTable,
     Workload,
@@ -20,7 +21,7 @@ from mecpart.dnn.workload import (
     workload_from_csv,
     workload_from_layers,
 )
-from mecpart.dnn.zoo import NETWORKS, Layer, layer_table
+from mecpart.dnn.zoo import NETWORKS, layer_table
 
 LAYERS = {"alexnet": 9, "nin": 12, "resnet32": 18, "vgg16": 21}
 TABLES = {name: layer_table(NETWORKS[name]()) for name in LAYERS}

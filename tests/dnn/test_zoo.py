@@ -5,7 +5,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from mecpart.dnn.zoo import IMAGE, NETWORKS, Chain, FullyConnected, Layer, layer_table, multiply_accumulates
+from mecpart.dnn.layer import Layer
+from mecpart.dnn.zoo import IMAGE, NETWORKS, Chain, FullyConnected, layer_table, multiply_accumulates
 
 F32 = jnp.float32
 TABLES = {name: layer_table(network()) for name, network in NETWORKS.items()}
