@@ -7,17 +7,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce smoke test lab docs clients benchmark benchmark-batch reference setup lock clean
+.PHONY: help reproduce reproduce-all smoke test lab docs clients benchmark benchmark-batch reference setup lock clean
 
 help: ## show these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-reproduce: $(READY) ## set up, then run the notebooks (quick profile); goes on where it was stopped
-	-@$(MAKE) --no-print-directory docs # the report carries them
+reproduce: $(READY) ## set up, then make the paper: every figure, the headline, the claims and the report
 	$(BIN)/mecpart reproduce $(ARGS)
 
+reproduce-all: $(READY) ## make everything else too: all scenarios, what the paper does not ask, the documentation
+	-@$(MAKE) --no-print-directory docs # the report carries them
+	$(BIN)/mecpart reproduce --all $(ARGS)
+
 smoke: $(READY) ## set up, then run every notebook as briefly as possible
-	$(BIN)/mecpart reproduce --profile smoke $(ARGS)
+	$(BIN)/mecpart reproduce --profile smoke --all $(ARGS)
 
 test: $(READY) ## set up, then run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -21,7 +21,7 @@ from mecpart.reproduction.batch import reproduce
 #: What a batch writes beside its caches.
 RESULTS = ("data", "figures", "build/notebooks")
 #: The variables by which a user places the caches elsewhere.
-CACHES = ("JAX_COMPILATION_CACHE_DIR", "MECPART_RUNS")
+CACHES = ("JAX_COMPILATION_CACHE_DIR", "MECPART_CONTEXT")
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def _seconds(profile: str, output: Path, notebooks: Path | None = None) -> dict[
     """Wall-clock seconds of each notebook in a batch, one after the other."""
     told = output.with_suffix(".log")
     with told.open("w") as log, redirect_stdout(log):
-        summary = reproduce(profile, "as_printed", output=output, notebooks=notebooks)
+        summary = reproduce(profile, "as_printed", everything=True, output=output, notebooks=notebooks)
     if not summary.finished:
         raise SystemExit(f"the batch did not finish: {told.read_text()}")
     print(f"{output.name}: {summary.seconds:.1f} s", flush=True)

@@ -3,14 +3,18 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import mecpart
+from mecpart.experiments.progress import duration
 from mecpart.experiments.runner import EXPERIMENTS, PROFILES
 from mecpart.files import STANDARD_OUTPUT, naming
 from mecpart.model.scenario import SCENARIOS
 from mecpart.report.site import write_report
-from mecpart.reproduction.batch import find_notebooks, reproduce
+from mecpart.reproduction.batch import reproduce
+from mecpart.reproduction.notebooks import find_notebooks
 from mecpart.reproduction.reference import compare_with_reference
 
 
@@ -40,23 +44,30 @@ def _parser() -> argparse.ArgumentParser:
         prog="mecpart",
         description="Fine-grained DNN partitioning in mobile edge computing networks.",
     )
+    parser.add_argument("--version", action="version", version=f"mecpart {mecpart.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     run = commands.add_parser(
         "reproduce",
         help="run the notebooks and write tables, figures and the report",
-        description="Run the notebooks that are not done yet. A batch that was stopped goes on where it was.",
+        description="Run the notebooks of the paper's figures and claims that are not done yet. A batch that was "
+        "stopped goes on where it was.",
     )
     run.set_defaults(command=_reproduce)
-    profiles, scenarios = ", ".join(PROFILES), ", ".join([*SCENARIOS, "both"])
+    profiles, scenarios = ", ".join(PROFILES), ", ".join([*SCENARIOS, "all"])
     run.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
-    run.add_argument("--scenario", default="both", help=f"one of {scenarios} (default: %(default)s)")
-    run.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
+    run.add_argument("--scenario", help=f"one of {scenarios} (default: as_printed; with --all: all)")
+    which = run.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
+    which.add_argument("--all", action="store_true", help="also the notebooks that ask what the paper does not")
     run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
+    run.add_argument(
+        "--processes", type=int, metavar="K", help="processes, or local workers, that compute (default: one per core)"
+    )
     run.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         help="Dask scheduler whose workers compute the experiments of all notebooks, or 'local' to start one on this "
-        "machine (default: MECPART_SCHEDULER, or else 'local' if K > 1 and Dask is installed)",
+        "machine (default: 'local' if there are several jobs and Dask is installed)",
     )
     run.add_argument("--methods", metavar="FILE", help="a Python file that registers methods of your own")
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
@@ -74,11 +85,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
+    began = time.monotonic()
     summary = reproduce(
         profile=arguments.profile,
         scenario=arguments.scenario,
         only=arguments.only,
+        everything=arguments.all,
         jobs=arguments.jobs,
+        processes=arguments.processes,
         output=arguments.output,
         scheduler=arguments.scheduler,
         methods=arguments.methods,
@@ -87,6 +101,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print(f"Report:    {write_report(arguments.profile, summary.output)}")
     for scenario in dict.fromkeys(outcome.run.scenario for outcome in summary.outcomes):
         _compare(summary.output, arguments.profile, scenario)
+    for sentence in summary.answers.values():
+        print(sentence)
+    print(f"All of this took {duration(time.monotonic() - began)}.")
     return 0 if summary.finished else 1
 
 

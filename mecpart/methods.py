@@ -8,7 +8,6 @@ A registered method is sent along with the runs that need it, so it may be defin
 `mecpart reproduce`, whose notebooks run in processes of their own, `--methods FILE` names a Python file that registers.
 """
 
-import os
 import runpy
 import secrets
 import unicodedata
@@ -24,14 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from mecpart import context
 from mecpart.agents import AGENTS, TrainResult
 from mecpart.model.environment import EnvState, PartitionEnv, observe
 from mecpart.model.scenario import SCENARIOS, Scenario
 from mecpart.planning.policies import BOUND, BY_HAND, POLICIES
 from mecpart.validation import check_choice, check_flag, check_names
-
-#: Names a Python file that registers methods; it is run before they are first asked for.
-METHODS_FILE = "MECPART_METHODS"
 
 
 @dataclass(frozen=True)
@@ -226,8 +223,9 @@ def unregister(name: str) -> None:
 
 def own_methods() -> dict[str, OwnMethod]:
     """The registered methods by name, in the order of registration."""
-    if METHODS_FILE in os.environ:
-        _registered_by(os.environ[METHODS_FILE], Path(os.environ[METHODS_FILE]).read_bytes())
+    file = context.current().methods_file
+    if file:
+        _registered_by(file, Path(file).read_bytes())
     return dict(_registered)
 
 

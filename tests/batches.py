@@ -20,13 +20,13 @@ def write(name, text):
 """
 
 
-def notebook(folder, name, *cells, parameters=PARAMETERS, needs=(), inputs=None, kernel="python3"):
+def notebook(folder, name, *cells, parameters=PARAMETERS, needs=(), inputs=None, kernel="python3", **declared):
     """Write a notebook into `folder`: a parameters cell, a cell that defines `write`, and the given cells."""
     built = nbformat.v4.new_notebook()
     built.cells = [nbformat.v4.new_code_cell(source) for source in (parameters, WRITE, *cells)]
     built.cells[0].metadata.tags = ["parameters"]
     built.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
-    built.metadata.mecpart = {"title": f"The {name}", "needs": list(needs)}
+    built.metadata.mecpart = {"title": f"The {name}", "needs": list(needs), **declared}
     if inputs is not None:
         built.metadata.mecpart["inputs"] = inputs
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The command line: exit codes, refusals, the listing."""
 
 import errno
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -13,7 +14,8 @@ from mecpart import cli, methods
 from mecpart.experiments.runner import EXPERIMENTS, PROFILES
 from mecpart.locations import notebooks_folder
 from mecpart.model.scenario import SCENARIOS
-from mecpart.reproduction.batch import Notebook, Outcome, Run, Summary, find_notebooks
+from mecpart.reproduction.notebooks import Notebook, Run, find_notebooks
+from mecpart.reproduction.outcome import Outcome, Summary
 from mecpart.reproduction.reference import Agreement
 
 
@@ -26,7 +28,7 @@ def test_list_names_all_there_is(capsys):
 
 @pytest.mark.parametrize(("status", "code"), [("done", 0), ("kept", 0), ("failed", 1), ("not run", 1)])
 def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code):
-    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb", "", (), ()), "smoke", "as_printed")
+    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb"), "smoke", "as_printed")
     given = {}
 
     def reproduce(**arguments):
@@ -36,13 +38,15 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
     monkeypatch.setattr(cli, "reproduce", reproduce)
     monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
     command = "reproduce --profile smoke --scenario as_printed --only fig8 fig6 --only headline --jobs 2"
-    command += " --scheduler local --methods mine.py --output there"
+    command += " --processes 3 --scheduler local --methods mine.py --output there"
     assert cli.main(command.split()) == code
     assert given == {
         "profile": "smoke",
         "scenario": "as_printed",
         "only": ["fig8", "fig6", "headline"],
+        "everything": False,
         "jobs": 2,
+        "processes": 3,
         "output": "there",
         "scheduler": "local",
         "methods": "mine.py",
@@ -51,7 +55,7 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
 
 @pytest.mark.parametrize("statuses", [("done", "failed"), ("kept",), ("failed", "not run")])
 def test_reproduce_ends_with_a_report_if_anything_finished(tmp_path, monkeypatch, capsys, statuses):
-    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb", "", (), ()), "smoke", "as_printed")
+    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb"), "smoke", "as_printed")
     summary = Summary(tuple(Outcome(run, status) for status in statuses), tmp_path, 1.0)
     reported = []
 
@@ -87,10 +91,23 @@ def test_a_report_on_nothing_is_refused(tmp_path, capsys, profile, message):
     assert not (tmp_path / "none").exists()
 
 
-def test_defaults_are_the_quick_profile_of_every_scenario():
+def test_defaults_are_the_quick_profile_of_the_paper():
     arguments = cli._parser().parse_args(["reproduce"])
-    assert (arguments.profile, arguments.scenario, arguments.only) == ("quick", "both", None)
+    assert (arguments.profile, arguments.scenario, arguments.only, arguments.all) == ("quick", None, None, False)
     assert (arguments.jobs, arguments.output) == (1, None)
+
+
+def test_one_cannot_ask_for_all_and_for_some(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["reproduce", "--all", "--only", "fig8"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"mecpart {importlib.metadata.version('mecpart')}\n"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +243,7 @@ def test_installed_command_runs():
 
 
 def test_reproduce_says_whether_its_results_agree_with_the_reference(tmp_path, monkeypatch, capsys):
-    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb", "", (), ()), "quick", "as_printed")
+    run = Run(Notebook("fig8", tmp_path / "fig8.ipynb"), "quick", "as_printed")
     found = [Agreement("fig8", 12, 10, 2), Agreement("fig9", 12, 11, 0, ("total delay of A3C",))]
     asked = []
     monkeypatch.setattr(cli, "reproduce", lambda **arguments: Summary((Outcome(run, "done"),), tmp_path, 1.0))

@@ -13,6 +13,7 @@ import pytest
 import mecpart
 from mecpart import figures, methods, tables
 from mecpart.agents import TrainResult
+from mecpart.context import Context
 from mecpart.experiments import runner, runs
 from mecpart.experiments.runner import EXPERIMENTS, Experiment, run_experiment
 from mecpart.experiments.runs import Setting, methods_in
@@ -31,7 +32,7 @@ LOST = ["nan", "NaN", "NA", "n/a", "N/A", "None", "none", "NULL", "<na>", "/", "
 @pytest.fixture(autouse=True)
 def _no_methods_but_those_of_the_test(monkeypatch):
     monkeypatch.setattr(methods, "_registered", {})
-    monkeypatch.delenv("MECPART_METHODS", raising=False)
+    monkeypatch.delenv("MECPART_CONTEXT", raising=False)
 
 
 @pytest.fixture
@@ -397,7 +398,7 @@ class TestMethodsFile:
         )
         told = subprocess.run(
             [sys.executable, "-c", code],
-            env={"MECPART_METHODS": str(file), "PATH": "", "JAX_PLATFORMS": "cpu"},
+            env={**Context(methods_file=str(file)).variables(), "PATH": "", "JAX_PLATFORMS": "cpu"},
             capture_output=True,
             text=True,
             timeout=120,

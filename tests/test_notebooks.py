@@ -11,10 +11,12 @@ import nbformat
 import pandas as pd
 import pytest
 
+from mecpart.context import Context
 from mecpart.locations import notebooks_folder
 from mecpart.report.site import write_report
-from mecpart.reproduction.batch import find_notebooks, reproduce
+from mecpart.reproduction.batch import reproduce
 from mecpart.reproduction.execution import NotebookError, execute
+from mecpart.reproduction.notebooks import find_notebooks
 
 PATHS = sorted(notebooks_folder().glob("*.ipynb"))
 HOW_TOS = sorted((notebooks_folder() / "howto").glob("*.ipynb"))  # no part of the batch
@@ -68,7 +70,7 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def by_driver(tmp_path_factory, compiled):
     output = tmp_path_factory.mktemp("driver")
-    return reproduce("smoke", "as_printed", output=output), output
+    return reproduce("smoke", "as_printed", everything=True, output=output), output
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def by_hand(tmp_path_factory, compiled, by_driver):
         given = [word for pair in parameters.items() for word in ("-p", *pair)]
         paths = [str(notebooks_folder() / f"{name}.ipynb"), str(output / f"{name}.ipynb")]
         command = [sys.executable, "-m", "papermill", *paths, "--no-progress-bar", *given]
-        environment = os.environ if name == "fig6" else {**os.environ, "MECPART_RUNS": kept}
+        environment = os.environ if name == "fig6" else {**os.environ, **Context(runs_folder=kept).variables()}
         told[name] = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     return told, output
 
@@ -131,7 +133,7 @@ def test_a_policy_of_ones_own_is_in_the_figure_and_the_table(by_driver, tmp_path
     kept = str(by_driver[1] / "build" / "cache" / "runs")
     executed = tmp_path / "executed.ipynb"
     parameters = {"profile": "smoke", "scenario": "as_printed"}
-    execute(path, parameters, folder=tmp_path, executed=executed, environment={"MECPART_RUNS": kept})
+    execute(path, parameters, folder=tmp_path, executed=executed, environment=Context(runs_folder=kept).variables())
     outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     (table,) = [output.data["text/plain"] for output in outputs if "Earliest finish" in str(output.get("data"))]

@@ -80,8 +80,8 @@ GROUPS = (
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
         "compare", "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS",
-        "reproduction.batch.reproduce", "reproduction.batch.Summary", "reproduction.batch.Outcome",
-        "reproduction.batch.Run", "reproduction.batch.Notebook",
+        "reproduction.batch.reproduce", "reproduction.outcome.Summary", "reproduction.outcome.Outcome",
+        "reproduction.notebooks.Run", "reproduction.notebooks.Notebook",
         "report.site.write_report",
     )),
     ("comparison", "Published beside measured", "Statistics, reductions, claims and verdicts.", (

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from mecpart.experiments.processes import Agenda, cores, default_processes, serve
+from mecpart.experiments.processes import Agenda, cores, serve
 from mecpart.experiments.runs import COMPILED, made_with
 
 #: In place of an address: a scheduler with workers on this machine, for as long as they are needed.
@@ -75,13 +75,15 @@ def check_address(address: str, *, local: bool = False) -> str:
 class Scheduler:
     """The scheduler of a batch: that at an address, or one of its own with a worker on each core of this machine.
 
-    **Arguments:** `place`: an address or `LOCAL`; `environment`: variables for the workers of the latter.
+    **Arguments:** `place`: an address or `LOCAL`; and of the latter: `environment`, variables for its workers, and how
+    many `workers`, by default one for each core.
 
     **Raises:** `SchedulerError` if that at an address does not answer, or its workers would compute something else.
     """
 
-    def __init__(self, place: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, place: str, environment: Mapping[str, str], workers: int | None = None) -> None:
         self._place, self._environment = place, environment
+        self._workers = len(cores()) if workers is None else workers
         self._lock = threading.Lock()
         self._cluster: Any = None
         self._lost: SchedulerError | None = None
@@ -95,7 +97,7 @@ class Scheduler:
         """
         with self._lock:
             if self._place == LOCAL:
-                self._cluster = self._cluster or _local_cluster(self._environment)
+                self._cluster = self._cluster or _local_cluster(self._environment, self._workers)
                 return self._cluster.scheduler_address
             if self._lost is None:
                 try:
@@ -114,13 +116,13 @@ class Scheduler:
                 self._cluster.close()
 
 
-def _local_cluster(environment: Mapping[str, str]):
+def _local_cluster(environment: Mapping[str, str], workers: int):
     from distributed import LocalCluster
 
     variables = {"PJRT_NPROC": "1", **environment}
     try:
         cluster = LocalCluster(
-            n_workers=default_processes(),
+            n_workers=workers,
             threads_per_worker=1,
             processes=True,
             # No dashboard; what is left of its server must not ask for a port that another one may have.

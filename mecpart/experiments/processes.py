@@ -27,19 +27,6 @@ DEATHS = 2
 LOOK_SECONDS = 1.0
 
 
-def default_processes() -> int:
-    """MECPART_PROCESSES, or else one for each core; never more than there are cores.
-
-    **Raises:** `ValueError` if MECPART_PROCESSES is not a whole number of at least 1.
-    """
-    given = os.environ.get("MECPART_PROCESSES")
-    if given is None:
-        return len(cores())
-    if not given.isdecimal() or int(given) < 1:
-        raise ValueError(f"MECPART_PROCESSES must be a whole number of at least 1; got {given!r}")
-    return min(int(given), len(cores()))
-
-
 def pools(count: int) -> list:
     """`count` executors of one process each, one XLA thread in it; each on a core, shared only if there are too few."""
     return [_pool(at) for at in range(count)]

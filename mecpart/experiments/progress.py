@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,10 @@ def progress(what: str, total: int, kept: int = 0) -> Iterator[Callable[[int], N
         if file:
             _hand_over(Path(file), what, done, total)
 
-    def read() -> Reading:
+    def read() -> tuple[str, float]:
         gone, new = time.monotonic() - began, done - kept
-        return Reading(what, done, total, gone, gone / new * (total - done) if new else None)
+        told = f"{what}: {done} of {total} runs, {duration(gone)}"
+        return (f"{told}, about {duration(gone / new * (total - done))} left" if new else told), done / total
 
     tell(kept)
     if file or kept == total:
@@ -61,30 +61,13 @@ def progress(what: str, total: int, kept: int = 0) -> Iterator[Callable[[int], N
             yield tell
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How far some work is: runs `done` of `total`, seconds `gone`, and seconds `left` if that can be said."""
-
-    what: str
-    done: int
-    total: int
-    gone: float
-    left: float | None
-
-    def __str__(self) -> str:
-        parts = [f"{self.what}: {self.done} of {self.total} runs", duration(self.gone)]
-        if self.left is not None:
-            parts.append(f"about {duration(self.left)} left")
-        return ", ".join(parts)
-
-
 class Line:
     """A line that is kept current by a thread of its own, as long as the context lasts.
 
-    **Arguments:** `read`: what it is to say now.
+    **Arguments:** `read`: what it is to say now, and which share of the work is done, 0 to 1.
     """
 
-    def __init__(self, read: Callable[[], Reading]) -> None:
+    def __init__(self, read: Callable[[], tuple[str, float]]) -> None:
         self._read = read
         self._file: Any = sys.stdout if _in_jupyter() else sys.stderr
         self._in_place = _in_jupyter() or self._file.isatty()
@@ -102,23 +85,32 @@ class Line:
         if self._bar is not None:
             self._bar.close()
 
+    def say(self, text: str) -> None:
+        """Print on standard output, above the line."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            tqdm.write(text)
+            sys.stdout.flush()
+
     def _keep_current(self) -> None:
         if self._over.wait(PATIENCE if self._in_place else QUIET_SECONDS):
             return
         while True:
             with suppress(OSError, ValueError):  # nobody reads it any more
-                self._show(self._read())
+                self._show(*self._read())
             if self._over.wait(LOOK_SECONDS if self._in_place else QUIET_SECONDS):
                 return
 
-    def _show(self, reading: Reading) -> None:
+    def _show(self, text: str, share: float) -> None:
         if not self._in_place:
-            print(reading, file=self._file, flush=True)
+            print(text, file=self._file, flush=True)
             return
         if self._bar is None:
-            self._bar = tqdm(file=self._file, leave=False, dynamic_ncols=True, bar_format="{bar:20} {desc}")
-        self._bar.total, self._bar.n = reading.total, reading.done
-        self._bar.set_description_str(str(reading))
+            bar_format = "{bar:20} {desc}"
+            self._bar = tqdm(total=1, file=self._file, leave=False, dynamic_ncols=True, bar_format=bar_format)
+        self._bar.n = share
+        self._bar.set_description_str(text)
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,6 @@ An experiment says what is swept and what is fixed. To add one of your own, add 
     )
 """
 
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -18,12 +16,14 @@ from typing import Any
 import jax
 import pandas as pd
 
+from mecpart import context
 from mecpart.agents import AGENTS, agent_config
 from mecpart.agents.learning import EpisodeCost
 from mecpart.agents.networks import HEADS, SHARING
 from mecpart.dnn.workload import LayerTable
 from mecpart.experiments import cluster
-from mecpart.experiments.processes import default_processes, spread
+from mecpart.experiments.processes import cores, spread
+from mecpart.experiments.progress import progress
 from mecpart.experiments.runs import (
     BOUND,
     METHODS,
@@ -71,9 +71,6 @@ MOST_SEEDS, MOST_EPISODES = 10_000, 1_000_000
 
 #: Slots that a process runs before what it has done is kept, about.
 SLOTS_PER_BATCH = 2_000_000
-
-#: Seconds between two lines of progress, at least.
-QUIET_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -327,12 +324,12 @@ def run_experiment(
     - `name`: a key of `EXPERIMENTS`; `profile`: of `PROFILES`; `scenario`: of `SCENARIOS`.
     - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has; at
       most `MOST_SEEDS` and `MOST_EPISODES`.
-    - `processes`: single-threaded processes to use, at most one for each core; by default MECPART_PROCESSES or else one
-      for each core.
-    - `scheduler`: address of a Dask scheduler whose workers compute the runs instead; by default MECPART_SCHEDULER or
-      else none.
-    - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default MECPART_RUNS or
-      else none. A setting that several figures share is then trained once, and a stopped call goes on where it was.
+    - `processes`: single-threaded processes to use, at most one for each core; by default one for each core.
+    - `scheduler`: address of a Dask scheduler whose workers compute the runs instead; by default none.
+    - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default nowhere. A
+      setting that several figures share is then trained once, and a stopped call goes on where it was.
+
+    In the kernel of a batch these three are by default what the batch says (`mecpart.context`).
 
     **Returns:** a DataFrame with `COLUMNS`, and `setting` where the experiment has series; sorted by method, setting,
     x and seed.
@@ -366,15 +363,16 @@ def results_of(
 ) -> pd.DataFrame:
     """`run_experiment` of an experiment itself; `chosen`: whether the methods were named by the caller."""
     _check_methods(methods, methods_in(scenario))
-    processes = check_count("processes", default_processes() if processes is None else processes)
-    scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
+    told = context.current()
+    processes = check_count("processes", (told.processes or len(cores())) if processes is None else processes)
+    scheduler = told.scheduler if scheduler is None else scheduler
     if scheduler is not None and not isinstance(scheduler, str):
         raise ValueError(f"scheduler must be the address of a Dask scheduler; got {shown(scheduler)}")
     if scheduler:
         cluster.check_address(scheduler)
     if runs_folder is not None:
         check_path("runs_folder", runs_folder)
-    runs_folder = os.environ.get("MECPART_RUNS") if runs_folder is None else runs_folder
+    runs_folder = told.runs_folder if runs_folder is None else runs_folder
     methods = _check_cases(experiment, scenario, tuple(methods), episodes, chosen)
 
     points: dict[Run, list] = {}  # of every run: the name of its series and x
@@ -485,18 +483,13 @@ def _complete(wanted: Iterable[Run], compute: Callable, folder: Path | None, wha
     # Code of one's own first, since it is what may fail.
     order = sorted(work, key=lambda program: (program.own is None, -program.effort * len(work[program])))
     batches = {program: _batches(work[program]) for program in order}
-    start, total = time.monotonic(), len(costs) + sum(map(len, work.values()))
-    told = start
-    if costs:
-        print(f"{what}: {len(costs)} of {total} runs were kept from before", flush=True)
-    for batch, found in compute(batches):
-        costs |= zip(batch, found, strict=True)
-        for run in batch:
-            if folder and run.keepable:
-                keep(folder, run, costs[run])
-        if len(costs) == total or time.monotonic() - told > QUIET_SECONDS:
-            told = time.monotonic()
-            print(f"{what}: {len(costs)} of {total} runs, {told - start:.0f} s", flush=True)
+    with progress(what, len(costs) + sum(map(len, work.values())), len(costs)) as tell:
+        for batch, found in compute(batches):
+            costs |= zip(batch, found, strict=True)
+            for run in batch:
+                if folder and run.keepable:
+                    keep(folder, run, costs[run])
+            tell(len(costs))
     return costs
 
 

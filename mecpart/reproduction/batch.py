@@ -7,178 +7,54 @@ files are as recorded; so a batch that was stopped goes on by being started agai
 missing or stale.
 """
 
-import csv
-import importlib.metadata
-import json
 import os
-import platform
 import queue
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from mecpart import context
+from mecpart.comparison import DELAY_FIGURES
 from mecpart.experiments.cluster import LOCAL, Scheduler, check_address, installed
 from mecpart.experiments.processes import cores
+from mecpart.experiments.progress import Line
 from mecpart.experiments.runner import PROFILES
-from mecpart.files import STANDARD_OUTPUT, naming, place, write_atomically
-from mecpart.locations import data_folder, notebooks_folder, output_folder
-from mecpart.methods import METHODS_FILE, check_methods_file
-from mecpart.model.scenario import SCENARIOS
+from mecpart.files import STANDARD_OUTPUT, naming, place
+from mecpart.locations import output_folder
+from mecpart.methods import check_methods_file
 from mecpart.reproduction.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
-from mecpart.reproduction.record import RESULT_FOLDERS, holds, is_result, read_record, sha256
-from mecpart.sources import digest, imported
+from mecpart.reproduction.locks import only_batch_in, stopped_by_sigterm
+from mecpart.reproduction.notebooks import Run, find_notebooks, in_order, scenarios_named, select
+from mecpart.reproduction.origin import identity, origin
+from mecpart.reproduction.outcome import Outcome, Summary, headline
+from mecpart.reproduction.outlook import Outlook
+from mecpart.reproduction.record import RESULT_FOLDERS
+from mecpart.reproduction.results import Results, results_in
 
 #: Notebooks side by side, at most, for each core of this machine: they may wait for the workers of a scheduler
 #: elsewhere, but each takes 0.3 GB or more meanwhile.
 JOBS_PER_CORE = 4
 
-# Distributions that results depend on.
-_DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """A notebook of the batch, and what it declares in its metadata under `mecpart`.
-
-    - `needs`: names of the notebooks whose data it reads.
-    - `inputs`: files or folders below `data/` that it reads; the published values if it says nothing.
-    """
-
-    name: str
-    path: Path
-    title: str
-    needs: tuple[str, ...]
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A notebook at one profile and scenario."""
-
-    notebook: Notebook
-    profile: str
-    scenario: str
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        # The kernel works in the private folder, so "." is the output folder and no temporary path is shown.
-        return {"profile": self.profile, "scenario": self.scenario, "output": "."}
-
-    def __str__(self) -> str:
-        return f"{self.notebook.name} ({self.scenario})"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run: `done` now, `kept` from before, `failed`, or `not run` for want of a need."""
-
-    run: Run
-    status: Literal["done", "kept", "failed", "not run"]
-    seconds: float = 0.0
-    reason: str = ""
-
-    @property
-    def finished(self) -> bool:
-        return self.status in ("done", "kept")
-
-    def __str__(self) -> str:
-        taken = f" after {self.seconds:.1f} s" if self.seconds else ""
-        return f"{self.run}: {self.status}{taken}" + (f": {self.reason}" if self.reason else "")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of a batch."""
-
-    outcomes: tuple[Outcome, ...]
-    output: Path
-    seconds: float
-
-    @property
-    def finished(self) -> bool:
-        """Whether every notebook ran to its end."""
-        return all(outcome.finished for outcome in self.outcomes)
-
-    def __str__(self) -> str:
-        counts = {
-            status: sum(outcome.status == status for outcome in self.outcomes)
-            for status in ("done", "kept", "failed", "not run")
-        }
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        lines = [f"{told}; {self.seconds:.0f} s"]
-        for outcome in self.outcomes:
-            if not outcome.finished:
-                lines.append(f"  {outcome}")
-        profile = self.outcomes[0].run.profile
-        places = {
-            "Tables:   ": self.output / "data" / "results" / profile,
-            "Figures:  ": self.output / "figures" / profile,
-            "Notebooks:": self.output / "build" / "notebooks" / profile,
-        }
-        lines += [f"{what} {place}" for what, place in places.items() if place.exists()]
-        return "\n".join(lines)
-
-
-def find_notebooks(folder: Path | None = None) -> dict[str, Notebook]:
-    """The notebooks of a folder by name, in natural order (fig6 before fig10).
-
-    Raises:
-        ValueError: if there are none, one cannot be read, or one needs something that does not exist.
-    """
-    folder = notebooks_folder() if folder is None else Path(folder)
-    paths = {path.stem: path for path in folder.glob("[!.]*.ipynb")}
-    if not paths:
-        raise ValueError(f"there are no notebooks in {folder}")
-    found = {}
-    for name in sorted(paths, key=_natural):
-        declared = read_notebook(paths[name]).metadata.get("mecpart", {})
-        notebook = Notebook(
-            name=name,
-            path=paths[name],
-            title=declared.get("title", ""),
-            needs=tuple(declared.get("needs", ())),
-            inputs=tuple(declared.get("inputs", ("published",))),
-        )
-        for need in notebook.needs:
-            if need not in paths:
-                raise ValueError(f"notebook {name} needs {need!r}; there are {', '.join(sorted(paths))}")
-        for given in notebook.inputs:
-            if not (data_folder() / given).exists():
-                raise ValueError(f"notebook {name} reads {given!r}, which is not below {data_folder()}")
-        found[name] = notebook
-    try:
-        TopologicalSorter({name: notebook.needs for name, notebook in found.items()}).prepare()
-    except CycleError as error:
-        raise ValueError(f"notebooks need each other in a circle: {' -> '.join(error.args[1])}") from None
-    return found
-
-
-def _natural(name: str) -> list[tuple[str, int]]:
-    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
-
 
 def reproduce(
     profile: str = "quick",
-    scenario: str = "both",
+    scenario: str | None = None,
     only: Sequence[str] | None = None,
     jobs: int = 1,
     output: Path | str | None = None,
     scheduler: str | None = None,
     methods: Path | str | None = None,
     *,
+    everything: bool = False,
+    processes: int | None = None,
     notebooks: Path | None = None,
 ) -> Summary:
     """Run the notebooks that are not done yet; one that fails leaves the others running.
@@ -186,17 +62,21 @@ def reproduce(
     **Arguments:**
 
     - `profile`: a key of `mecpart.experiments.PROFILES`.
-    - `scenario`: a key of `mecpart.model.scenario.SCENARIOS`, or "both" for all of them.
-    - `only`: names of notebooks; what they need is run before them unless it is done. Default: all.
+    - `scenario`: a key of `mecpart.model.scenario.SCENARIOS`, or "all". Default: "as_printed", and "all" if it is to be
+      `everything`.
+    - `only`: names of notebooks; what they need is run before them unless it is done. Default: the paper's, or
+      `everything`.
     - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores.
     - `output`: folder that results are written under. Default: the checkout, or else the current folder.
     - `scheduler`: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
       or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
-      `multiprocessing`, so a script that calls this needs a main guard). Default: MECPART_SCHEDULER; or else
-      "local" if there are several jobs and Dask is installed; or else each notebook starts processes of its own
-      on its share of the cores.
+      `multiprocessing`, so a script that calls this needs a main guard). Default: "local" if there are several jobs and
+      Dask is installed; or else each notebook starts processes of its own on its share of the cores.
     - `methods`: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
-      then take part in every notebook. Default: MECPART_METHODS, or else none.
+      then take part in every notebook.
+    - `everything`: whether to run also what goes beyond the paper.
+    - `processes`: how many single-threaded processes each experiment uses, or how many workers a local scheduler has.
+      Default: one for each core.
     - `notebooks`: folder of the notebooks. Default: those of the package.
 
     **Raises:** before anything runs, `ValueError` if an argument or a notebook's parameters cell is not as it should
@@ -207,407 +87,241 @@ def reproduce(
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
-    if scenario not in (*SCENARIOS, "both"):
-        raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}, both; got {scenario!r}")
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise ValueError(f"jobs must be a whole number of at least 1; got {jobs!r}")
+    scenarios = scenarios_named(scenario or ("all" if everything else "as_printed"))
+    for name, count in (("jobs", jobs), ("processes", processes)):
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            raise ValueError(f"{name} must be a whole number of at least 1; got {count!r}")
+    if everything and only is not None:
+        raise ValueError(f"only must not be given where everything is to be run; got {only!r}")
     output = output_folder(output)
-    scheduler = os.environ.get("MECPART_SCHEDULER") if scheduler is None else scheduler
+    told = context.current()
+    scheduler = scheduler or told.scheduler
     if scheduler:
         check_address(scheduler, local=True)
     elif jobs > 1 and installed():
         scheduler = LOCAL
-    methods = os.environ.get(METHODS_FILE) if methods is None else methods
-    methods = check_methods_file(methods) if methods else None
-    selected = _select(find_notebooks(notebooks), only)
-    scenarios = list(SCENARIOS) if scenario == "both" else [scenario]
-    runs = [Run(notebook, profile, name) for notebook in selected for name in scenarios]
+    methods = methods or told.methods_file
+    runs = in_order(select(find_notebooks(notebooks), only, everything), profile, scenarios)
     for run in runs:
         check_parameters(run.notebook.name, read_notebook(run.notebook.path), run.parameters)
-    with _only_batch_in(output), _stopped_by_sigterm():
-        return _Batch(output, jobs, runs, scheduler, methods).complete()
-
-
-def _select(notebooks: dict[str, Notebook], only: Sequence[str] | None) -> list[Notebook]:
-    """The chosen notebooks and all that they need, in the order of `notebooks`."""
-    if only is None:
-        return list(notebooks.values())
-    pending = [only] if isinstance(only, str) else list(only)
-    if not pending:
-        raise ValueError("only must name at least one notebook; got none")
-    chosen = set()
-    while pending:
-        name = pending.pop()
-        if name not in notebooks:
-            raise ValueError(f"only must name notebooks out of {', '.join(notebooks)}; got {name!r}")
-        chosen.add(name)
-        pending += notebooks[name].needs
-    return [notebook for name, notebook in notebooks.items() if name in chosen]
+    told = replace(
+        told,
+        processes=processes or told.processes,
+        scheduler=scheduler,
+        runs_folder=told.runs_folder or str(output / "build" / "cache" / "runs"),
+        methods_file=str(check_methods_file(methods)) if methods else None,
+    )
+    with only_batch_in(output), stopped_by_sigterm():
+        return _Batch(output, jobs, runs, told).complete()
 
 
 class _Batch:
-    """The runs that are to be completed in one output folder."""
+    """The runs that are to be completed in one output folder, and in which context their kernels work."""
 
-    def __init__(
-        self, output: Path, jobs: int, runs: Sequence[Run], scheduler: str | None, methods: Path | None
-    ) -> None:
-        self.output = output
+    def __init__(self, output: Path, jobs: int, runs: Sequence[Run], told: context.Context) -> None:
+        self.results = Results(output)
         self.jobs = jobs = min(jobs, len(runs), JOBS_PER_CORE * len(cores()))
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
         self.kernels = Kernels()
-        self.build = output / "build"
-        self.staging = self.build / "staging"
-        self.owners: dict[str, Run] = {}
-        self.owners_lock = threading.Lock()
-        self.versions = {"python": platform.python_version()} | {
-            name: importlib.metadata.version(name) for name in _DISTRIBUTIONS
-        }
-        self.origin = {"commit": _commit(), "device": _device()}
+        self.staging = self.results.build / "staging"
+        self.origin = origin()
         # Notebooks side by side must not pin their processes to the same cores.
         mine = cores()
         self.shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for job in range(jobs):
             self.shares.put(mine[job::jobs])
         usual = {
-            "JAX_COMPILATION_CACHE_DIR": str(self.build / "cache" / "jax"),
+            "JAX_COMPILATION_CACHE_DIR": str(self.results.build / "cache" / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-            "MECPART_RUNS": str(self.build / "cache" / "runs"),
         }
         # What the user has set is the user's choice.
         self.environment = {name: os.environ.get(name, value) for name, value in usual.items()}
-        self.methods = methods
-        if methods:
-            self.environment[METHODS_FILE] = str(methods)
-        self.scheduler = Scheduler(scheduler, self.environment) if scheduler else None
+        self.context = told
+        self.methods = Path(told.methods_file) if told.methods_file else None
+        workers = min(told.processes or len(mine), len(mine))
+        self.scheduler = Scheduler(told.scheduler, self.environment, workers) if told.scheduler else None
+        self.outcomes: dict[tuple[str, str], Outcome] = {}
+        self.kept = [run for run in runs if self.is_kept(run)]
+        self.outlook = Outlook(output, runs, self.kept)
+        self.line = Line(self.outlook.reading)
 
     def complete(self) -> Summary:
         """Settle every run, each after those that it needs, and sum up."""
         shutil.rmtree(self.staging, ignore_errors=True)  # left by a batch that was killed
         self.staging.mkdir(parents=True)
         began = time.monotonic()
-        outcomes: dict[tuple[str, str], Outcome] = {}
-        sorter = TopologicalSorter(
-            {key: [(need, run.scenario) for need in run.notebook.needs] for key, run in self.runs.items()}
-        )
-        sorter.prepare()
-        with ThreadPoolExecutor(self.jobs) as pool:
-            running = {}
+        with ThreadPoolExecutor(self.jobs) as pool, self.line:
             try:
-                while sorter.is_active():
-                    for key in sorter.get_ready():
-                        run = self.runs[key]
-                        missing = [n for n in run.notebook.needs if not outcomes[n, run.scenario].finished]
-                        running[pool.submit(self.settle, run, missing)] = key
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        key = running.pop(future)
-                        outcome = outcomes[key] = future.result()
-                        sorter.done(key)
-                        _say(f"[{len(outcomes)}/{len(self.runs)}] {outcome}")
+                self.say(self.outlook.announcement())
+                self.settle_all(pool)
             except BaseException:
+                self.say("Stopped. What is finished is kept; start the same command again to go on with the rest.")
                 self.kernels.stop()
                 pool.shutdown(cancel_futures=True)
-                _say("stopped; start the same command again to go on with what is missing")
                 raise
             finally:
                 if self.scheduler:
                     self.scheduler.close()
-                self.write_timings()
+                try:
+                    self.results.write_timings()
+                except OSError as error:  # what became of the notebooks is still to be told
+                    self.say(f"the times are not written: {error}")
                 shutil.rmtree(self.staging, ignore_errors=True)
-        settled = tuple(outcomes[key] for key in self.runs)
-        summary = Summary(settled, self.output, time.monotonic() - began)
-        _say(str(summary))
+        outcomes = tuple(self.outcomes[key] for key in self.runs)
+        found = {scenario: self.headline(scenario)[1] for scenario in dict.fromkeys(key[1] for key in self.runs)}
+        answers = {scenario: sentence for scenario, sentence in found.items() if sentence}
+        summary = Summary(outcomes, self.results.output, time.monotonic() - began, answers)
+        self.say(str(summary))
         return summary
 
-    def settle(self, run: Run, missing: Sequence[str]) -> Outcome:
+    def settle_all(self, pool: ThreadPoolExecutor) -> None:
+        """Bring every run to its outcome, in order, so far as it has what it needs."""
+        # First what is kept: its files are known to be its own before others are written.
+        order = sorted(self.runs, key=lambda key: self.runs[key] not in self.kept)
+        sorter = TopologicalSorter({key: [(n, key[1]) for n in run.notebook.needs] for key, run in self.runs.items()})
+        sorter.prepare()
+        ready: list[tuple[str, str]] = []
+        running: dict[Future[Outcome], tuple[str, str]] = {}
+        news: list[Outcome] = []
+        while sorter.is_active():
+            ready = sorted((*ready, *sorter.get_ready()), key=order.index)
+            while ready and len(running) < self.jobs:
+                key = ready.pop(0)
+                running[pool.submit(self.settle, self.runs[key])] = key
+            for outcome in news:  # while the next ones are at work
+                self.tell(outcome)
+            news = []
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                key = running.pop(future)
+                outcome = self.outcomes[key] = future.result()
+                self.outlook.end(self.runs[key])
+                news.append(outcome)
+                sorter.done(key)
+        for outcome in news:
+            self.tell(outcome)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Say what became of a run; and of the first and the last delay figure what they answer."""
+        if outcome.status == "kept":  # it was announced
+            return
+        self.say(f"[{len(self.outcomes)}/{len(self.runs)}] {outcome}")
+        run = outcome.run
+        if outcome.finished and run.notebook.name in DELAY_FIGURES:
+            others = [self.outcomes.get((name, run.scenario)) for name in DELAY_FIGURES if name != run.notebook.name]
+            if all(others) or not any(others):
+                figures, sentence = self.headline(run.scenario)
+                if sentence:
+                    self.say(f"{figures[0].upper()}{figures[1:]}: {sentence}")
+
+    def headline(self, scenario: str) -> tuple[str, str]:
+        """The answer of the figures that are finished by now (`mecpart.reproduction.outcome.headline`)."""
+        finished = [name for (name, where), outcome in self.outcomes.items() if where == scenario and outcome.finished]
+        (profile,) = {run.profile for run in self.runs.values()}
+        try:
+            return headline(self.results.output / "data" / "results" / profile / scenario, finished)
+        except (OSError, ValueError, KeyError):  # a table that is not one of ours: its notebook says more
+            return "", ""
+
+    def say(self, text: str) -> None:
+        with naming(STANDARD_OUTPUT):
+            self.line.say(text)
+
+    def needs(self, run: Run) -> list[Run]:
+        """The runs whose data a run reads."""
+        return [self.runs[need, run.scenario] for need in run.notebook.needs]
+
+    def identity(self, run: Run) -> dict[str, Any]:
+        return identity(run, self.results.data_of(self.needs(run)), self.methods)
+
+    def is_kept(self, run: Run) -> bool:
+        """Whether a run, and all that it needs, is done and as it would come out now."""
+        record = self.results.record(run)
+        if record is None or not all(map(self.is_kept, self.needs(run))):
+            return False
+        return record["identity"] == self.identity(run)
+
+    def settle(self, run: Run) -> Outcome:
         """Bring one run to its outcome; afterwards its results are whole and recorded, or not there."""
         began = time.monotonic()
         try:
+            missing = [need for need in run.notebook.needs if not self.outcomes[need, run.scenario].finished]
             if missing:
-                self.withdraw(run)
+                self.results.withdraw(run)
                 return Outcome(run, "not run", reason=f"needs {', '.join(missing)}, which did not finish")
-            identity = self.identity(run)
-            record = self.record(run)
-            if record is not None and record["identity"] == identity:
-                self.claim(run, record["outputs"])
+            wanted = self.identity(run)
+            record = self.results.record(run)
+            if record is not None and record["identity"] == wanted:
+                self.results.claim(run, record["outputs"])
                 return Outcome(run, "kept")
-            _say(f"{run}: started")
-            self.withdraw(run)
+            self.results.withdraw(run)
             try:
-                self.perform(run, identity)
+                self.perform(run, wanted)
             except KernelDied as error:  # what it has computed is kept
                 if self.kernels.stopped:
                     raise
-                _say(f"{run}: {error}; started once more")
-                self.withdraw(run)
-                self.perform(run, identity)
+                self.say(f"{run}: {error}; started once more")
+                self.results.withdraw(run)
+                self.perform(run, wanted)
         except Exception as error:
             if self.kernels.stopped:
                 raise
             told = str(error) if isinstance(error, NotebookError) else f"{type(error).__name__}: {error}"
             try:
-                self.withdraw(run, keep_failed=True)
+                self.results.withdraw(run, keep_failed=True)
             except OSError as error:  # the disk may have become read-only; the other notebooks go on
                 told += f"; what it left cannot be removed: {error}"
             return Outcome(run, "failed", time.monotonic() - began, told)
         return Outcome(run, "done", time.monotonic() - began)
 
-    def perform(self, run: Run, identity: dict[str, Any]) -> None:
+    def perform(self, run: Run, wanted: dict[str, Any]) -> None:
         """Execute the notebook in a private folder, move its results into place, and record them."""
         started, began = datetime.now(UTC), time.monotonic()
-        self.check_places(f"{folder}/{run.profile}/{run.scenario}" for folder in RESULT_FOLDERS)
+        self.results.check_places(f"{folder}/{run.profile}/{run.scenario}" for folder in RESULT_FOLDERS)
         with tempfile.TemporaryDirectory(
             dir=self.staging, prefix=f"{run.notebook.name}-", ignore_cleanup_errors=True
         ) as private:
             folder, executed = Path(private) / "output", Path(private) / run.notebook.path.name
             folder.mkdir()
-            given = self.hand_over(run, folder)
-            share = self.shares.get()
-            # Experiments split their work over this many processes.
-            processes = os.environ.get("MECPART_PROCESSES", str(len(share) or 1))
-            environment = self.environment | {"MECPART_PROCESSES": processes}
+            given = self.results.data_of(self.needs(run))
+            self.results.hand_over(given, folder)
             try:
-                if self.scheduler:
-                    environment["MECPART_SCHEDULER"] = self.scheduler.address()
-                execute(
-                    run.notebook.path,
-                    run.parameters,
-                    folder=folder,
-                    executed=executed,
-                    environment=environment,
-                    cores=share if hasattr(os, "sched_setaffinity") else (),
-                    kernels=self.kernels,
-                )
-                results = _results(folder, given)
-                if self.identity(run) != identity:
+                self.execute(run, folder, executed)
+                written = results_in(folder, given)
+                if self.identity(run) != wanted:
                     raise NotebookError("the notebook, the package or an input was changed while it ran")
-                self.claim(run, results)
-                self.check_places(results)
+                self.results.claim(run, written)
+                self.results.check_places(written)
             except Exception:
                 if executed.exists() and not self.kernels.stopped:
                     with suppress(OSError):  # the error that brought us here says more
-                        place(executed, self.beside(run, ".failed.ipynb"))
+                        place(executed, self.results.beside(run, ".failed.ipynb"))
                 raise
-            finally:
-                self.shares.put(share)
-            moves = {path: folder / path for path in results}
-            moves[self.beside(run, ".ipynb").relative_to(self.output).as_posix()] = executed
-            record = {
-                "identity": identity,
-                "outputs": {path: sha256(source) for path, source in moves.items()},
+            times = {
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - began, 3),
-                **self.origin,
             }
-            unplaced = Path(private) / "record.json"
-            with naming(unplaced):
-                unplaced.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            # A kill from here on leaves whole files without a record, which the next batch writes anew.
-            for path, source in moves.items():
-                place(source, self.output / path)
-            place(unplaced, self.beside(run, ".record.json"))
+            self.results.put(run, written, folder, executed, {"identity": wanted, **times, **self.origin})
 
-    def check_places(self, paths: Iterable[str]) -> None:
-        """Only `RESULT_FOLDERS` themselves may be links: what a link below them leads to need not be ours."""
-        for path in paths:
-            if not is_result(self.output, path):
-                raise NotebookError(f"{self.output / path} lies behind a symbolic link, which is not followed")
-
-    def beside(self, run: Run, suffix: str) -> Path:
-        """The executed notebook of a run, or what lies beside it."""
-        return self.build / "notebooks" / run.profile / run.scenario / f"{run.notebook.name}{suffix}"
-
-    def identity(self, run: Run) -> dict[str, Any]:
-        """Everything that the results of a run depend on; equal identities need no second run."""
-        root = data_folder()
-        files = [file for given in run.notebook.inputs for file in _files(root / given)]
-        inputs = {f"data/{file.relative_to(root).as_posix()}": sha256(file) for file in files}
-        return {
-            "parameters": run.parameters,
-            "versions": self.versions,
-            "notebook": sha256(run.notebook.path),
-            "package": _package(run.notebook.path),
-            "inputs": inputs | self.data_of_needs(run),
-        } | ({"methods": sha256(self.methods)} if self.methods else {})
-
-    def data_of_needs(self, run: Run) -> dict[str, str]:
-        """Path and hash of each data file that the needed runs wrote."""
-        found: dict[str, str] = {}
-        for need in run.notebook.needs:
-            record = self.record(self.runs[need, run.scenario])
-            if record is None:
-                raise NotebookError(f"the results of {need} were changed since it finished")
-            found |= {path: digest for path, digest in record["outputs"].items() if path.startswith("data/")}
-        return found
-
-    def hand_over(self, run: Run, folder: Path) -> dict[str, str]:
-        """Copy the data of the needed runs into the private folder of this one."""
-        given = self.data_of_needs(run)
-        for path in given:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self.output / path, folder / path)
-        return given
-
-    def record(self, run: Run) -> dict[str, Any] | None:
-        """The done-record of a run; None unless it can be read and every file is as recorded."""
-        record = read_record(self.beside(run, ".record.json"))
-        return record if record and holds(record, self.output) else None
-
-    def claim(self, run: Run, results: Sequence[str]) -> None:
-        """Note whose results these are; two notebooks that write one file would undo each other for ever."""
-        with self.owners_lock:
-            for path in results:
-                owner = self.owners.setdefault(path, run)
-                if owner != run:
-                    raise NotebookError(f"writes {path}, which {owner} writes too")
-
-    def withdraw(self, run: Run, *, keep_failed: bool = False) -> None:
-        """Remove what an earlier run left: out of date, it must not be taken for the present results."""
-        recorded = self.beside(run, ".record.json")
-        record = read_record(recorded)
-        stale = [self.output / path for path in record["outputs"]] if record else []
-        # Without a record (build/ was cleared, or a kill fell between results and record) go by the name.
-        for folder in RESULT_FOLDERS:
-            given = f"{folder}/{run.profile}/{run.scenario}"
-            if is_result(self.output, given):
-                stale += [file for file in _files(self.output / given) if file.stem == run.notebook.name]
-        stale.append(self.beside(run, ".ipynb"))
-        if not keep_failed:
-            stale.append(self.beside(run, ".failed.ipynb"))
-        for path in (*stale, recorded):
-            if path.is_file() or path.is_symlink():
-                path.unlink()
-
-    def write_timings(self) -> None:
-        """Write `build/timings.csv`: how long each recorded run took, of all batches in this folder."""
-        rows = []
-        for path in sorted((self.build / "notebooks").glob("*/*/*.record.json")):
-            record = read_record(path)
-            if record is None:
-                continue
-            profile, scenario = path.parts[-3:-1]
-            name = path.name.removesuffix(".record.json")
-            rows.append([profile, scenario, name, record["seconds"], record["started"]])
-
-        def write(path: Path) -> None:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([["profile", "scenario", "notebook", "seconds", "started"], *rows])
-
+    def execute(self, run: Run, folder: Path, executed: Path) -> None:
+        """Run the notebook in a kernel on a share of the cores, which tells how far it is."""
+        share = self.shares.get()
         try:
-            write_atomically(self.build / "timings.csv", write)
-        except OSError as error:  # what became of the notebooks is still to be told
-            _say(f"the times are not written: {error}")
-
-
-def _results(folder: Path, given: dict[str, str]) -> list[str]:
-    """The files that a notebook wrote, relative to its folder; `given` was put there for it to read."""
-    results = []
-    for file in _files(folder):
-        path = file.relative_to(folder).as_posix()
-        if path in given:
-            continue
-        if not path.startswith(tuple(f"{kept}/" for kept in RESULT_FOLDERS)):
-            raise NotebookError(f"writes {path}; results go below data/results/ and figures/")
-        results.append(path)
-    for path, written in given.items():
-        if not (folder / path).is_file() or sha256(folder / path) != written:
-            raise NotebookError(f"changes {path}, which a notebook that it needs has written")
-    return results
-
-
-def _package(notebook: Path) -> str:
-    """One hash over the package's code that a notebook uses."""
-    code = "\n".join(cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code")
-    return digest(*imported(code))
-
-
-def _files(path: Path) -> list[Path]:
-    """The file itself, or all files below a folder, in an order that is the same everywhere."""
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _say(line: str) -> None:
-    with naming(STANDARD_OUTPUT):
-        print(line, flush=True)
-
-
-@contextmanager
-def _only_batch_in(output: Path) -> Iterator[None]:
-    """Hold the lock of an output folder; the system lets go of it when this process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:
-        raise RuntimeError("mecpart reproduce needs POSIX file locks: use Linux, macOS or WSL") from None
-    path = output / "build" / "batch.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = lock.read().strip() or "unknown"
-            raise RuntimeError(
-                f"another batch (process {holder}) is writing to {output}; wait for it or take another output"
-            ) from None
-        except OSError as error:  # as on some network file systems
-            raise OSError(error.errno, f"no lock can be had there ({error.strerror})", str(path)) from None
-        lock.truncate(0)
-        with suppress(OSError):  # a full disk: the name is for others to read, the lock holds without
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-        try:
-            yield
+            progress = folder.with_name("progress.json")
+            told = replace(
+                self.context,
+                processes=self.context.processes or len(share) or 1,
+                scheduler=self.scheduler.address() if self.scheduler else None,
+                progress_file=str(progress),
+            )
+            self.outlook.begin(run, progress)
+            execute(
+                run.notebook.path,
+                run.parameters,
+                folder=folder,
+                executed=executed,
+                environment=self.environment | told.variables(),
+                cores=share if hasattr(os, "sched_setaffinity") else (),
+                kernels=self.kernels,
+            )
         finally:
-            lock.truncate(0)
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM stop the batch as Ctrl-C does, so that no kernel outlives it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-
-    def stop(signum, frame):
-        sys.exit(128 + signum)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _commit() -> str | None:
-    """The commit of the checkout, with a mark if files differ from it; None without git or a checkout."""
-    folder = data_folder().parent
-    if not (folder / ".git").exists():
-        return None
-    describe = ("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
-    found = _told_by("git", "-C", str(folder), *describe)
-    return found[0] if found else None
-
-
-def _device() -> dict[str, Any]:
-    """The machine that computed, so far as times and rounding depend on it."""
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        (processor, *_) = re.findall(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
-    except (OSError, ValueError):
-        processor = platform.processor() or platform.machine()
-    accelerators = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return {
-        "processor": processor,
-        "cores": len(cores()),
-        "accelerators": accelerators,
-        "system": platform.platform(),
-    }
-
-
-def _told_by(*command: str) -> list[str]:
-    """The lines that a program prints; none if it is not there or fails."""
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return told.stdout.splitlines() if told.returncode == 0 else []
+            self.shares.put(share)

@@ -94,11 +94,9 @@ def compilations(tmp_path_factory):
 @pytest.fixture(scope="module")
 def local(compilations):
     """The address of a scheduler of this process, with a worker on each of two cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MECPART_PROCESSES", "2")
-        scheduler = Scheduler(LOCAL, compilations)
-        yield scheduler.address()
-        scheduler.close()
+    scheduler = Scheduler(LOCAL, compilations, workers=2)
+    yield scheduler.address()
+    scheduler.close()
 
 
 @contextmanager
@@ -261,13 +259,13 @@ def look():
 
 if __name__ == "__main__":
     variables = {"JAX_COMPILATION_CACHE_DIR": "here", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
-    scheduler = cluster.Scheduler("local", variables)
+    scheduler = cluster.Scheduler("local", variables, workers=1)
     with cluster._connection(scheduler.address()) as client:
         print(*client.run(look).values())
     scheduler.close()
 """)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    environment |= {"PYTHONPATH": PATH, "MECPART_PROCESSES": "1"}
+    environment |= {"PYTHONPATH": PATH}
     run = [sys.executable, "script.py"]
     told = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert told.stdout == "('here', 0.3)\n", told.stderr
@@ -314,9 +312,8 @@ def serial(tmp_path_factory, notebooks, compilations):
         for name, value in compilations.items():
             patch.setenv(name, value)
         patch.setenv("PJRT_NPROC", "1")
-        patch.setenv("MECPART_PROCESSES", "1")
         patch.setenv("MARKER", f"{output}/begun-")
-        assert statuses(run(notebooks, output)) == {"learns": "done", "rules": "done"}
+        assert statuses(run(notebooks, output, processes=1)) == {"learns": "done", "rules": "done"}
     return {name: result(output, name).read_bytes() for name in ("learns", "rules")}
 
 
@@ -352,12 +349,13 @@ def a_scheduler(folder, workers=1, **environment):
 
 
 def test_several_jobs_share_a_scheduler_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("MECPART_PROCESSES", "1")
-    code = "import os\nfrom mecpart.experiments.cluster import spread\naddress = os.environ['MECPART_SCHEDULER']\n"
+    code = "import os\nfrom mecpart import context\nfrom mecpart.experiments.cluster import spread\n"
+    code += "address = context.current().scheduler\n"
     code += "by = dict(spread(os.path.basename, {'all': ['x/y']}, address))\n"
     for name in ("one", "two"):
         notebook(tmp_path / "notebooks", name, code + f"write({RESULT % name}, [address, by])")
-    assert statuses(run(tmp_path / "notebooks", tmp_path / "output", jobs=2)) == {"one": "done", "two": "done"}
+    outcomes = run(tmp_path / "notebooks", tmp_path / "output", jobs=2, processes=1)
+    assert statuses(outcomes) == {"one": "done", "two": "done"}
     assert len({result(tmp_path / "output", name).read_text() for name in ("one", "two")}) == 1
     # What is done needs none.
     monkeypatch.setattr(cluster, "_local_cluster", lambda *_: pytest.fail("started a scheduler"))

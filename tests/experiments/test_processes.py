@@ -84,8 +84,6 @@ class TestSpread:
         monkeypatch.setattr(processes, "cores", lambda: [3, 4, 7])
         monkeypatch.setattr(processes, "pools", lambda count: pytest.fail(f"asked for {count}", pytrace=False))
         for given, used in ((2, 2), (10**9, 3)):
-            monkeypatch.setenv("MECPART_PROCESSES", str(given))
-            assert processes.default_processes() == used
             with pytest.raises(pytest.fail.Exception, match=f"asked for {used}"):
                 next(spread(abs, {"all": [1, 2, 3, 4, 5]}, given))
 
@@ -112,7 +110,7 @@ if __name__ == "__main__":
     from mecpart.reproduction import execution
     ways = {
         "worker": lambda: list(processes.spread(work, {"all": ["worker"]}, 1)),
-        "dask": lambda: list(cluster.spread(work, {"all": ["dask"]}, cluster.Scheduler("local", {}).address())),
+        "dask": lambda: list(cluster.spread(work, {"all": ["dask"]}, cluster.Scheduler("local", {}, 1).address())),
         "kernel": lambda: execution.execute(Path("kernel.ipynb"), {"x": 1}, folder=Path(), executed=Path("done.ipynb")),
     }
     threads = [threading.Thread(target=ways[name]) for name in sys.argv[1:]]
@@ -142,7 +140,7 @@ def test_nothing_outlives_a_batch_that_is_killed(tmp_path, name, ways):
     batch = subprocess.Popen(
         [sys.executable, "batch.py", *ways],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2]), "MECPART_PROCESSES": "1"},
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

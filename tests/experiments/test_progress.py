@@ -12,7 +12,7 @@ import pytest
 
 from mecpart.context import Context
 from mecpart.experiments import progress as module
-from mecpart.experiments.progress import Reading, duration, handed_over, progress
+from mecpart.experiments.progress import duration, handed_over, progress
 
 PROGRAM = """
 import time
@@ -109,8 +109,3 @@ def test_what_the_body_raises_comes_out(monkeypatch):
 )
 def test_times_are_told_in_words(seconds, told):
     assert duration(seconds) == told
-
-
-def test_what_is_left_is_told_once_it_is_known():
-    assert str(Reading("a", 0, 3, 5.0, None)) == "a: 0 of 3 runs, 5 s"
-    assert str(Reading("a", 1, 3, 5.0, 10.0)) == "a: 1 of 3 runs, 5 s, about 10 s left"

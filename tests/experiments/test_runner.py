@@ -184,8 +184,8 @@ def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episo
     np.testing.assert_allclose(long.total_delay_s, long.total_delay_s[0], rtol=1e-5)
 
 
-def test_the_number_of_processes_from_the_environment(monkeypatch, converging):
-    monkeypatch.setenv("MECPART_PROCESSES", "1")
+def test_the_number_of_processes_from_the_batch(monkeypatch, converging):
+    monkeypatch.setenv("MECPART_CONTEXT", '{"processes": 1}')
     monkeypatch.setattr("mecpart.experiments.runner.spread", lambda *_: pytest.fail("more than one process"))
     again = run_experiment("fig6", "smoke", episodes=8, methods=("RPDI",))
     pd.testing.assert_frame_equal(again, converging[converging.method == "RPDI"].reset_index(drop=True))
@@ -344,9 +344,9 @@ class TestBadInput:
             run_experiment(**{"name": "fig8", "profile": "smoke", **arguments})
         assert all(str(text) in str(error.value) for text in named)
 
-    def test_processes_from_the_environment(self, monkeypatch):
-        monkeypatch.setenv("MECPART_PROCESSES", "many")
-        with pytest.raises(ValueError, match="MECPART_PROCESSES must be a whole number of at least 1; got 'many'"):
+    def test_processes_from_the_batch(self, monkeypatch):
+        monkeypatch.setenv("MECPART_CONTEXT", '{"processes": "many"}')
+        with pytest.raises(ValueError, match=r"processes in MECPART_CONTEXT must be a whole number .*; got 'many'"):
             run_experiment("fig8", "smoke")
 
     def test_an_experiment_that_sweeps_nothing_there_is(self):

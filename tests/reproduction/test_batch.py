@@ -20,9 +20,11 @@ from batches import PARAMETERS, RESULT, beside, notebook, result, run, statuses,
 from jupyter_client.kernelspec import KernelSpecManager
 
 from mecpart import methods
+from mecpart.context import Context
 from mecpart.reproduction import batch as driver
-from mecpart.reproduction import execution
-from mecpart.reproduction.batch import find_notebooks, reproduce
+from mecpart.reproduction import execution, notebooks, origin
+from mecpart.reproduction.batch import reproduce
+from mecpart.reproduction.notebooks import Run, find_notebooks
 
 # A batch in which everything that can go wrong does, two notebooks at a time -------------------------------
 
@@ -30,7 +32,7 @@ from mecpart.reproduction.batch import find_notebooks, reproduce
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MECPART_PROCESSES", raising=False)
+        patch.delenv("MECPART_CONTEXT", raising=False)
         patch.setattr(driver, "installed", lambda: False)  # with Dask, notebooks would share a scheduler
         yield mixed_batch(tmp_path_factory)
 
@@ -41,7 +43,7 @@ def mixed_batch(tmp_path_factory):
     notebook(
         folder,
         "a10",
-        "import os\nprocesses = os.environ['MECPART_PROCESSES']",
+        "import os\nfrom mecpart.context import current\nprocesses = current().processes",
         f"write({RESULT % 'a10'}, f'{{processes}} processes on {{len(os.sched_getaffinity(0))}}')",
     )
     drawn = "write('figures/smoke/a9.svg', '<svg/>')"
@@ -69,7 +71,7 @@ def test_no_more_jobs_than_there_is_to_do_or_this_machine_can_bear(tmp_path, mon
     (one,) = find_notebooks(tmp_path / "notebooks").values()
     monkeypatch.setattr(driver, "cores", lambda: [5, 6])
     for asked, runs, used in ((10**9, 3, 3), (2, 3, 2), (10**9, 30, 8)):
-        batch = driver._Batch(tmp_path, asked, [driver.Run(one, "smoke", "loaded")] * runs, None, None)
+        batch = driver._Batch(tmp_path, asked, [Run(one, "smoke", "loaded")] * runs, Context())
         assert (batch.jobs, batch.shares.qsize()) == (used, used)
 
 
@@ -270,19 +272,20 @@ def test_a_repeat_that_gives_the_same_data_makes_nothing_else_stale(finished):
 
 def test_another_profile_is_another_run(finished):
     folder, output = finished
-    summary = reproduce("quick", "both", ["writer"], notebooks=folder, output=output)
+    summary = reproduce("quick", "all", ["writer"], notebooks=folder, output=output)
     assert all(outcome.status == "done" for outcome in summary.outcomes)
     assert statuses(run(folder, output)) == {"writer": "kept", "reader": "kept"}
 
 
 def test_a_changed_package_makes_results_stale(finished, monkeypatch):
     folder, output = finished
-    monkeypatch.setattr(driver, "digest", lambda *modules: "another package")
+    monkeypatch.setattr(origin, "digest", lambda *modules: "another package")
     assert statuses(run(folder, output)) == {"writer": "done", "reader": "done"}
 
 
 def test_changed_input_data_make_only_their_readers_stale(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "data_folder", lambda: tmp_path / "data")
+    for module in (notebooks, origin):
+        monkeypatch.setattr(module, "data_folder", lambda: tmp_path / "data")
     (tmp_path / "data" / "published").mkdir(parents=True)
     (tmp_path / "data" / "published" / "curves.csv").write_text("1")
     folder, output = tmp_path / "notebooks", tmp_path / "output"
@@ -379,8 +382,8 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from mecpart import cli
-from mecpart.reproduction import batch
-batch.notebooks_folder = lambda: Path({str(folder)!r})
+from mecpart.reproduction import notebooks
+notebooks.notebooks_folder = lambda: Path({str(folder)!r})
 command = "reproduce --profile smoke --scenario as_printed --output".split()
 sys.exit(cli.main([*command, {str(output)!r}]))
 """
@@ -560,7 +563,7 @@ def test_parameters_are_checked_before_anything_runs(tmp_path, parameters, messa
     ("arguments", "message"),
     [
         ({"profile": "huge"}, r"profile must be one of smoke, quick, paper; got 'huge'"),
-        ({"scenario": "empty"}, r"scenario must be one of as_printed.*, both; got 'empty'"),
+        ({"scenario": "empty"}, r"scenario must be one of as_printed.*, all; got 'empty'"),
         ({"only": ["fig99"]}, r"only must name notebooks out of reader, writer; got 'fig99'"),
         ({"only": []}, r"only must name at least one notebook"),
         ({"jobs": 0}, r"jobs must be a whole number of at least 1; got 0"),
