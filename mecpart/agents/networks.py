@@ -16,6 +16,7 @@ A network maps an observation to the logits of its decisions and to values:
 | `cross_stitch` | one each, mixed after every layer by a learned 2 x 2 matrix (Misra et al. 2016) |
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,39 +67,49 @@ class PartitionNetwork(nn.Module):
     ) -> tuple[Float[Array, "*slots decisions choices"], Float[Array, "*slots values"]]:
         """Logits and values; the sequential head answers for each `block` given the node of the block before."""
         columns = ["actor", "critic"] if self.critic and self.sharing != "hard" else ["shared"]
-        hidden = {column: observation for column in columns}
+        # All slots, and all that is asked of each, lie along one axis: the derivative of a layer's weights then is a
+        # product of two matrices as they are, where more axes would be transposed first.
+        decisions = observation.shape[:-1]
+        hidden = {column: observation.reshape(-1, observation.shape[-1]) for column in columns}
         for layer, width in enumerate(self.hidden):
             for column in columns:
                 out = nn.Dense(width, kernel_init=_he, name=f"{column}_{layer}")(hidden[column])
                 if layer == 0 and self.heads == "sequential":
                     assert block is not None
                     assert previous is not None
-                    # A dense layer on the observation and, one-hot, the question: the product with a one-hot vector
-                    # is a row of the kernel.
-                    inputs, name = self.num_blocks + self.num_nodes, f"{column}_question"
-                    rows = nn.Embed(inputs, width, embedding_init=_he, name=name)
-                    out = out[..., None, :] + rows(block) + rows(self.num_blocks + previous)
-                hidden[column] = nn.relu(out)
+                    decisions = previous.shape
+                    out = out[:, None] + self._question(column, width, block, previous)
+                hidden[column] = nn.relu(out).reshape(-1, width)
             if self.sharing == "cross_stitch" and self.critic:
                 mix = self.param(f"stitch_{layer}", lambda _: jnp.array([[0.9, 0.1], [0.1, 0.9]]))
                 actor, critic = hidden["actor"], hidden["critic"]
                 hidden["actor"] = mix[0, 0] * actor + mix[0, 1] * critic
                 hidden["critic"] = mix[1, 0] * actor + mix[1, 1] * critic
 
-        choices = {
-            "branches": self.num_blocks * self.num_nodes,
-            "sequential": self.num_nodes,
-            "joint": self.num_nodes**self.num_blocks,
+        shape = {
+            "branches": (self.num_blocks, self.num_nodes),
+            "sequential": (self.num_nodes,),
+            "joint": (1, self.num_nodes**self.num_blocks),
         }[self.heads]
-        logits = nn.Dense(choices, kernel_init=_small, name="policy")(hidden[columns[0]])
-        if self.heads == "branches":
-            logits = logits.reshape(*logits.shape[:-1], self.num_blocks, self.num_nodes)
-        elif self.heads == "joint":
-            logits = logits[..., None, :]
+        logits = nn.Dense(math.prod(shape), kernel_init=_small, name="policy")(hidden[columns[0]])
+        logits = logits.reshape(*decisions, *shape)
         if not self.critic:
-            return logits, jnp.zeros((*observation.shape[:-1], 0))
+            return logits, jnp.zeros((*decisions, 0))
         values = nn.Dense(1, kernel_init=_small, name="value")(hidden[columns[-1]])
-        return logits, values[..., 0] if self.heads == "sequential" else values
+        return logits, values.reshape(decisions if self.heads == "sequential" else (*decisions, 1))
+
+    def _question(
+        self, column: str, width: int, block: Int[Array, " asked"], previous: Int[Array, "*slots asked"]
+    ) -> Float[Array, "rows asked width"]:
+        """What the question adds to the first layer, as if it stood one-hot behind the observation.
+
+        The node before is multiplied by the weights that it picks a row of: the derivative of picking rows adds them up
+        one after the other, which takes longer than the product.
+        """
+        inputs, name = self.num_blocks + self.num_nodes, f"{column}_question"
+        rows = nn.Embed(inputs, width, embedding_init=_he, name=name)
+        before = jax.nn.one_hot(previous.ravel(), self.num_nodes) @ rows.embedding[self.num_blocks :]
+        return rows(block) + before.reshape(-1, previous.shape[-1], width)
 
     def initialise(self, key, observation: Float[Array, " features"]):
         """First parameters for observations like `observation`."""
@@ -131,12 +142,15 @@ class PartitionNetwork(nn.Module):
     ) -> Int[Array, "slots blocks"]:
         """The plans made by `choose(logits, noise)` for every decision, leaving out nodes that do not exist."""
         if self.heads == "sequential":
-            plan, previous = [], jnp.zeros(observations.shape[0], jnp.int32)
-            for m in range(self.num_blocks):
-                logits, _ = self.apply(parameters, observations, jnp.array([m]), previous[:, None])
-                previous = choose(self._slots_last(logits, available)[0], noise[:, m]).astype(jnp.int32)
-                plan.append(previous)
-            return jnp.stack(plan, axis=-1)
+
+            def answer(previous, question):
+                block, noise = question
+                logits, _ = self.apply(parameters, observations, block[None], previous[:, None])
+                node = choose(self._slots_last(logits, available)[0], noise).astype(jnp.int32)
+                return node, node
+
+            device = jnp.zeros(observations.shape[0], jnp.int32)
+            return jax.lax.scan(answer, device, (jnp.arange(self.num_blocks), noise.T))[1].T
         logits, _ = self.apply(parameters, observations)
         chosen = jax.vmap(choose)(self._slots_last(logits, available), noise.T).astype(jnp.int32)
         return chosen.T if self.heads == "branches" else _index_to_plan(chosen[0], self.num_blocks, self.num_nodes).T
