@@ -1,6 +1,7 @@
 import pandas as pd
-from made_up import METHODS, learning
+from made_up import METHODS
 from matplotlib.colors import to_hex
+from pictures import learning
 
 from mecpart import comparison, figures
 

@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from made_up import PAPER, sweep
+from pictures import PAPER, sweep
 
 from mecpart import comparison, figures
 

@@ -1,7 +1,8 @@
 import math
 
 import pandas as pd
-from made_up import METHODS, NAMES, PAPER, XS, learning, own, sweep, words
+from made_up import METHODS
+from pictures import NAMES, PAPER, XS, learning, own, sweep, words
 
 from mecpart import comparison, figures
 

@@ -5,7 +5,7 @@ import sys
 
 import matplotlib
 import pytest
-from made_up import PAPER, learning, sweep
+from pictures import PAPER, learning, sweep
 
 from mecpart import comparison, figures
 

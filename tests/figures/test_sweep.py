@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import METHODS, NAMES, PAPER, XS, drawn, heights, named_ends, own, sweep
+from made_up import METHODS
 from matplotlib.colors import to_hex
+from pictures import NAMES, PAPER, XS, drawn, heights, named_ends, own, sweep
 
 from mecpart import comparison, figures
 

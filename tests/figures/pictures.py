@@ -1,14 +1,14 @@
-"""Results made up for figures to show, and what is read back from a figure."""
+"""Results for figures to show, and what is read back from a figure."""
 
 import numpy as np
 import pandas as pd
+from made_up import METHODS, results
 from matplotlib.colors import to_hex
 from matplotlib.offsetbox import AnnotationBbox
 from matplotlib.text import Text
 
 from mecpart import comparison, figures
 
-METHODS = ("Proposed", "A3C", "Distributed DQN", "Greedy", "APDI", "RPDI")
 XS = (2.0, 4.0, 6.0)
 PAPER = comparison.published("fig8")
 #: That a reader of markup would take for some.
@@ -18,25 +18,7 @@ NAMES = ("_hidden", "cost $x$ and $y$", "$\\frac", "<b>bold</b>")
 def sweep(level: dict[str, float] | None = None, local_share: float = 0.25) -> pd.DataFrame:
     """Results of three seeds: total delay is the method's level times a factor of the seed, less with x."""
     level = level or {method: 1 + at / 10 for at, method in enumerate(METHODS)}
-    rows = [
-        {
-            "figure": "fig8",
-            "scenario": "as_printed",
-            "method": method,
-            "seed": seed,
-            "x_name": "num_servers",
-            "x": x,
-            "total_delay_s": (total := 1000 * factor * (1 + seed / 10) * (1 - x / 20)),
-            "edge_delay_s": (1 - local_share) * total,
-            "local_delay_s": local_share * total,
-            "energy_j": 10 * total,
-            "reward": -total,
-        }
-        for method, factor in level.items()
-        for seed in range(3)
-        for x in XS
-    ]
-    return pd.DataFrame(rows)
+    return results(level, seeds=3, xs=XS, local_share=local_share)
 
 
 def own() -> pd.DataFrame:
@@ -46,8 +28,9 @@ def own() -> pd.DataFrame:
 
 
 def learning() -> pd.DataFrame:
-    results = sweep().assign(figure="fig6", x_name="episode")
-    return results.assign(env_steps=results["x"].where(results["method"].isin(["Proposed", "A3C"]), 0))
+    """Training, which the first two methods took."""
+    frame = sweep().assign(figure="fig6", x_name="episode")
+    return frame.assign(env_steps=frame["x"].where(frame["method"].isin(METHODS[:2]), 0))
 
 
 def drawn(axes, method: str) -> np.ndarray:
