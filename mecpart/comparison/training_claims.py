@@ -59,10 +59,9 @@ def _convergence() -> Iterator[Claim]:
 
 
 def _learning_rates() -> Iterator[Claim]:
-    best = "lr=0.01 lr_v=0.01"
-    for other in ("lr=0.01 lr_v=0.001", "lr=0.001 lr_v=0.01", "lr=0.001 lr_v=0.001"):
-        actor, critic = (part.partition("=")[2] for part in other.split())
-        yield _ends_above(best, other, f"Learning rates 0.01 and 0.01 end higher than {actor} and {critic}", "fig7a")
+    for actor, critic in ((0.01, 0.001), (0.001, 0.01), (0.001, 0.001)):
+        claim = f"Learning rates 0.01 and 0.01 end higher than {actor} and {critic}"
+        yield _ends_above("lr=0.01 lr_v=0.01", f"lr={actor} lr_v={critic}", claim, "fig7a")
 
 
 def _workers() -> Iterator[Claim]:
