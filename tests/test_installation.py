@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import mecpart
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -55,10 +57,17 @@ print(locations.default_output(), locations.built_docs(), sep=chr(10))
         for file in (ROOT / original).iterdir():
             assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
     package = ROOT / "mecpart"
-    for file in (*package.glob("report/templates/*"), *package.rglob("*.mplstyle")):
+    for file in (package / "py.typed", *package.glob("report/templates/*"), *package.rglob("*.mplstyle")):
         assert (tmp_path / "site" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
     assert output == tmp_path
     assert docs == Path("None")  # those of a checkout only
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == mecpart.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
