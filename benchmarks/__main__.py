@@ -25,9 +25,10 @@ from measurements import (
 )
 
 from mecpart.agents import AGENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.processes import cores
-from mecpart.experiments.runner import EXPERIMENTS, PROFILES
-from mecpart.experiments.runs import Setting
+from mecpart.experiments.runner import PROFILES
+from mecpart.experiments.setting import Setting
 
 SEEDS = PROFILES["paper"].seeds
 #: Each takes a second or so with all seeds on two cores.
@@ -108,7 +109,7 @@ def measure_training(report: Report, processes: Processes) -> None:
     share = 100 * reached / report.figures["matrix products"]["value"]
     report.note("their share of the rate of matrix products alone", share, "percent")
 
-    settings = [setting for _, _, setting, _ in EXPERIMENTS["fig8"].cases("as_printed")]
+    settings = [point.setting for point in EXPERIMENTS["fig8"].points("as_printed")]
     runs = runs_of("Proposed", EPISODES["Proposed"], SEEDS, settings)
     rate = env_steps(runs) / processes.training_seconds(dealt(runs, len(processes)), FEW)
     report.note(f"training Proposed over Fig. 8, {SEEDS} seeds", rate, "steps/s")
@@ -137,7 +138,8 @@ def measure_growth(report: Report, processes: Processes) -> None:
     report.table(f"blocks M: {unit}", both(with_blocks, BLOCKS))
     first_calls = {
         method: {
-            size: processes.compile_seconds[with_blocks(method, EPISODES[method], size)[0].program] for size in BLOCKS
+            size: processes.compile_seconds[program_of(with_blocks(method, EPISODES[method], size)[0]).key]
+            for size in BLOCKS
         }
         for method in GROWING
     }

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 
 import mecpart
 from mecpart.experiments.processes import pools
-from mecpart.experiments.runs import Program, Run, Setting, perform
+from mecpart.experiments.programs import perform, program_of
+from mecpart.experiments.runs import Run
+from mecpart.experiments.setting import Setting
 from mecpart.ledger import LEDGER
 
 REPEATS = 5
@@ -28,7 +30,7 @@ class Processes:
 
     def __init__(self, count: int) -> None:
         self.executors = pools(count)
-        self.compile_seconds: dict[Program, float] = {}
+        self.compile_seconds: dict[str, float] = {}
 
     def __enter__(self):
         return self
@@ -47,10 +49,10 @@ class Processes:
 
     def training_seconds(self, shares: Sequence[Sequence[Run]], repeats: int = REPEATS) -> float:
         """Median seconds in which each process performs its share of runs, after compilation."""
-        for run in {run.program: run for share in shares for run in share}.values():
-            if run.program not in self.compile_seconds:
+        for run in {program_of(run).key: run for share in shares for run in share}.values():
+            if (program := program_of(run).key) not in self.compile_seconds:
                 first, second = (self._once(train, [([run],)] * len(self)) for _ in range(2))
-                self.compile_seconds[run.program] = first - second
+                self.compile_seconds[program] = first - second
         return statistics.median(self._once(train, [(share,) for share in shares]) for _ in range(repeats))
 
     def _once(self, function: Callable, shares: Sequence[tuple]) -> float:
@@ -64,7 +66,7 @@ def train(runs: Sequence[Run]) -> tuple[float, float]:
     """Start and end of performing `runs`, as the experiments do it: one call for each program."""
     by_program = {}
     for run in runs:
-        by_program.setdefault(run.program, []).append(run)
+        by_program.setdefault(program_of(run).key, []).append(run)
     start = time.time()
     for alike in by_program.values():
         perform(alike)

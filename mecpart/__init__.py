@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from mecpart.dnn.from_flax import layers_from_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
     from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
+    from mecpart.experiments.catalogue import EXPERIMENTS
     from mecpart.experiments.compare import compare
-    from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, Experiment, run_experiment
-    from mecpart.experiments.runs import METHODS, Setting
+    from mecpart.experiments.experiment import Change, Experiment
+    from mecpart.experiments.runner import COLUMNS, PROFILES, run_experiment
+    from mecpart.experiments.setting import Setting
     from mecpart.figures import plot_comparison, plot_plan
     from mecpart.ledger import LEDGER
-    from mecpart.methods import register_agent, register_learner, register_policy, unregister
+    from mecpart.methods.register import METHODS, register_agent, register_learner, register_policy, unregister
     from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
@@ -41,6 +43,7 @@ __all__ = [
     "POLICIES",
     "PROFILES",
     "SCENARIOS",
+    "Change",
     "EnvState",
     "Experiment",
     "LayerTable",
@@ -100,11 +103,13 @@ _MODULES: dict[str, list[str]] = {
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
     "dnn.workload": ["LayerTable", "Workload", "layers_from_csv", "workload", "workload_from_csv"],
     "experiments.compare": ["compare"],
-    "experiments.runner": ["COLUMNS", "EXPERIMENTS", "PROFILES", "Experiment", "run_experiment"],
-    "experiments.runs": ["METHODS", "Setting"],
+    "experiments.catalogue": ["EXPERIMENTS"],
+    "experiments.experiment": ["Change", "Experiment"],
+    "experiments.runner": ["COLUMNS", "PROFILES", "run_experiment"],
+    "experiments.setting": ["Setting"],
     "figures": ["plot_comparison", "plot_plan"],
     "ledger": ["LEDGER"],
-    "methods": ["register_agent", "register_learner", "register_policy", "unregister"],
+    "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
     "model.delay": ["PlanCost", "evaluate_plan", "utilisation"],
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mecpart
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.progress import duration
-from mecpart.experiments.runner import EXPERIMENTS, PROFILES
+from mecpart.experiments.runner import PROFILES
 from mecpart.files import STANDARD_OUTPUT, naming
 from mecpart.model.scenario import SCENARIOS
 from mecpart.report.site import write_report

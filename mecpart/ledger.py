@@ -139,19 +139,17 @@ LEDGER = Ledger(
     Constant("max_gradient_norm", "", 0.5, "1", "chosen", "usual for A2C/A3C"),
     Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
     Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
+    Constant("patience", "V", 10.0, "s", "chosen", "Drift-plus-penalty: best of 3, 10, 20 and 50 s on 5 networks"),
+    Constant("horizon", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by less than 1 %"),
     Constant(
-        "drift_patience", "V", 10.0, "s", "chosen", "Drift-plus-penalty: best of 3, 10, 20 and 50 s on 5 networks"
-    ),
-    Constant("look_ahead_slots", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by less than 1 %"),
-    Constant(
-        "price_step_range",
+        "step_range",
         "",
         (0.01, 1.0),
         "1",
         "chosen",
         "Learned prices: steps of its search, which was chosen of 16 variants on 6 networks that no figure uses",
     ),
-    Constant("replay_batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
+    Constant("batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),
     Constant("target_period", "", 100, "updates", "chosen", "updates between two copies to the target network"),
 )

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mecpart import cli, methods
-from mecpart.experiments.runner import EXPERIMENTS, PROFILES
+from mecpart import cli
+from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.runner import PROFILES
 from mecpart.locations import notebooks_folder
+from mecpart.methods import register
 from mecpart.model.scenario import SCENARIOS
 from mecpart.reproduction.notebooks import Notebook, Run, find_notebooks
 from mecpart.reproduction.outcome import Outcome, Summary
@@ -195,7 +197,7 @@ def test_a_file_of_methods_that_ends_the_program_is_an_error(tmp_path, capsys, e
             assert cli.main(["reproduce", "--profile", "smoke", *options]) == 2
             assert f"{path} fails" in (told := capsys.readouterr().err) or f"there is no file {path}" in told
     finally:
-        methods._registered.pop("Mine", None)
+        register._registered.pop("Mine", None)
     assert not (tmp_path / "none").exists()
 
 

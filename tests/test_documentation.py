@@ -18,10 +18,10 @@ from chromium import CHROMIUM, OFFLINE, in_browser
 from playwright.sync_api import sync_playwright
 
 import mecpart
-from mecpart import methods
-from mecpart.experiments.runner import EXPERIMENTS
-from mecpart.experiments.runs import METHODS
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.locations import default_output
+from mecpart.methods import register
+from mecpart.methods.register import METHODS
 
 DOCS = default_output() / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
@@ -253,7 +253,7 @@ def test_guides_run(path, monkeypatch, tmp_path):
     before = set(EXPERIMENTS)
     for at, experiment in list(EXPERIMENTS.items()):
         monkeypatch.setitem(EXPERIMENTS, at, replace(experiment, xs=experiment.xs[:1]))
-    monkeypatch.setattr(methods, "_registered", {})
+    monkeypatch.setattr(register, "_registered", {})
     run, compare = mecpart.run_experiment, mecpart.compare
 
     def briefly(name, **given):

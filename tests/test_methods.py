@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 
 import mecpart
-from mecpart import figures, methods, tables
+from mecpart import figures, tables
 from mecpart.agents import TrainResult
 from mecpart.context import Context
-from mecpart.experiments import runner, runs
-from mecpart.experiments.runner import EXPERIMENTS, Experiment, run_experiment
-from mecpart.experiments.runs import Setting, methods_in
-from mecpart.methods import register_agent, register_learner, register_policy, unregister
+from mecpart.experiments import setting as setting_module
+from mecpart.experiments import work
+from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.experiment import Experiment
+from mecpart.experiments.runner import run_experiment
+from mecpart.experiments.setting import Setting
+from mecpart.methods import register
+from mecpart.methods.register import methods_in, register_agent, register_learner, register_policy, unregister
 
 SMALL = {"profile": "smoke", "seeds": 2, "episodes": 8, "processes": 1}
 
@@ -31,14 +35,14 @@ LOST = ["nan", "NaN", "NA", "n/a", "N/A", "None", "none", "NULL", "<na>", "/", "
 
 @pytest.fixture(autouse=True)
 def _no_methods_but_those_of_the_test(monkeypatch):
-    monkeypatch.setattr(methods, "_registered", {})
+    monkeypatch.setattr(register, "_registered", {})
     monkeypatch.delenv("MECPART_CONTEXT", raising=False)
 
 
 @pytest.fixture
 def sweep(monkeypatch):
     """Three servers are padded to four, two to four."""
-    fixed = Setting(num_blocks=3, constants=(("num_slots", 20),))
+    fixed = Setting(num_blocks=3, of_scenario={"num_slots": 20})
     experiment = Experiment("small", "", x_name="num_servers", x_label="", xs=(2, 3), fixed=fixed)
     monkeypatch.setitem(EXPERIMENTS, "small", experiment)
     return lambda **options: run_experiment("small", **SMALL | options)
@@ -46,7 +50,7 @@ def sweep(monkeypatch):
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
-    monkeypatch.setattr(runner, "_complete", lambda *given: pytest.fail("it was begun"))
+    monkeypatch.setattr(work, "complete", lambda *given: pytest.fail("it was begun"))
 
 
 def delays(results, method):
@@ -68,7 +72,7 @@ class TestPolicies:
         """The same plans as a policy of the package, on the same draws; compiled apart, so up to rounding."""
         register_policy("Mine", all_local)
         register_policy("Ours", lambda scenario, slot, key: mecpart.POLICIES["Greedy"](scenario, slot))
-        assert methods_in(scenario)[-2:] == ("Mine", "Ours")
+        assert tuple(methods_in(scenario))[-2:] == ("Mine", "Ours")
         results = sweep(scenario=scenario, methods=["Local only", "Greedy", "Mine", "Ours"])
         assert list(dict.fromkeys(results["method"])) == ["Greedy", "Local only", "Mine", "Ours"]
         same(delays(results, "Mine"), delays(results, "Local only"))
@@ -120,7 +124,7 @@ class TestPolicies:
         register_policy("Mine", all_local)
         before = delays(sweep(methods=["Mine"]), "Mine")
         register_policy("Mine", lambda scenario, slot, key: jnp.full(3, 2))
-        assert methods_in("as_printed").count("Mine") == 1
+        assert list(methods_in("as_printed")).count("Mine") == 1
         assert not (delays(sweep(methods=["Mine"]), "Mine") == before).any()
         unregister("Mine")
         assert "Mine" not in methods_in("as_printed")
@@ -162,7 +166,7 @@ class TestPolicies:
 class TestConvergence:
     @pytest.fixture
     def curve(self, monkeypatch):
-        fixed = Setting(num_blocks=3, num_servers=2, constants=(("num_slots", 20),))
+        fixed = Setting(num_blocks=3, num_servers=2, of_scenario={"num_slots": 20})
         experiment = Experiment("curve", "", x_name="episode", x_label="", fixed=fixed, methods=None)
         monkeypatch.setitem(EXPERIMENTS, "curve", experiment)
         return lambda **options: run_experiment("curve", **SMALL | options)
@@ -232,7 +236,7 @@ class TestAgents:
 class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):
         """With the settings that it has anyway it is the same, where the package's own is not padded either."""
-        monkeypatch.setattr(runs, "PADDED_SERVERS", (2, 3))
+        monkeypatch.setattr(setting_module, "PADDED_SERVERS", (2, 3))
         small = EXPERIMENTS["small"]  # at a rate of its own: scenarios are remembered, padded as they were first
         monkeypatch.setitem(EXPERIMENTS, "small", replace(small, fixed=replace(small.fixed, release_rate=61.0)))
         make_train = mecpart.agents.make_train
@@ -277,7 +281,7 @@ class TestRefused:
         for name in LOST:
             with refused("name", "pandas.read_csv", f"got {name!r}"):
                 register_learner(name, all_local)
-        assert not methods.own_methods()
+        assert not register.own_methods()
         with refused("name", "'Nobody'"):
             unregister("Nobody")
         with refused("scenario", "'as_printed'", "'both'"):
@@ -391,7 +395,7 @@ class TestMethodsFile:
         )
         code = (
             "import json, mecpart\n"
-            "fixed = mecpart.Setting(num_blocks=2, num_servers=2, constants=(('num_slots', 5),))\n"
+            "fixed = mecpart.Setting(num_blocks=2, num_servers=2, of_scenario={'num_slots': 5})\n"
             "mecpart.EXPERIMENTS['s'] = mecpart.Experiment('s', '', 'deadline', '', (1.0, 2.0), fixed)\n"
             "r = mecpart.run_experiment('s', 'smoke', methods=['Local only', 'Mine'], seeds=2, processes=2)\n"
             "print(json.dumps(r.groupby('method')['total_delay_s'].apply(list).to_dict()))\n"
@@ -409,16 +413,16 @@ class TestMethodsFile:
 
     def test_is_checked(self, tmp_path, refused):
         with refused("methods", "no file", "missing.py"):
-            methods.check_methods_file(tmp_path / "missing.py")
+            register.check_methods_file(tmp_path / "missing.py")
         (tmp_path / "fails.py").write_text("1 / 0")
         with refused("methods", "fails.py", "ZeroDivisionError"):
-            methods.check_methods_file(tmp_path / "fails.py")
+            register.check_methods_file(tmp_path / "fails.py")
         (tmp_path / "none.py").write_text("x = 1")
         with refused("methods", "none.py", "registers none"):
-            methods.check_methods_file(tmp_path / "none.py")
+            register.check_methods_file(tmp_path / "none.py")
         good = tmp_path / "good.py"
         good.write_text("import mecpart; mecpart.register_policy('Mine', lambda *_: None)")
-        assert methods.check_methods_file(good) == good.resolve()
+        assert register.check_methods_file(good) == good.resolve()
 
 
 def test_experiments_of_the_paper_take_all_methods():

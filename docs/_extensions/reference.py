@@ -23,11 +23,12 @@ from sphinx.util import logging
 import mecpart
 from mecpart.agents import AGENTS, AgentConfig, stages
 from mecpart.comparison.words import GLOSSARY
-from mecpart.experiments.runner import EXPERIMENTS, WORLDS, Experiment
-from mecpart.experiments.runs import METHODS, methods_in
+from mecpart.experiments.catalogue import EXPERIMENTS, WORLDS
+from mecpart.experiments.experiment import Experiment
 from mecpart.ledger import Ledger
+from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
-from mecpart.planning.policies import ONLY_IN, POLICIES
+from mecpart.planning.policies import POLICIES
 
 #: Modules whose names in `__all__` are public; without `__all__`, the functions and classes that they define.
 PUBLIC = (
@@ -79,7 +80,7 @@ GROUPS = (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
-        "compare", "run_experiment", "Experiment", "Setting", "EXPERIMENTS", "PROFILES", "COLUMNS",
+        "compare", "run_experiment", "Experiment", "Setting", "Change", "EXPERIMENTS", "PROFILES", "COLUMNS",
         "reproduction.batch.reproduce", "reproduction.outcome.Summary", "reproduction.outcome.Outcome",
         "reproduction.notebooks.Run", "reproduction.notebooks.Notebook",
         "report.site.write_report",
@@ -185,15 +186,16 @@ def _kind(
 
 def _scenarios() -> Iterator[tuple[str, str, str]]:
     for name, build in SCENARIOS.items():
-        only = ", ".join(f"`{method}`" for method in methods_in(name) if ONLY_IN.get(method) == name)
+        only = ", ".join(f"`{method}`" for method in methods_in(name) if METHODS[method].scenarios == (name,))
         text = f"Made by `mecpart.{name}()`.\n\n{inspect.getdoc(build)}\n\nMethods that only this scenario has: {only}."
         yield name, _summary(build), f"{text} The defaults are among the [constants](../constants.md)."
 
 
 def _methods() -> Iterator[tuple[str, str, str]]:
-    for name in METHODS:
-        where = f"only in `{ONLY_IN[name]}`" if name in ONLY_IN else "in every scenario"
-        if name in POLICIES:
+    for name, method in METHODS.items():
+        everywhere = len(method.scenarios) == len(SCENARIOS)
+        where = "in every scenario" if everywhere else "only in " + ", ".join(f"`{at}`" for at in method.scenarios)
+        if not method.learns:
             policy = POLICIES[name]
             text = _autodoc("function", f"{policy.__module__}.{policy.__name__}")
             yield name, _summary(policy), f"It does not learn; it is there {where}.\n\n{text}"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mecpart.experiments.runs import Setting
+from mecpart.experiments.setting import Setting
 from mecpart.model.delay import divide
 from mecpart.model.environment import energy_scale, rate_scale
 from mecpart.model.scenario import SCENARIOS, Scenario, check_scenario

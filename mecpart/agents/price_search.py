@@ -38,7 +38,7 @@ class PriceSearchConfig:
     name: str = "Learned prices"
     episodes: int = LEDGER.default("episodes")
     workers: int = LEDGER.default("workers")
-    step_range: tuple[float, float] = LEDGER.default("price_step_range")
+    step_range: tuple[float, float] = LEDGER.default("step_range")
 
     def __post_init__(self):
         check_text("name", self.name)

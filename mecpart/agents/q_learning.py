@@ -51,7 +51,7 @@ class QLearningConfig:
     workers: int = LEDGER.default("workers")
     t_max: int = LEDGER.default("t_max")
     updates_per_round: int = LEDGER.default("workers")
-    batch: int = LEDGER.default("replay_batch")
+    batch: int = LEDGER.default("batch")
     replay_size: int = LEDGER.default("replay_size")
     target_period: int = LEDGER.default("target_period")
     exploration: tuple[float, float] = LEDGER.default("exploration")

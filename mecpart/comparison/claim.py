@@ -13,7 +13,7 @@ from mecpart.comparison.paper import published
 from mecpart.comparison.rule import NEGATIVE, POSITIVE, Region, verdict
 from mecpart.comparison.statistics import Estimate, estimate
 from mecpart.comparison.words import figure_words, setting_words
-from mecpart.experiments.runner import EXPERIMENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from mecpart.agents import AGENTS
-from mecpart.experiments.runs import METHODS
-from mecpart.planning.policies import ONLY_IN
+from mecpart.methods.register import METHODS
+from mecpart.model.scenario import SCENARIOS
 
 #: The columns that claims are made about, in words.
 METRIC_WORDS = {
@@ -84,10 +83,10 @@ GLOSSARY = {
 def methods_table() -> pd.DataFrame:
     """The methods of the package, one per row: `method`, `learns`, `knows the model`, `what it does`, `scenario`."""
     rows = []
-    for method in METHODS:
-        knows, does = _METHODS[method]
-        learns = "yes" if method in AGENTS else "no"
-        rows.append((method, learns, knows, does, ONLY_IN.get(method, "both")))
+    for name, method in METHODS.items():
+        knows, does = _METHODS[name]
+        where = "all" if len(method.scenarios) == len(SCENARIOS) else ", ".join(method.scenarios)
+        rows.append((name, "yes" if method.learns else "no", knows, does, where))
     return pd.DataFrame(rows, columns=["method", "learns", "knows the model", "what it does", "scenario"])
 
 

@@ -24,7 +24,8 @@ from typing import Any
 import jax
 
 from mecpart.experiments.processes import Agenda, cores, serve
-from mecpart.experiments.runs import COMPILED, made_with
+from mecpart.experiments.programs import COMPILED
+from mecpart.experiments.runs import made_with
 
 #: In place of an address: a scheduler with workers on this machine, for as long as they are needed.
 LOCAL = "local"

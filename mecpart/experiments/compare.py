@@ -1,26 +1,18 @@
 """Methods side by side on a scenario of one's own."""
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pandas as pd
 
-from mecpart.experiments.runner import Experiment, amounts, results_of
-from mecpart.experiments.runs import Given, methods_in
+from mecpart.experiments.experiment import Experiment, Point, check_methods
+from mecpart.experiments.runner import amounts, results_of
+from mecpart.experiments.setting import Given
+from mecpart.methods.register import methods_in
 from mecpart.model.scenario import Scenario, Slot, check_scenario, check_slots
-from mecpart.validation import check_choice, check_count
-
-
-@dataclass(frozen=True)
-class _OneScenario(Experiment):
-    """An experiment of a single point: a scenario as it was given."""
-
-    given: Given | None = None
-
-    def cases(self, scenario: str) -> list:
-        return [("", self.xs[0], self.given, {})]
+from mecpart.validation import check_count
 
 
 def compare(
@@ -64,10 +56,9 @@ def compare(
         check_count("processes", processes)
     if methods is not None and (isinstance(methods, str) or not isinstance(methods, Sequence | Set)):
         raise ValueError(f"methods must be a sequence of names; got {methods!r}")
-    known = methods_in(scenario.name)
-    chosen = known if methods is None else tuple(methods)
-    for method in chosen:
-        check_choice("methods", method, known)
+    known = methods_in(scenario.rules)
+    chosen = tuple(known if methods is None else methods)
+    check_methods(chosen, known)
     if slots is not None:
         check_slots(scenario, slots)
         if np.ndim(slots.device_rate) == 1:  # more likely one slot [N] than one rate for all links of each of T slots
@@ -79,8 +70,8 @@ def compare(
         if slots.tasks is not None:
             scenario = replace(scenario, arrivals="poisson")
     name = scenario.workload.name
-    experiment = _OneScenario("compare", name, "network", "network", (name,), given=Given(scenario, slots))
-    table = results_of(experiment, scenario.name, seeds, episodes, chosen, methods is not None, processes)
+    experiment, point = Experiment("compare", name, "network", "network"), Point("", name, Given(scenario, slots))
+    table = results_of(experiment, scenario.name, [point], seeds, episodes, chosen, methods is not None, processes)
     table = table.drop(columns=["figure", "x_name", "x"])
     gap_to = "optimum" if "Optimal" in known else "bound"
     table.insert(table.columns.get_loc("gap_percent") + 1, "gap_to", gap_to)

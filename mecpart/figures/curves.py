@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
 from mecpart.comparison import as_curves, bootstrap_interval, relative_delays
-from mecpart.experiments.runner import EXPERIMENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.figures.axes import LOG_ABOVE, number_ticks
 from mecpart.figures.style import REFERENCE_LINES, Style
 from mecpart.tables import heading

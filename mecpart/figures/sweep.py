@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from mecpart.comparison import METRIC_WORDS, by_setting
 from mecpart.comparison.curves import require
-from mecpart.experiments.runner import EXPERIMENTS
-from mecpart.experiments.runs import methods_in
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.figures.axes import LEAST_GAP, log_where_overloaded, log_where_spread, number_ticks, panels, thousands
 from mecpart.figures.curves import draw, means, told, x_axis
 from mecpart.figures.names import fit_beside, legend, name_ends, width_of_names
 from mecpart.figures.style import COLUMN_WIDTH, STYLE, Style, styles
+from mecpart.methods.register import methods_in
 
 _UNIT = {
     "total_delay_s": "s",

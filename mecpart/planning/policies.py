@@ -94,7 +94,7 @@ def drift_plus_penalty(
     slot: Slot,
     key: PRNGKeyArray | None = None,
     *,
-    patience: float = LEDGER.default("drift_patience"),
+    patience: float = LEDGER.default("patience"),
 ) -> Plan:
     """Least delay plus queue-weighted work: a second of computing at a node costs (its queue / `patience`) more.
 
@@ -113,7 +113,7 @@ def look_ahead(
     slot: Slot,
     key: PRNGKeyArray | None = None,
     *,
-    horizon: int = LEDGER.default("look_ahead_slots"),
+    horizon: int = LEDGER.default("horizon"),
 ) -> Plan:
     """Of some plans the one with the least delay over this slot and the next `horizon`: a rollout (Bertsekas 2013).
 
@@ -155,20 +155,6 @@ POLICIES = {
     "Myopic": myopic,
     "Look-ahead": look_ahead,
     "Drift-plus-penalty": drift_plus_penalty,
-}
-
-#: Not a method, but where results name one: the certified lower bound on the total delay of the same episodes.
-BOUND = "Bound"
-
-#: Not a method: in the explorer, a plan that is changed by its buttons.
-BY_HAND = "by hand"
-
-#: The policies that mean something in one scenario only: elsewhere they are the optimum, or not optimal.
-ONLY_IN = {
-    "Optimal": "as_printed",
-    "Myopic": "loaded",
-    "Look-ahead": "loaded",
-    "Drift-plus-penalty": "loaded",
 }
 
 

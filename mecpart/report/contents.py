@@ -14,7 +14,8 @@ import pandas as pd
 
 from mecpart import comparison
 from mecpart.comparison import DELAY_FIGURES
-from mecpart.experiments.runner import COLUMNS, EXPERIMENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.runner import COLUMNS
 from mecpart.locations import data_folder
 from mecpart.reproduction.execution import read_notebook
 from mecpart.reproduction.record import holds, read_record

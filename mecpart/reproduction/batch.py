@@ -29,7 +29,7 @@ from mecpart.experiments.progress import Line
 from mecpart.experiments.runner import PROFILES
 from mecpart.files import STANDARD_OUTPUT, naming, place
 from mecpart.locations import output_folder
-from mecpart.methods import check_methods_file
+from mecpart.methods.register import check_methods_file
 from mecpart.reproduction.execution import KernelDied, Kernels, NotebookError, check_parameters, execute, read_notebook
 from mecpart.reproduction.locks import only_batch_in, stopped_by_sigterm
 from mecpart.reproduction.notebooks import Run, find_notebooks, in_order, scenarios_named, select

@@ -27,13 +27,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mecpart.agents import AGENTS
 from mecpart.comparison.curves import require
 from mecpart.comparison.paper import DELAYS
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed, setting_words
-from mecpart.experiments.runner import EXPERIMENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.files import write_atomically
 from mecpart.locations import data_folder
+from mecpart.methods.register import METHODS
 
 #: Relative difference up to which two delays are the same but for rounding; of a part, a tenth of it in the total.
 ROUNDING = 1e-4
@@ -149,7 +149,9 @@ def _compared(results: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFr
     new = new.loc[old.index]
     known = set(reference["method"])
     newer = tuple(method for method in results["method"].unique() if method not in known)
-    learns = old["env_steps"].gt(0) | old.index.get_level_values("method").isin(AGENTS)
+    learns = old["env_steps"].gt(0) | old.index.get_level_values("method").isin(
+        [name for name, method in METHODS.items() if method.learns]
+    )
     learns = learns.groupby(_POINT, sort=False).any()
     total = old["total_delay_s"].unstack("seed").loc[learns.index].mean(axis=1).to_numpy()
     tables = []

@@ -8,8 +8,8 @@ import sys
 import nbformat
 import pytest
 
-from mecpart import methods
 from mecpart.locations import default_output, notebooks_folder
+from mecpart.methods import register
 
 NOTEBOOK = notebooks_folder() / "howto" / "own_agent.ipynb"
 WITHOUT_SB3 = importlib.util.find_spec("stable_baselines3") is None
@@ -57,7 +57,7 @@ def test_notebook_has_the_agent_of_stable_baselines3_or_says_that_it_is_left_out
 
 
 def test_page_runs(monkeypatch, capsys, one_torch_thread):
-    monkeypatch.setattr(methods, "_registered", {})
+    monkeypatch.setattr(register, "_registered", {})
     text = (default_output() / "docs" / "own_agent.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) == 6
@@ -66,6 +66,6 @@ def test_page_runs(monkeypatch, capsys, one_torch_thread):
         if "stable_baselines3" in block and WITHOUT_SB3:
             continue
         exec(block.replace("16_384", "2_048"), namespace)
-    assert set(methods.own_methods()) == {"PPO"}
+    assert set(register.own_methods()) == {"PPO"}
     assert all(node in range(5) for node in namespace["plan"].tolist())
     assert "[" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 import mecpart
 from mecpart.agents import PricePolicy, PriceSearchConfig, agent_config, make_train
 from mecpart.agents.learning import channel_key, episode_slots, evaluate_policy, run_episode
-from mecpart.experiments.runs import Setting
+from mecpart.experiments.setting import Setting
 from mecpart.model.environment import EnvState, observe, observe_all
 from mecpart.planning.optimum import optimal_plan
 

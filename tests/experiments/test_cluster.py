@@ -20,7 +20,8 @@ from mecpart import cli
 from mecpart.experiments import cluster, processes
 from mecpart.experiments.cluster import LOCAL, Scheduler, SchedulerError, check_address, spread
 from mecpart.experiments.runner import run_experiment
-from mecpart.experiments.runs import Run, Setting
+from mecpart.experiments.runs import Run
+from mecpart.experiments.setting import Setting
 
 dask = pytest.importorskip("dask", reason="needs Dask: pip install mecpart[cluster]")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")

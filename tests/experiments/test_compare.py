@@ -11,9 +11,10 @@ import pytest
 from compilation import without_costly_passes
 
 import mecpart
-from mecpart import figures, methods, tables
+from mecpart import figures, tables
 from mecpart.agents import make_train
 from mecpart.dnn.workload import Workload
+from mecpart.methods import register
 from mecpart.model.scenario import SCENARIOS, Slot
 
 WORKLOAD = Workload(
@@ -153,7 +154,7 @@ def test_bad_input_is_refused_before_anything_runs(refused):
     ]:
         with refused(*texts):
             mecpart.compare(given, **options)
-    assert not methods.own_methods()
+    assert not register.own_methods()
 
 
 TABLE = pd.DataFrame(

@@ -3,24 +3,33 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from mecpart.agents import AGENTS
+import mecpart
 from mecpart.comparison import published
 from mecpart.dnn.workload import LayerTable
 from mecpart.dnn.zoo import NETWORKS, layer_table
-from mecpart.experiments.runner import COLUMNS, EXPERIMENTS, PROFILES, WORLDS, Experiment, run_experiment
-from mecpart.experiments.runs import METHODS, Run, Setting, changes_of, methods_in
+from mecpart.experiments.catalogue import EXPERIMENTS, WORLDS
+from mecpart.experiments.experiment import Change, Experiment, changeable
+from mecpart.experiments.runner import COLUMNS, PROFILES, run_experiment
+from mecpart.experiments.runs import Run
+from mecpart.experiments.setting import Setting
 from mecpart.ledger import LEDGER
+from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
-from mecpart.planning.policies import POLICIES
 
-FIXED = tuple(method for method in methods_in("as_printed") if method in POLICIES)
-QUEUED = tuple(method for method in methods_in("loaded") if method in POLICIES)
+
+def bad_curve(**change):
+    return Experiment("bad", "", "episode", "", series={"a": Change(**change)})
+
+
+FIXED = tuple(name for name, method in methods_in("as_printed").items() if not method.learns)
+QUEUED = tuple(name for name, method in methods_in("loaded").items() if not method.learns)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +106,7 @@ class TestResults:
         assert random.total_delay_s.nunique() == len(random)
 
     def test_a_convergence_window_is_a_mean_over_episodes(self, converging, monkeypatch):
-        monkeypatch.setattr("mecpart.experiments.runs.WINDOWS", 2)
+        monkeypatch.setattr("mecpart.experiments.programs.WINDOWS", 2)
         coarse = run_experiment("fig6", "smoke", seeds=2, episodes=8, methods=("RPDI",), processes=1)
         assert list(coarse.x) == [4, 4, 8, 8]
         fine = converging.query("method == 'RPDI' and seed == 1 and x > 4").reward.mean()
@@ -186,7 +195,7 @@ def test_a_convergence_curve_has_at_most_150_points_and_ends_with_the_last_episo
 
 def test_the_number_of_processes_from_the_batch(monkeypatch, converging):
     monkeypatch.setenv("MECPART_CONTEXT", '{"processes": 1}')
-    monkeypatch.setattr("mecpart.experiments.runner.spread", lambda *_: pytest.fail("more than one process"))
+    monkeypatch.setattr("mecpart.experiments.work.spread", lambda *_: pytest.fail("more than one process"))
     again = run_experiment("fig6", "smoke", episodes=8, methods=("RPDI",))
     pd.testing.assert_frame_equal(again, converging[converging.method == "RPDI"].reset_index(drop=True))
 
@@ -194,9 +203,9 @@ def test_the_number_of_processes_from_the_batch(monkeypatch, converging):
 @pytest.fixture(scope="module")
 def three():
     series = {
-        "wide": {"num_servers": 3},
-        "same": {"workers": 8, "learning_rate": 0.01},  # what the method does anyway
-        "slow": {"learning_rate": 1e-9, "critic_learning_rate": 1e-9},
+        "wide": Change(network={"num_servers": 3}),
+        "same": Change(method={"workers": 8, "learning_rate": 0.01}),  # what the method does anyway
+        "slow": Change(method={"learning_rate": 1e-9, "critic_learning_rate": 1e-9}),
     }
     small = Setting(network="alexnet", num_blocks=2, num_servers=2)
     mine = Experiment("mine", "", "episode", "", fixed=small, methods=("Proposed",), series=series)
@@ -224,10 +233,10 @@ class TestSeries:
     def test_changes_reach_the_policies_that_have_them(self, monkeypatch):
         """Without patience for queues none counts more than its wait, and no server is used by one that may not."""
         series = {
-            "as it is": {}, "blind": {"patience": 1e9}, "short": {"horizon": 1},
-            "servers only": {"include_device": False}, "elsewhere": {"patience": 1.0, "only_in": "as_printed"},
+            "as it is": Change(), "blind": Change(method={"patience": 1e9}), "short": Change(method={"horizon": 1}),
+            "servers only": Change(method={"include_device": False}),
         }  # fmt: skip
-        fixed = Setting(num_blocks=3, num_servers=2, release_rate=110.0, constants=(("num_slots", 100),))
+        fixed = Setting(num_blocks=3, num_servers=2, release_rate=110.0, of_scenario={"num_slots": 100})
         mine = Experiment("mine", "", "deadline", "", (1.0,), fixed, series=series)
         monkeypatch.setitem(EXPERIMENTS, "mine", mine)
         methods = ("Greedy", "RPDI", "Myopic", "Look-ahead", "Drift-plus-penalty")
@@ -261,19 +270,19 @@ class TestWorlds:
     def test_each_world_changes_what_it_names(self, scenario):
         """A constant of the model every run, a setting of methods those of the methods that have it."""
         of_world = {}
-        for name, _, setting, changes in EXPERIMENTS["sensitivity"].cases(scenario):
-            of_world[name] = {
-                method: Run(method, scenario, setting, 0, 24, tuple(changes_of(method, changes).items()))
-                for method in methods_in(scenario)
+        for point in EXPERIMENTS["sensitivity"].points(scenario):
+            of_world[point.series] = {
+                name: Run(name, scenario, point.setting, 0, 24, tuple(method.changed(point.changes).items()))
+                for name, method in methods_in(scenario).items()
             }
         ledger = of_world.pop("ledger")
-        learned = set(methods_in(scenario)) & set(AGENTS) - {"Learned prices"}
+        learned = {name for name, method in methods_in(scenario).items() if method.learns} - {"Learned prices"}
         expected = {
             "hidden": learned, "rmsprop_decay": learned, "rmsprop_epsilon": learned, "max_gradient_norm": learned,
             "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed"},
             "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
-            "target_period": {"Distributed DQN"}, "price_step_range": {"Learned prices"},
-            "look_ahead_slots": {"Look-ahead"}, "drift_patience": {"Drift-plus-penalty"},
+            "target_period": {"Distributed DQN"}, "step_range": {"Learned prices"},
+            "horizon": {"Look-ahead"}, "patience": {"Drift-plus-penalty"},
         }  # fmt: skip
         for name, runs in of_world.items():
             changed = {method for method in ledger if runs[method] != ledger[method]}
@@ -282,7 +291,7 @@ class TestWorlds:
                 here, there = (some["RPDI"].setting.build(scenario, 0) for some in (runs, ledger))
                 same = [np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (here, there)), strict=True)]
                 assert not all(same) or here.arrivals != there.arrivals, name
-        queues_only = {"arrivals", "look_ahead_slots", "drift_patience"}
+        queues_only = {"arrivals", "horizon", "patience"}
         left_out = set(WORLDS) - {name.partition("=")[0] for name in of_world}
         assert left_out == (queues_only if scenario == "as_printed" else set())
 
@@ -305,20 +314,20 @@ class TestThePaper:
         """Trained once for all of them: it is one run."""
         shared = {Run("Proposed", "as_printed", Setting(), 0, 24)}
         for name in ("fig6", "fig7a", "fig7b", "fig7c", "fig8", "fig9", "fig10", "fig11a", "fig11b", "fig11c", "fig12"):
-            cases = EXPERIMENTS[name].cases("as_printed")
-            runs = {Run("Proposed", "as_printed", setting, 0, 24, tuple(to.items())) for _, _, setting, to in cases}
+            points = EXPERIMENTS[name].points("as_printed")
+            runs = {Run("Proposed", "as_printed", at.setting, 0, 24, tuple(at.changes.items())) for at in points}
             assert shared <= runs
 
     @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
     def test_episodes_suit_every_number_of_workers(self, profile):
-        for changes in EXPERIMENTS["fig7b"].series.values():
-            assert profile.episodes % changes["workers"] == 0
+        for change in EXPERIMENTS["fig7b"].series.values():
+            assert profile.episodes % change.method["workers"] == 0
 
 
 class TestBadInput:
     @pytest.fixture(autouse=True)
     def nothing_runs(self, monkeypatch):
-        monkeypatch.setattr("mecpart.experiments.runner._complete", lambda *_: pytest.fail("something ran"))
+        monkeypatch.setattr("mecpart.experiments.work.complete", lambda *_: pytest.fail("something ran"))
 
     @pytest.mark.parametrize(
         ("arguments", "named"),
@@ -363,7 +372,7 @@ class TestBadInput:
     @pytest.mark.parametrize("name", ["", "nan", "8", "TRUE", "a ", 3])
     def test_a_curve_whose_name_no_file_gives_back(self, name, refused):
         with refused("series must be", f"got {name!r}"):
-            Experiment("bad", "", "num_servers", "", xs=(2,), series={"good": {}, name: {}})
+            Experiment("bad", "", "num_servers", "", xs=(2,), series={"good": Change(), name: Change()})
 
     @pytest.mark.parametrize(
         ("experiment", "named"),
@@ -380,11 +389,15 @@ class TestBadInput:
             (Experiment("bad", "", "num_servers", "", xs=(2, 3), fixed=Setting(deadline=-1.0)), ["deadline", "-1"]),
             (Experiment("bad", "", "episode", "", fixed=Setting(release_rate=np.nan)), ["release_rate", "nan"]),
             (Experiment("bad", "", "link_capacity", "", xs=(2.0, 0.0)), ["link_capacity", "0"]),
-            (Experiment("bad", "", "episode", "", series={"a": {"colour": 1}}), ["colour", "learning_rate"]),
-            (Experiment("bad", "", "episode", "", series={"a": {"workers": 5}}), ["workers", "multiple", "24"]),
+            (Experiment("bad", "", "learning_rate", "", xs=(0.1, -1.0)), ["Proposed", "learning_rate", "-1"]),
+            (Experiment("bad", "", "wired_rate", "", xs=(1e6, -1.0)), ["wired_rate", "-1"]),
+            (Experiment("bad", "", "slot_seconds", "", xs=(1.0, 0.0)), ["slot_seconds", "0"]),
+            (bad_curve(method={"workers": 5}), ["workers", "multiple", "24"]),
+            (bad_curve(network={"num_devices": -1}), ["num_devices", "-1"]),
+            (bad_curve(scenario={"queues": "yes"}), ["queues", "'yes'"]),
             (
-                Experiment("bad", "", "episode", "", methods=("RPDI",), series={"a": {"workers": 4}}),
-                ["bad", "'workers'", "release_rate"],
+                replace(bad_curve(method={"workers": 4}), methods=("RPDI",)),
+                ["series of bad", "'workers'", "'penalty'"],
             ),
         ],
         ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -405,31 +418,68 @@ class TestBadInput:
         ({"horizon": 0}, ["Look-ahead: horizon", "at least 1; got 0"]),
         ({"include_device": "no"}, ["Greedy: include_device", "True or False; got 'no'"]),
         ({"workers": 2}, ["Learned prices: workers", "at least 3; got 2"]),
-        ({"only_in": "as_printed"}, ["scenario", "curve of bad", "got 'loaded'"]),
     ],
     ids=str,
 )
 def test_refuses_a_bad_setting_of_a_method(refused, monkeypatch, series, named):
-    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": series}))
+    monkeypatch.setitem(EXPERIMENTS, "bad", bad_curve(method=series))
     with refused(*named):
         run_experiment("bad", "smoke", "loaded", processes=1)
 
 
 def test_refuses_a_setting_of_a_method_of_the_other_scenario(refused, monkeypatch):
-    monkeypatch.setitem(EXPERIMENTS, "bad", Experiment("bad", "", "episode", "", series={"a": {"horizon": 4}}))
+    monkeypatch.setitem(EXPERIMENTS, "bad", bad_curve(method={"horizon": 4}))
     with refused("series of bad", "got 'horizon'", "'include_device'"):
         run_experiment("bad", "smoke", "as_printed", processes=1)
 
 
-def test_refuses_a_curve_of_a_scenario_that_there_is_not(refused):
-    with refused("only_in", "got 'rainy'", "'as_printed', 'loaded'"):
-        Experiment("bad", "", "episode", "", series={"a": {"only_in": "rainy"}})
+class TestChange:
+    @pytest.mark.parametrize("part", ["workload", "network", "scenario", "method"])
+    def test_refuses_what_there_is_not(self, part, refused):
+        known = {"workload": "num_blocks", "network": "wired_rate", "scenario": "deadline", "method": "patience"}
+        with refused(part, "got 'colour'", f"'{known[part]}'"):
+            Change(**{part: {"colour": 1}})
+        with refused(part, "mapping", "3"):
+            Change(**{part: 3})
+
+    def test_each_constant_has_one_name_and_one_place(self):
+        """That of the ledger; what the paper calls otherwise, or says of training and drawing only, is not there."""
+        names = changeable()
+        assert len(names) == len(set(names))
+        assert set(LEDGER) - set(names) == {"episodes"}
+
+    def test_one_rule_at_a_time(self, monkeypatch):
+        """As `as_printed`, but the result's way back is charged: by hand, in every slot, what it takes on one link."""
+        series = {"as it is": Change(), "charged": Change(scenario={"return_charged": True}),
+                  "queues": Change(scenario={"queues": True})}  # fmt: skip
+        fixed = Setting(num_blocks=2, num_servers=1, device_rate_range=(1e6, 1e6), of_scenario={"num_slots": 10})
+        mine = Experiment("mine", "", "deadline", "", (1.0,), fixed, ("One ES", "Optimal"), series)
+        monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+        results = run_experiment("mine", "smoke", seeds=2, processes=1)
+        delay = results[results.method == "One ES"].pivot(index="seed", columns="setting", values="total_delay_s")
+        # 10 slots of 60 tasks, each of which sends 10 numbers of 4 bytes back; 10 devices at 1 MB/s.
+        np.testing.assert_allclose(delay["charged"] - delay["as it is"], 10 * 60 * 40 / 1e7, rtol=1e-2)
+        assert set(results[results.method == "Optimal"].setting) == {"as it is", "charged"}
+        assert (results.gap_percent > -1e-3).all()
+
+    def test_a_given_network_is_that_of_all_seeds(self, monkeypatch):
+        network = mecpart.make_network([3e9, 6e9], num_devices=2)
+        series = {"drawn": Change(network={"num_servers": 2}), "given": Change(network=network)}
+        fixed = Setting(num_blocks=2, of_scenario={"num_slots": 5})
+        mine = Experiment("mine", "", "release_rate", "", (10.0,), fixed, ("Local only", "Greedy"), series)
+        monkeypatch.setitem(EXPERIMENTS, "mine", mine)
+        results = run_experiment("mine", "smoke", seeds=2, processes=2).set_index(["method", "setting", "seed"])
+        local = results.loc["Local only"].total_delay_s
+        np.testing.assert_allclose(local["given"], 5 * 10 * 313_725_952 * 4 / (2 * 0.8e9), rtol=1e-5)
+        assert (local["drawn"] != local["given"]).all()
+        with pytest.raises(ValueError, match="link_capacity must not be given beside edge_network; got 3"):
+            Setting(edge_network=network, link_capacity=3.0).build("as_printed", 0)
 
 
 def test_a_network_of_ones_own_is_swept_beside_the_papers(monkeypatch):
     """In processes that know nothing of it; with the layers of NiN it costs what NiN costs."""
     table = LayerTable("mine", layer_table(NETWORKS["nin"]()))
-    fixed = Setting(num_blocks=3, num_servers=2, constants=(("num_slots", 20),))
+    fixed = Setting(num_blocks=3, num_servers=2, of_scenario={"num_slots": 20})
     monkeypatch.setitem(
         EXPERIMENTS, "own", Experiment("own", "", "network", "", ("nin", "vgg16", table), fixed, ("Greedy",))
     )

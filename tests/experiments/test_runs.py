@@ -12,8 +12,13 @@ from compilation import compilations
 
 import mecpart
 from mecpart.agents.learning import EpisodeCost
-from mecpart.experiments import runs
-from mecpart.experiments.runs import BOUND, METHODS, Costs, Run, Setting, keep, kept, methods_in, perform
+from mecpart.experiments import programs, runs
+from mecpart.experiments import setting as setting_module
+from mecpart.experiments.kept import keep, kept
+from mecpart.experiments.programs import perform, program_of
+from mecpart.experiments.runs import Costs, Run
+from mecpart.experiments.setting import Setting
+from mecpart.methods.register import BOUND, METHODS, methods_in
 from mecpart.model.scenario import sample_slots
 from mecpart.planning.optimum import optimal_plan
 
@@ -34,9 +39,9 @@ def same(one, other):
 class TestSetting:
     def test_servers_that_do_not_exist_change_nothing(self, monkeypatch):
         setting = Setting(num_blocks=3, network="nin", num_servers=2)
-        monkeypatch.setattr(runs, "PADDED_SERVERS", ())
+        monkeypatch.setattr(setting_module, "PADDED_SERVERS", ())
         plain = setting.build("as_printed", seed=3)
-        monkeypatch.setattr(runs, "PADDED_SERVERS", (1, 5))
+        monkeypatch.setattr(setting_module, "PADDED_SERVERS", (1, 5))
         padded = setting.build("as_printed", seed=3)
         np.testing.assert_array_equal(padded.network.speed, [*plain.network.speed, 0, 0, 0])
         slots, padded_slots = (sample_slots(jax.random.key(0), scenario, 20) for scenario in (plain, padded))
@@ -77,35 +82,39 @@ class TestSetting:
 
     def test_constants(self):
         """Those of the network and those of the scenario."""
-        constants = (("num_devices", 4), ("server_speed_range", (1e9, 1e9)), ("slot_seconds", 2.0), ("num_slots", 7))
-        setting = replace(SMALL, constants=constants)
+        of_network = {"num_devices": 4, "server_speed_range": (1e9, 1e9)}
+        setting = replace(SMALL, of_network=of_network, of_scenario={"slot_seconds": 2.0, "num_slots": 7})
         for name in ("as_printed", "loaded"):
             scenario = setting.build(name, 0)
             assert (float(scenario.network.num_devices), float(scenario.slot_seconds), scenario.num_slots) == (4, 2, 7)
             np.testing.assert_allclose(scenario.network.speed, [4 * 0.8e9, 1e9, 1e9, 0, 0], rtol=1e-6)
-        assert replace(SMALL, constants=(("arrivals", "poisson"),)).build("loaded", 0).arrivals == "poisson"
+        assert replace(SMALL, of_scenario={"arrivals": "poisson"}).build("loaded", 0).arrivals == "poisson"
 
     def test_refuses_constants_that_there_are_not(self, refused):
         for name in ("slot_length", "release_rate", "seed", "name"):
-            with refused("constants", f"got '{name}'", "'num_devices'", "'slot_seconds'", "'arrivals'"):
-                replace(SMALL, constants=((name, 1),)).build("loaded", 0)
-        with refused("constants", "got 'arrivals'", "'slot_seconds'"):
-            replace(SMALL, constants=(("arrivals", "poisson"),)).build("as_printed", 0)
+            with refused("of_scenario", f"got '{name}'", "'slot_seconds'", "'arrivals'"):
+                replace(SMALL, of_scenario={name: 1}).build("loaded", 0)
+            with refused("of_network", f"got '{name}'", "'num_devices'", "'wired_rate'"):
+                replace(SMALL, of_network={name: 1}).build("loaded", 0)
+        with refused("of_scenario", "got 'arrivals'", "'slot_seconds'"):
+            replace(SMALL, of_scenario={"arrivals": "poisson"}).build("as_printed", 0)
         with refused("arrivals", "got 'often'", "'constant', 'poisson'"):
-            jax.eval_shape(lambda: replace(SMALL, constants=(("arrivals", "often"),)).build("loaded", 0))
+            jax.eval_shape(lambda: replace(SMALL, of_scenario={"arrivals": "often"}).build("loaded", 0))
 
 
 class TestMethods:
     def test_in_each_scenario(self):
         everywhere = ("Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut")
         learned = ("Proposed", "A3C", "Distributed DQN", "Learned prices")
-        assert methods_in("as_printed") == (*learned, *everywhere, "Optimal")
-        assert methods_in("loaded") == (*learned, *everywhere, "Myopic", "Look-ahead", "Drift-plus-penalty")
+        assert tuple(methods_in("as_printed")) == (*learned, *everywhere, "Optimal")
+        assert tuple(methods_in("loaded")) == (*learned, *everywhere, "Myopic", "Look-ahead", "Drift-plus-penalty")
+        assert tuple(METHODS["Greedy"].scenarios) == tuple(mecpart.SCENARIOS)
+        assert METHODS["Optimal"].scenarios == ("as_printed",)
         assert set(METHODS) == {*methods_in("as_printed"), *methods_in("loaded")}
 
     def test_refuses_a_method_of_the_other_scenario(self, refused):
         for method, scenario in (("Optimal", "loaded"), ("Myopic", "as_printed"), ("Look-ahead", "as_printed")):
-            with refused("method", f"got '{method}'", f"'{BOUND}'"):
+            with refused("method", f"got '{method}'", f"'{BOUND.name}'"):
                 replace(FIXED, method=method, scenario=scenario)
 
 
@@ -120,7 +129,7 @@ class TestIdentity:
         [
             {"method": "A3C"}, {"seed": 2}, {"episodes": 16}, {"changes": (("workers", 4),)},
             {"setting": replace(SMALL, release_rate=61.0)}, {"setting": replace(SMALL, link_capacity=2.0)},
-            {"setting": replace(SMALL, constants=(("slot_seconds", 2.0),))}, {"scenario": "loaded"},
+            {"setting": replace(SMALL, of_scenario={"slot_seconds": 2.0})}, {"scenario": "loaded"},
         ],
         ids=str,
     )  # fmt: skip
@@ -130,10 +139,10 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "change",
         [
-            {"method": "A3C"}, {"scenario": "loaded"}, {"episodes": 16}, {"changes": (("workers", 4),)},
+            {"method": "A3C"}, {"scenario": "loaded"}, {"changes": (("workers", 4),)},
             {"setting": replace(SMALL, num_blocks=3)}, {"setting": replace(SMALL, num_servers=5)},
-            {"setting": replace(SMALL, constants=(("num_slots", 7),))},
-            {"setting": replace(SMALL, constants=(("arrivals", "poisson"),)), "scenario": "loaded"},
+            {"setting": replace(SMALL, of_scenario={"num_slots": 7})},
+            {"setting": replace(SMALL, of_scenario={"arrivals": "poisson"}), "scenario": "loaded"},
             {"method": "Greedy"}, {"method": "Greedy", "changes": (("include_device", False),)},
         ],
         ids=str,
@@ -142,14 +151,16 @@ class TestIdentity:
         """All that is static in what is compiled: runs of one program may be stacked."""
         changed = replace(LEARNED, **change)
         usual = replace(LEARNED, scenario=changed.scenario) if "setting" in change else LEARNED
-        assert changed.program != usual.program
+        assert program_of(changed).key != program_of(usual).key
         if changed.changes:
-            assert changed.program != replace(changed, changes=()).program
+            assert program_of(changed).key != program_of(replace(changed, changes=())).key
 
     def test_a_program_is_shared_by_runs_that_differ_in_numbers_only(self):
-        numbers = replace(SMALL, release_rate=61.0, deadline=1.0, constants=(("slot_seconds", 2.0),))
-        assert replace(LEARNED, seed=7, setting=numbers).program == LEARNED.program
-        assert replace(LEARNED, method="Greedy").program == replace(LEARNED, method="RPDI").program
+        numbers = replace(SMALL, network="nin", release_rate=61.0, deadline=1.0, of_scenario={"slot_seconds": 2.0})
+        longer = replace(LEARNED, episodes=16, changes=(("learning_rate", 0.5), ("discount", 0.0)))
+        assert program_of(longer).key == program_of(LEARNED).key
+        assert program_of(replace(LEARNED, seed=7, setting=numbers)).key == program_of(LEARNED).key
+        assert program_of(replace(LEARNED, method="Greedy")).key == program_of(replace(LEARNED, method="RPDI")).key
 
     def test_a_setting_that_makes_no_difference_is_dropped(self):
         """The weight of soft sharing, where nothing is shared softly."""
@@ -177,19 +188,15 @@ class TestPerform:
         with pytest.raises(ValueError, match="one program; got 2"):
             perform([FIXED, LEARNED])
 
-    def test_networks_of_one_size_share_a_program(self, monkeypatch):
+    def test_networks_of_one_size_share_a_program(self):
         """Four networks, any speed, rate and deadline, and every method that does not learn: compiled once."""
-        traced = []
-        monkeypatch.setitem(
-            runs.POLICIES, "Greedy", lambda *case: traced.append(1) or jax.numpy.zeros(2, jax.numpy.int32)
-        )
-        runs._compiled.cache_clear()
         settings = [replace(SMALL, network=name) for name in ("alexnet", "nin", "resnet32", "vgg16")]
         settings += [replace(SMALL, num_servers=4, deadline=1.0, link_capacity=3.0)]
-        methods = [method for method in methods_in("as_printed") if method in runs.POLICIES]
-        perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in methods])
-        runs._compiled.cache_clear()
-        assert len(traced) == 1
+        methods = [name for name, method in methods_in("as_printed").items() if not method.learns]
+        programs._compiled.cache_clear()
+        with compilations() as compiled:
+            perform([replace(FIXED, setting=setting, method=method) for setting in settings for method in methods])
+        assert len([name for name in compiled if "evaluate" in name]) == 1, compiled
 
 
 #: Keeps ten runs of each of two programs in a folder, and says how many devices had a share in each call.
@@ -197,24 +204,25 @@ SHARED = """
 import sys
 from pathlib import Path
 import jax
-from mecpart.experiments import runs
-from mecpart.agents.learning import EpisodeCost
+from mecpart.experiments import kept, programs
+from mecpart.experiments.runs import Run
+from mecpart.experiments.setting import Setting
 
-plain, shares = runs._compiled, set()
+plain, shares = programs.compiled, set()
 
-def watched(program):
+def watched(function):
     def call(*cases):
-        found = plain(program)(*cases)
+        found = plain(function)(*cases)
         shares.update(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in jax.tree.leaves(found))
         return found
     return call
 
-runs._compiled = watched
-setting = runs.Setting(network="alexnet", num_blocks=2, num_servers=2)
+programs.compiled = watched
+setting = Setting(network="alexnet", num_blocks=2, num_servers=2)
 for method in ("Distributed DQN", "RPDI"):
-    wanted = [runs.Run(method, "as_printed", setting, seed, 8) for seed in range(10)]
-    for run, costs in zip(wanted, runs.perform(wanted), strict=True):
-        runs.keep(Path(sys.argv[1]), run, costs)
+    wanted = [Run(method, "as_printed", setting, seed, 8) for seed in range(10)]
+    for run, costs in zip(wanted, programs.perform(wanted), strict=True):
+        kept.keep(Path(sys.argv[1]), run, costs)
 print(jax.device_count(), *shares)
 """
 
@@ -260,8 +268,8 @@ class TestBound:
         """Half a second is too short for the tasks of a slot. A3C and Proposed, run as the DQN is, compile too long."""
         run = Run("Greedy", "loaded", self.setting(0.5), seed=1, episodes=8)
         methods = [method for method in methods_in("loaded") if method not in ("A3C", "Proposed")]
-        costs = {method: self.whole(replace(run, method=method)) for method in (*methods, BOUND)}
-        training, evaluation = costs.pop(BOUND)
+        costs = {method: self.whole(replace(run, method=method)) for method in (*methods, BOUND.name)}
+        training, evaluation = costs.pop(BOUND.name)
         assert training.shape == (8,)
         assert evaluation.shape == ()
         for method, (of_training, fresh) in costs.items():
@@ -269,22 +277,22 @@ class TestBound:
             assert evaluation <= fresh * (1 + 1e-6), method
         # Were slots long enough for any plan, there would be no queues, and the myopic plans would attain the bound.
         run = replace(run, setting=self.setting(1e3))
-        without = self.whole(replace(run, method=BOUND))[1]
+        without = self.whole(replace(run, method=BOUND.name))[1]
         np.testing.assert_allclose(self.whole(replace(run, method="Myopic"))[1], without, rtol=1e-6)
         assert evaluation > 1.1 * without
 
     def setting(self, slot_seconds):
-        return replace(SMALL, release_rate=200.0, constants=(("num_slots", 20), ("slot_seconds", slot_seconds)))
+        return replace(SMALL, release_rate=200.0, of_scenario={"num_slots": 20, "slot_seconds": slot_seconds})
 
     def whole(self, run):
         """Total delay of the training episodes and of a fresh one."""
         found = perform([run])[0]
-        if run.learns:
+        if run.of.learns:
             return found.training.total_delay, found.evaluation.total_delay
         return perform([replace(run, convergence=True)])[0].training.total_delay, found.evaluation.total_delay
 
     def test_knows_no_other_cost(self):
-        costs = perform([replace(FIXED, method=BOUND, scenario="loaded")])[0]
+        costs = perform([replace(FIXED, method=BOUND.name, scenario="loaded")])[0]
         assert costs.training is None
         assert np.isfinite(costs.evaluation.total_delay)
         assert all(np.isnan(value) for name, value in asdict(costs.evaluation).items() if name != "total_delay")

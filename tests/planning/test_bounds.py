@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from instances import by_any_mixture, instance, random_instances, round_problem
 
-from mecpart.experiments.runs import Setting
+from mecpart.experiments.setting import Setting
 from mecpart.model.scenario import sample_slots
 from mecpart.planning.bounds import bound_prices, episode_bound, lower_bound, pooled_bound, priced_bound
 

@@ -14,7 +14,7 @@ from scipy import stats
 from mecpart.model.rules import LOADED
 from mecpart.model.scenario import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
-from mecpart.planning.policies import ONLY_IN, POLICIES, apdi, drift_plus_penalty, greedy, look_ahead, rpdi
+from mecpart.planning.policies import POLICIES, apdi, drift_plus_penalty, greedy, look_ahead, rpdi
 
 KEY = jax.random.key(0)
 few = settings(derandomize=True, deadline=None, max_examples=30)

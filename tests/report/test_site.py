@@ -16,9 +16,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from playwright.sync_api import sync_playwright
 
 from mecpart import tables
-from mecpart.experiments.runner import COLUMNS, EXPERIMENTS
-from mecpart.experiments.runs import METHODS
+from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.runner import COLUMNS
 from mecpart.locations import data_folder, notebooks_folder
+from mecpart.methods.register import METHODS
 from mecpart.report import site as site_module
 from mecpart.report.site import write_report
 

@@ -19,8 +19,8 @@ import pytest
 from batches import PARAMETERS, RESULT, beside, notebook, result, run, statuses, wait_until
 from jupyter_client.kernelspec import KernelSpecManager
 
-from mecpart import methods
 from mecpart.context import Context
+from mecpart.methods import register
 from mecpart.reproduction import batch as driver
 from mecpart.reproduction import execution, notebooks, origin
 from mecpart.reproduction.batch import reproduce
@@ -318,13 +318,13 @@ def test_only_brings_what_it_needs(finished, tmp_path):
 
 
 def test_methods_of_a_file_take_part_and_an_edit_of_it_makes_results_stale(tmp_path, monkeypatch):
-    monkeypatch.setattr(methods, "_registered", {})
+    monkeypatch.setattr(register, "_registered", {})
     folder, output, file = tmp_path / "notebooks", tmp_path / "output", tmp_path / "mine.py"
-    told = f"from mecpart.experiments.runs import methods_in; write({RESULT % 'told'}, methods_in(scenario)[-1])"
+    told = f"from mecpart.methods.register import methods_in; write({RESULT % 'told'}, list(methods_in(scenario))[-1])"
     notebook(folder, "told", told)
-    register = "import mecpart\n@mecpart.register_policy({!r})\ndef mine(scenario, slot, key):\n    return slot\n"
+    registering = "import mecpart\n@mecpart.register_policy({!r})\ndef mine(scenario, slot, key):\n    return slot\n"
     for name, status in [("Mine", "done"), ("Mine", "kept"), ("Yours", "done")]:
-        file.write_text(register.format(name))
+        file.write_text(registering.format(name))
         assert statuses(run(folder, output, methods=file)) == {"told": status}
         assert result(output, "told").read_text() == name
     assert statuses(run(folder, output)) == {"told": "done"}  # without the file

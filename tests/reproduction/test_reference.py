@@ -8,8 +8,9 @@ import pytest
 import scipy.stats
 
 from mecpart.comparison import DELAYS
-from mecpart.experiments.runner import COLUMNS, EXPERIMENTS
-from mecpart.experiments.runs import methods_in
+from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.runner import COLUMNS
+from mecpart.methods.register import methods_in
 from mecpart.reproduction import reference
 from mecpart.reproduction.reference import agreement, compare_with_reference, keep_reference
 

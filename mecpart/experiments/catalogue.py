@@ -1,0 +1,124 @@
+"""The figures of the paper, and what goes beyond them, as data. To add one of your own, add an `Experiment`:
+
+EXPERIMENTS["my_sweep"] = Experiment(
+    "my_sweep", "Delay against the deadline", x_name="deadline", x_label="deadline (s)", xs=(1.0, 5.0)
+)
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from mecpart.agents.networks import HEADS, SHARING
+from mecpart.experiments.experiment import Change, Experiment, change
+from mecpart.experiments.setting import Setting
+from mecpart.ledger import LEDGER
+
+_LEARNING_CURVE: dict[str, Any] = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
+_SERVERS = Experiment(
+    "fig8", "Delay against the number of edge servers", "num_servers", "edge servers N", tuple(range(2, 10))
+)
+_BLOCKS = Experiment("fig9", "Delay against the number of blocks", "num_blocks", "blocks M", tuple(range(3, 22, 3)))
+_RATE = Experiment(
+    "fig10", "Delay against the release rate", "release_rate", "tasks per slot", tuple(map(float, range(30, 111, 10)))
+)
+
+# One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
+_ABLATION: dict[str, dict[str, Any]] = {
+    **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
+    "synchronous": {"asynchronous": False},
+    "replay": {"replay_rollouts": 40},
+    **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
+}
+
+#: The ledger's constants that the paper does not state, and other values for each: the ends of a range that the paper
+#: or its siblings name; else half and double, or three to ten times less and more where only the order of magnitude is
+#: known. Slots of half the length would leave the servers no time to spare; the energy budgets are spent within a few
+#: slots, and never.
+WORLDS: dict[str, tuple] = {
+    "server_speed_range": ((2e9, 6e9), (6e9, 18e9)),
+    "device_frequency": (0.4e9, 1.6e9),
+    "num_devices": (5, 20),
+    "cycles_per_mac": (2.0, 8.0),
+    "wired_rate": (12.5e6, 1.25e9),
+    "transmit_power": (1.0, 1.5),
+    "slot_seconds": (4.0, 8.0),
+    "penalty": (0.1, 10.0),
+    "energy_budget": (1e3, 1e7),
+    "deadline": (2.5, 7.0),
+    "arrivals": ("poisson",),
+    "hidden": ((32, 32), (128, 128)),
+    "rmsprop_decay": (0.9, 0.999),
+    "rmsprop_epsilon": (1e-6, 1e-4),
+    "max_gradient_norm": (0.25, 1.0),
+    "entropy_weight": (0.003, 0.03),
+    "sharing_weight": (1e-4, 1e-2),
+    "exploration_fraction": (0.15, 0.6),
+    "replay_size": (5_000, 20_000),
+    "target_period": (50, 200),
+    "step_range": ((0.005, 0.5), (0.02, 2.0)),
+    "horizon": (4, 16),
+    "patience": (5.0, 20.0),
+}
+
+
+def _world(name: str, value: Any) -> str:
+    """A constant of the ledger with another value, as a curve is named."""
+    if isinstance(value, tuple):
+        return f"{name}={('x' if isinstance(value[0], int) else '..').join(f'{part:g}' for part in value)}"
+    return f"{name}={value if isinstance(value, str) else f'{value:g}'}"
+
+
+#: The experiments that there are, by name; one of your own is added here.
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("fig6", "Convergence: average reward per episode", "episode", "episode"),
+        Experiment(
+            "fig7a", "Convergence under four pairs of learning rates", **_LEARNING_CURVE,
+            series={
+                f"lr={actor:g} lr_v={critic:g}": Change(
+                    method={"learning_rate": actor, "critic_learning_rate": critic},
+                    words=f"learning rates {actor:g} and {critic:g}",
+                )
+                for actor in (0.01, 0.001) for critic in (0.01, 0.001)
+            },
+        ),
+        Experiment(
+            "fig7b", "Convergence with 2 to 8 workers", **_LEARNING_CURVE,
+            series={
+                f"workers={workers}": Change(method={"workers": workers}, words=f"{workers} workers")
+                for workers in (8, 6, 4, 2)
+            },
+        ),
+        Experiment(
+            "fig7c", "Convergence with batches of 8 to 64", **_LEARNING_CURVE,
+            series={
+                f"batch={size}": Change(method={"t_max": size}, words=f"batches of {size}") for size in (64, 32, 16, 8)
+            },
+        ),
+        _SERVERS,
+        _BLOCKS,
+        _RATE,
+        replace(_SERVERS, name="fig11a", title="Energy against the number of edge servers"),
+        replace(_BLOCKS, name="fig11b", title="Energy against the number of blocks"),
+        replace(_RATE, name="fig11c", title="Energy against the release rate", xs=_RATE.xs[2:]),
+        Experiment("fig12", "Delay against the tolerated delay", "deadline", "tolerated delay of a block (s)",
+                   xs=(1.0, 3.0, 5.0, 7.0)),
+        Experiment(
+            "fig13", "Delay of four networks against the link capacity", "link_capacity", "link capacity (Mbit/s)",
+            xs=(2.0, 4.0, 6.0, 8.0, 10.0), methods=("Proposed",),
+            series={
+                f"dnn={name}": Change(workload={"network": name.lower()}, words=name)
+                for name in ("NiN", "AlexNet", "VGG16", "ResNet32")
+            },
+        ),
+        # Four blocks, so that the joint head, one output for each of (N + 1)^M plans, can be among them.
+        Experiment("ablation", "What each part of the method is worth", **_LEARNING_CURVE,
+                   fixed=Setting(num_blocks=4),
+                   series={name: Change(method=settings) for name, settings in _ABLATION.items()}),
+        Experiment("sensitivity", "Every constant that is not stated, varied", "num_servers", "edge servers N",
+                   xs=(LEDGER.default("num_servers"),), series={"ledger": Change()} | {
+                       _world(name, value): change(name, value) for name, values in WORLDS.items() for value in values
+                   }),
+    )
+}  # fmt: skip
