@@ -78,8 +78,8 @@ class Workload:
 class _Names:
     """What a pytree knows of a workload beside its arrays: names, by which no two differ."""
 
-    block_names: tuple[str, ...] = field(compare=False)
-    name: str = field(compare=False)
+    block_names: tuple[str, ...] = field(compare=False, repr=False)
+    name: str = field(compare=False, repr=False)
 
 
 _ARRAYS = ("macs", "input_bytes", "parameter_bytes", "output_bytes")
