@@ -5,7 +5,7 @@ from made_up import LEVEL, results
 
 from mecpart import comparison
 from mecpart.comparison import DELAYS, words
-from mecpart.experiments.runner import EXPERIMENTS
+from mecpart.experiments.catalogue import EXPERIMENTS
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 import base64
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import ipywidgets as widgets
 import jax
@@ -19,13 +20,12 @@ from mecpart.figures.explorer.painter import Painter
 from mecpart.figures.plans.gantt import plot_plan
 from mecpart.figures.plans.times import plan_times
 from mecpart.ledger import LEDGER
-from mecpart.methods import OwnMethod, own_methods
+from mecpart.methods.register import BY_HAND, methods_in
 from mecpart.model.delay import checked_plan
 from mecpart.model.environment import EnvState
 from mecpart.model.network import sample_network
 from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, sample_slot
 from mecpart.planning.optimum import optimal_plan
-from mecpart.planning.policies import BY_HAND, ONLY_IN, POLICIES
 from mecpart.validation import check_choice, check_number
 
 _sampled = jax.jit(sample_slot)
@@ -33,8 +33,8 @@ _times = jax.jit(plan_times)
 
 
 @partial(jax.jit, static_argnums=0)
-def _plan(method: Callable, scenario: Scenario, slot: Slot, key: jax.Array) -> jax.Array:
-    return method(scenario, slot, key)
+def _plan(method: Any, scenario: Scenario, slot: Slot, key: jax.Array) -> jax.Array:
+    return method.plan(scenario, EnvState(slot, scenario.energy_budget, jnp.int32(0)), key)
 
 
 @jax.jit
@@ -143,16 +143,6 @@ class Explorer(widgets.HBox):
         self._controls.offer_nodes(self.plans[method])
 
 
-def _methods_in(rules: str) -> dict[str, Callable]:
+def _methods_in(rules: str) -> dict[str, Any]:
     """The methods to choose from in a scenario: all that need no training."""
-    methods: dict[str, Callable] = {
-        name: policy for name, policy in POLICIES.items() if ONLY_IN.get(name, rules) == rules
-    }
-    for name, own in own_methods().items():
-        if own.kind != "learner" and rules in own.scenarios:
-            methods[name] = partial(_own_plan, own)
-    return methods
-
-
-def _own_plan(own: OwnMethod, scenario: Scenario, slot: Slot, key: jax.Array) -> jax.Array:
-    return own.plan(scenario, EnvState(slot, scenario.energy_budget, jnp.int32(0)), key)
+    return {name: method for name, method in methods_in(rules).items() if not method.learns}
