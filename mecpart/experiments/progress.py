@@ -80,10 +80,15 @@ class Line:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the line away, for good; what is said from now on is said as before."""
         self._over.set()
         self._thread.join()
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def say(self, text: str) -> None:
         """Print on standard output, above the line."""

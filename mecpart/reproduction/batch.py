@@ -155,6 +155,7 @@ class _Batch:
                 self.say(self.outlook.announcement())
                 self.settle_all(pool)
             except BaseException:
+                self.line.end()
                 self.say("Stopped. What is finished is kept; start the same command again to go on with the rest.")
                 self.kernels.stop()
                 pool.shutdown(cancel_futures=True)

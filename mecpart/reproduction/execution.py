@@ -1,6 +1,7 @@
 """One notebook in one kernel: papermill with a kernel that runs this interpreter and can be stopped."""
 
 import ast
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,9 @@ from traitlets import default
 
 from mecpart.experiments import processes
 from mecpart.files import write_atomically
+
+# That a kernel has died is told by the error that comes of it, or is no news where the batch was stopped.
+logging.getLogger("papermill").addHandler(logging.NullHandler())
 
 #: Bytes that the path of a socket may have: 107 on Linux, 103 on macOS.
 SOCKET_PATH = 103

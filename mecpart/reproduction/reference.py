@@ -262,7 +262,11 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     missing = [name for name in (*names, "headline", "claims") if not (results / f"{name}.csv").exists()]
     if missing:
         raise ValueError(f"output must hold a finished batch; missing in {results}: {', '.join(missing)}")
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records.glob("*.record.json"))]
+    by_notebook = {
+        path.name.removesuffix(".record.json"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(records.glob("*.record.json"))
+    }
+    told = list(by_notebook.values())
     origins = {json.dumps([record["identity"]["package"], record["identity"]["versions"]]) for record in told}
     if len(origins) != 1:
         raise ValueError(f"output must hold a batch of one version of the code; got {len(origins)} in {records}")
@@ -284,6 +288,8 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
         "device": told[0]["device"],
         "started": min(record["started"] for record in told),
         "seconds": round(sum(record["seconds"] for record in told), 1),
+        # By which a batch is told how long it will take where it has never run.
+        "notebooks": {name: round(record["seconds"], 1) for name, record in by_notebook.items()},
     }
     text = json.dumps(provenance, indent=1) + "\n"
     return write_atomically(target / "provenance.json", lambda path: path.write_text(text, encoding="utf-8"))

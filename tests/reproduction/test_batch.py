@@ -387,7 +387,8 @@ notebooks.notebooks_folder = lambda: Path({str(folder)!r})
 command = "reproduce --profile smoke --scenario as_printed --output".split()
 sys.exit(cli.main([*command, {str(output)!r}]))
 """
-    batch = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    output_of = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    batch = subprocess.Popen([sys.executable, "-c", program], text=True, **output_of)
     try:
         wait_until(marker.exists)
         kernel = int(marker.read_text())
@@ -403,7 +404,8 @@ sys.exit(cli.main([*command, {str(output)!r}]))
     assert not list((output / "data").rglob("slow.csv"))
     assert not list((output / "build" / "notebooks").rglob("slow.*"))
     if sent != signal.SIGKILL:
-        assert "start the same command again" in told
+        last = told.splitlines()[-1]
+        assert last == "Stopped. What is finished is kept; start the same command again to go on with the rest."
 
     (tmp_path / "go").touch()
     assert statuses(run(folder, output)) == {"fast": "kept", "slow": "done"}
@@ -590,10 +592,24 @@ def test_what_notebooks_declare_is_checked(tmp_path):
     notebook(tmp_path / "absent", "a", inputs=["published/none.csv"])
     with pytest.raises(ValueError, match=r"notebook a reads 'published/none\.csv'"):
         find_notebooks(tmp_path / "absent")
+    notebook(tmp_path / "odd", "a", paper=True)
+    with pytest.raises(ValueError, match="notebook a declares paper; it can declare title, needs, inputs, experiments"):
+        find_notebooks(tmp_path / "odd")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.ipynb").write_text("no notebook")
     with pytest.raises(ValueError, match=r"notebook a\.ipynb cannot be read"):
         find_notebooks(tmp_path / "text")
+
+
+def test_what_goes_beyond_the_paper_is_run_where_everything_is(tmp_path):
+    folder = tmp_path / "notebooks"
+    notebook(folder, "paper", "1", order=2)
+    notebook(folder, "more", "1", order=1, beyond_paper=True)
+    assert statuses(run(folder, tmp_path / "output")) == {"paper": "done"}
+    assert list(statuses(run(folder, tmp_path / "output", everything=True))) == ["paper", "more"]
+    assert list(find_notebooks(folder)) == ["more", "paper"]
+    with pytest.raises(ValueError, match=r"only must not be given where everything is to be run; got .'paper'."):
+        run(folder, tmp_path / "output", everything=True, only=["paper"])
 
 
 def test_notebooks_are_found_with_titles_in_natural_order(first_batch, tmp_path):
