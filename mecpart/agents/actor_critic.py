@@ -244,9 +244,7 @@ def actor_critic_loss(
     `sharing_weight` times the squared L2 distance between the trunks. Returns and advantages are constants here.
     """
     log_probabilities, choices, values = network.assess(parameters, batch.observation[:-1], batch.plan, available)
-    # The first value of a state does not depend on the plan that follows.
-    last, any_plan = batch.observation[-1:], batch.plan[-1:]
-    bootstrap = network.assess(jax.lax.stop_gradient(parameters), last, any_plan, available)[2][0, 0]
+    bootstrap = jax.lax.stop_gradient(network.first_value(parameters, batch.observation[-1]))
     errors = k_step_returns(batch.reward, batch.active, bootstrap, config.discount) - values
     advantage = jax.lax.stop_gradient(errors)
 

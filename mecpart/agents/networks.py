@@ -132,6 +132,11 @@ class PartitionNetwork(nn.Module):
         choices = plans.T if self.heads != "joint" else _plan_to_index(plans, self.num_nodes)[None]
         return log_probabilities, choices, values.T
 
+    def first_value(self, parameters, observation: Float[Array, " features"]) -> Float[Array, ""]:
+        """The value of a state in which nothing is decided yet."""
+        answer: Any = self.apply(parameters, observation, *self._first_question())
+        return answer[1][0]
+
     def decide(
         self,
         parameters,

@@ -242,8 +242,9 @@ def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans,
 
     What a slot draws does not depend on the plans; only the remaining energy does. So the plans of all slots are
     computed at once for a guess of the states, then the states for these plans, and so on until no plan changes. After
-    k rounds the first k plans are those of a run slot by slot, so the loop ends, and it ends with exactly that run; in
-    practice after three or four rounds, each of them a few large matrix products instead of many small ones.
+    k rounds the first k plans are those of a run slot by slot, so the loop ends, and it ends with exactly that run,
+    whatever the guess; in practice after two or three rounds, each of them a few large matrix products instead of many
+    small ones. The guess is that each slot takes what the slots of the episode took so far, on average.
     """
     count = slots.device_rate.shape[0] - 1
     run_slots = jax.tree.map(lambda leaf: leaf[:-1], slots)
@@ -263,7 +264,8 @@ def _run_at_once(scenario: Scenario, start: EnvState, slots: Slot, choose_plans,
         refined = choose_plans(states, noise)
         return costs_of(refined).energy, refined, jnp.any(refined != plans)
 
-    guess = (jnp.zeros(count), jnp.full((count, scenario.num_blocks), -1), jnp.bool_(True))
+    average = (scenario.energy_budget - start.remaining_energy) / jnp.maximum(start.time, 1)
+    guess = (jnp.full(count, average), jnp.full((count, scenario.num_blocks), -1), jnp.bool_(True))
     _, plans, _ = jax.lax.while_loop(lambda loop: loop[2], refine, guess)
     cost = costs_of(plans)
     return states_under(cost.energy), plans, cost
