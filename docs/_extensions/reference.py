@@ -78,9 +78,11 @@ GROUPS = (
     )),
     ("own_methods", "Methods of your own", "Registered under a name, a method takes part in everything.", (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",
+        "methods.method.Method", "methods.method.Execution", "methods.method.Case",
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
         "compare", "run_experiment", "Experiment", "Setting", "Change", "EXPERIMENTS", "PROFILES", "COLUMNS",
+        "experiments.experiment.Point", "experiments.setting.Given",
         "reproduction.batch.reproduce", "reproduction.outcome.Summary", "reproduction.outcome.Outcome",
         "reproduction.notebooks.Run", "reproduction.notebooks.Notebook",
         "report.site.write_report",
