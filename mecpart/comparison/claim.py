@@ -13,7 +13,6 @@ from mecpart.comparison.paper import published
 from mecpart.comparison.rule import NEGATIVE, POSITIVE, Region, verdict
 from mecpart.comparison.statistics import Estimate, estimate
 from mecpart.comparison.words import figure_words, setting_words
-from mecpart.experiments.catalogue import EXPERIMENTS
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Claim:
         on = f" ({figure_words(run)})" if run and len(self.figures) > 1 else ""
         between = "between {:g} and {:g}".format(*self.region)
         holds = {POSITIVE: "above 0", NEGATIVE: "below 0"}.get(self.region, between)
-        return f"{self.measure.words(EXPERIMENTS[self.figures[0]].x_name)}{on}: {holds}"
+        return f"{self.measure.words(self.figures[0])}{on}: {holds}"
 
     def _not_run(self, results: Mapping[str, pd.DataFrame]) -> str:
         missing = [figure for figure in self.figures if figure not in results]

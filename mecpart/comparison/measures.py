@@ -11,6 +11,7 @@ from mecpart.comparison.headline import reduction, why_undefined
 from mecpart.comparison.paper import PROPOSED
 from mecpart.comparison.statistics import concordance, share
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed
+from mecpart.experiments.catalogue import EXPERIMENTS
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class Reduction:
         ratios = [reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines]
         return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
 
-    def words(self, x_name: str) -> str:
-        """What is measured along an axis, in words."""
-        method, baselines = curve_words(self.method), listed(map(curve_words, self.baselines))
-        where = where_along(self.x, x_name)
+    def words(self, figure: str) -> str:
+        """What is measured in the experiment of that name, in words."""
+        method = curve_words(self.method, figure)
+        baselines = listed(curve_words(name, figure) for name in self.baselines)
+        where = where_along(self.x, EXPERIMENTS[figure].x_name)
         return f"reduction [%] of the {METRIC_WORDS[self.metric]} by {method} against {baselines}, {where}"
 
 
@@ -59,10 +61,12 @@ class Advantage:
         advantage = 100 * share(others - block.of(self.method)[:, at], block.of(self.reference)[:, at])
         return advantage.mean(axis=1), why_undefined(block, (self.reference,), at)
 
-    def words(self, x_name: str) -> str:
-        """What is measured along an axis, in words."""
-        method, others = curve_words(self.method), listed(map(curve_words, self.others))
-        share, where = f"[% of {curve_words(self.reference)}]", where_along(self.x, x_name)
+    def words(self, figure: str) -> str:
+        """What is measured in the experiment of that name, in words."""
+        method = curve_words(self.method, figure)
+        others = listed(curve_words(name, figure) for name in self.others)
+        share = f"[% of {curve_words(self.reference, figure)}]"
+        where = where_along(self.x, EXPERIMENTS[figure].x_name)
         return f"{METRIC_WORDS[self.metric]} of {others} minus that of {method} {share}, {where}"
 
 
@@ -78,9 +82,10 @@ class Trend:
         block = as_curves(results, self.metric)
         return concordance(block.xs, block.of(self.method)), "one setting only" if len(block.xs) < 2 else ""
 
-    def words(self, x_name: str) -> str:
-        """What is measured along an axis, in words."""
-        return f"rank correlation of the {METRIC_WORDS[self.metric]} of {curve_words(self.method)} along the sweep"
+    def words(self, figure: str) -> str:
+        """What is measured in the experiment of that name, in words."""
+        method = curve_words(self.method, figure)
+        return f"rank correlation of the {METRIC_WORDS[self.metric]} of {method} along the sweep"
 
 
 SETTLING_BAND = 0.05
@@ -124,9 +129,9 @@ class Settling:
             return settled, ""
         return settling_episode(block.xs, block.of(self.other)) - settled, ""
 
-    def words(self, x_name: str) -> str:
-        """What is measured along an axis, in words."""
-        method = curve_words(self.method)
+    def words(self, figure: str) -> str:
+        """What is measured in the experiment of that name, in words."""
+        method = curve_words(self.method, figure)
         if self.other is None:
             return f"episode from which the curve of {method} has settled"
-        return f"episodes by which the curve of {method} settles before that of {curve_words(self.other)}"
+        return f"episodes by which the curve of {method} settles before that of {curve_words(self.other, figure)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.methods.register import METHODS
 from mecpart.model.scenario import SCENARIOS
 
@@ -34,15 +35,6 @@ _SETTINGS = {
     "episode": "at episode {}",
     "network": "for {}",
 }
-
-# The names of curves within a figure, and how they are read.
-_CURVES = (
-    (r"dnn=(\w+)", r"\1"),
-    (r"lr=(\S+) lr_v=(\S+)", r"learning rates \1 and \2"),
-    (r"workers=(\d+)", r"\1 workers"),
-    (r"batch=(\d+)", r"batches of \1"),
-)
-
 
 # Of each method, what it knows of the model (server speeds, link rates, equations), and what it does.
 _METHODS = {
@@ -103,11 +95,10 @@ def setting_words(x_name: str, xs: Iterable[float | str]) -> str:
     return words.format(listed(told, "or"), s="" if told == ["1"] else "s")
 
 
-def curve_words(name: str) -> str:
-    """The name of a curve: "dnn=NiN" -> "NiN", "Proposed, penalty=10" -> "Proposed, penalty 10"."""
-    for pattern, words in _CURVES:
-        name = re.sub(pattern, words, name)
-    return re.sub(r"(\w+)=", lambda found: found[1].replace("_", " ") + " ", name)
+def curve_words(name: str, figure: str) -> str:
+    """What a curve of an experiment is called: by the words of the experiment for its series, a method by its name."""
+    series = EXPERIMENTS[figure].series.get(name) if figure in EXPERIMENTS else None
+    return (series and series.words) or name
 
 
 def figure_words(names: Iterable[str]) -> str:

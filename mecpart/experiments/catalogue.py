@@ -23,11 +23,18 @@ _RATE = Experiment(
 )
 
 # One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
-_ABLATION: dict[str, dict[str, Any]] = {
-    **{f"{heads} {sharing}": {"heads": heads, "sharing": sharing} for heads in HEADS for sharing in SHARING},
-    "synchronous": {"asynchronous": False},
-    "replay": {"replay_rollouts": 40},
-    **{f"weight={weight:g}": {"sharing_weight": weight} for weight in (1e-4, 1e-2, 1e-1)},
+_ABLATION = {
+    **{
+        f"{heads} {sharing}": Change(method={"heads": heads, "sharing": sharing})
+        for heads in HEADS
+        for sharing in SHARING
+    },
+    "synchronous": Change(method={"asynchronous": False}),
+    "replay": Change(method={"replay_rollouts": 40}),
+    **{
+        f"weight={weight:g}": Change(method={"sharing_weight": weight}, words=f"weight {weight:g}")
+        for weight in (1e-4, 1e-2, 1e-1)
+    },
 }
 
 #: The ledger's constants that the paper does not state, and other values for each: the ends of a range that the paper
@@ -61,11 +68,13 @@ WORLDS: dict[str, tuple] = {
 }
 
 
-def _world(name: str, value: Any) -> str:
-    """A constant of the ledger with another value, as a curve is named."""
+def _world(name: str, value: Any) -> tuple[str, Change]:
+    """A constant of the ledger with another value: how its curve is named, and what is different."""
     if isinstance(value, tuple):
-        return f"{name}={('x' if isinstance(value[0], int) else '..').join(f'{part:g}' for part in value)}"
-    return f"{name}={value if isinstance(value, str) else f'{value:g}'}"
+        shown = ("x" if isinstance(value[0], int) else "..").join(f"{part:g}" for part in value)
+    else:
+        shown = value if isinstance(value, str) else f"{value:g}"
+    return f"{name}={shown}", replace(change(name, value), words=f"{name.replace('_', ' ')} {shown}")
 
 
 #: The experiments that there are, by name; one of your own is added here.
@@ -115,10 +124,10 @@ EXPERIMENTS = {
         # Four blocks, so that the joint head, one output for each of (N + 1)^M plans, can be among them.
         Experiment("ablation", "What each part of the method is worth", **_LEARNING_CURVE,
                    fixed=Setting(num_blocks=4),
-                   series={name: Change(method=settings) for name, settings in _ABLATION.items()}),
+                   series=_ABLATION),
         Experiment("sensitivity", "Every constant that is not stated, varied", "num_servers", "edge servers N",
-                   xs=(LEDGER.default("num_servers"),), series={"ledger": Change()} | {
-                       _world(name, value): change(name, value) for name, values in WORLDS.items() for value in values
-                   }),
+                   xs=(LEDGER.default("num_servers"),), series={"ledger": Change()} | dict(
+                       _world(name, value) for name, values in WORLDS.items() for value in values
+                   )),
     )
 }  # fmt: skip

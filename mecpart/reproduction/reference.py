@@ -173,13 +173,13 @@ def _compared(results: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFr
     if old.index.unique("seed").size < 2 and (tests["learns"] & ~tests["same"]).any():
         return pd.DataFrame(), Agreement(name, reason="one seed does not tell how much learners differ by chance")
     x_name = str(results["x_name"].iloc[0])
-    return tests.assign(words=[_words(test, x_name) for test in tests.itertuples()]), Agreement(name, newer=newer)
+    return tests.assign(words=[_words(test, x_name, name) for test in tests.itertuples()]), Agreement(name, newer=newer)
 
 
-def _words(test: Any, x_name: str) -> str:
+def _words(test: Any, x_name: str, figure: str) -> str:
     """What a test is about: a point, or (no setting) the mean over all points of a method."""
     where = f" {setting_words(x_name, [test.x])}" if test.setting is not None else " on average"
-    curve = f", {curve_words(test.setting)}" if test.setting else ""
+    curve = f", {curve_words(test.setting, figure)}" if test.setting else ""
     delays = f"{test.ours:.5g} s, reference {test.theirs:.5g} s"
     return f"{METRIC_WORDS[test.metric]} of {test.method}{curve}{where} ({delays})"
 
@@ -232,7 +232,8 @@ def _why_not(new: pd.DataFrame, old: pd.DataFrame) -> str:
     if len(missing):
         method, setting, x, _ = missing[0]
         where = setting_words(str(old["x_name"].iloc[0]), [x])
-        return f"the results lack settings of the reference: {method}{setting and f', {curve_words(setting)}'} {where}"
+        curve = setting and f", {curve_words(setting, str(old['figure'].iloc[0]))}"
+        return f"the results lack settings of the reference: {method}{curve} {where}"
     return ""
 
 

@@ -32,18 +32,19 @@ def test_every_axis_and_delay_of_an_experiment_has_words():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("figure", "name", "expected"),
     [
-        ("dnn=NiN", "NiN"),
-        ("lr=0.01 lr_v=0.001", "learning rates 0.01 and 0.001"),
-        ("workers=8", "8 workers"),
-        ("batch=64", "batches of 64"),
-        ("Proposed, energy_budget=1000", "Proposed, energy budget 1000"),
-        ("Drift-plus-penalty", "Drift-plus-penalty"),
+        ("fig13", "dnn=NiN", "NiN"),
+        ("fig7a", "lr=0.01 lr_v=0.001", "learning rates 0.01 and 0.001"),
+        ("fig7b", "workers=8", "8 workers"),
+        ("fig7c", "batch=64", "batches of 64"),
+        ("sensitivity", "energy_budget=1000", "energy budget 1000"),
+        ("fig8", "Drift-plus-penalty", "Drift-plus-penalty"),
+        ("nobody's", "weight=2", "weight=2"),
     ],
 )
-def test_curves(name, expected):
-    assert words.curve_words(name) == expected
+def test_curves(figure, name, expected):
+    assert words.curve_words(name, figure) == expected
 
 
 def test_figures():
