@@ -227,7 +227,7 @@ def batch(tmp_path, monkeypatch):
     results.mkdir(parents=True)
     records.mkdir(parents=True)
     for name, experiment in EXPERIMENTS.items():
-        methods = (experiment.methods or methods_in("as_printed"))[:1]
+        methods = tuple(experiment.methods or methods_in("as_printed"))[:1]
         frame(name, methods=methods).to_csv(results / f"{name}.csv", index=False)
     for name in ("headline", "claims"):
         pd.DataFrame({"claim": ["one"]}).to_csv(results / f"{name}.csv", index=False)
