@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
-    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, sample_slot, sample_slots
+    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded
+    from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
     from mecpart.planning.bounds import episode_bound, lower_bound
     from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
@@ -114,7 +115,8 @@ _MODULES: dict[str, list[str]] = {
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],
-    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded", "sample_slot", "sample_slots"],
+    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded"],
+    "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],
     "planning.bounds": ["episode_bound", "lower_bound"],
     "planning.optimum": ["OptimalPlan", "optimal_plan", "priced_plan"],

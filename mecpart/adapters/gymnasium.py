@@ -57,7 +57,7 @@ def make_vec(
 class Partition(gymnasium.Env):
     """Place every block of each slot's tasks on a node.
 
-    - Observation: Box, float32 [M * (N + 2) + 1], in `loaded` N + 1 more: see `mecpart.model.environment.observe`.
+    - Observation: Box, float32 [M * (N + 2) + 1], with queues N + 1 more: see `mecpart.model.environment.observe`.
       The bounds hold in every episode, see `observation_bounds`.
     - Action: MultiDiscrete, a plan: the node of each block, [M] integers in 0..N. Servers that only pad the network are
       left out, so N counts those that exist.

@@ -15,7 +15,8 @@ from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
 from mecpart.fields import short_repr
 from mecpart.model.delay import PlanCost
 from mecpart.model.environment import EnvState, observe_all, rollout
-from mecpart.model.scenario import Scenario, Slot, sample_slots
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import sample_slots
 from mecpart.sampling import uniform
 from mecpart.validation import check_count, check_fraction, check_number, check_text
 

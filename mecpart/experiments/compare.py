@@ -11,7 +11,8 @@ from mecpart.experiments.experiment import Experiment, Point, check_methods
 from mecpart.experiments.runner import amounts, results_of
 from mecpart.experiments.setting import Given
 from mecpart.methods.register import methods_in
-from mecpart.model.scenario import Scenario, Slot, check_scenario, check_slots
+from mecpart.model.scenario import Scenario, Slot, check_scenario
+from mecpart.model.slots import check_slots
 from mecpart.validation import check_count
 
 

@@ -17,7 +17,8 @@ from mecpart.experiments.runs import WINDOWS, Costs, Run
 from mecpart.experiments.setting import built, outline
 from mecpart.methods.method import Case, Execution, Method, no_such_node
 from mecpart.methods.register import methods_in
-from mecpart.model.scenario import Scenario, sample_slots
+from mecpart.model.scenario import Scenario
+from mecpart.model.slots import sample_slots
 
 #: Programs that a process keeps compiled, at most: each takes 20 to 60 MB.
 COMPILED = 32

@@ -9,7 +9,8 @@ from jax.experimental import checkify
 from jaxtyping import Array, Float, Int
 
 from mecpart.fields import quantity, short_repr
-from mecpart.model.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import check_slot, check_slots
 from mecpart.validation import check_flag, check_shape, is_concrete
 
 
@@ -44,9 +45,9 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
         e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
 
     and its delay is L_m = e_m - e_{m-1}. On node 0 and its links min(D, tasks) of the D devices compute and send, for
-    a task never uses more than one of them. In `loaded` the last block also waits for its result to be back at the
-    device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p times every
-    transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
+    a task never uses more than one of them. Where the rules charge it, the last block also waits for its result to be
+    back at the device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p
+    times every transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
     **Arguments:**
 

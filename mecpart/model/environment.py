@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.model.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost
 from mecpart.model.network import Network
-from mecpart.model.scenario import Scenario, Slot, check_scenario, check_slot, check_slots, sample_slot
+from mecpart.model.scenario import Scenario, Slot, check_scenario
+from mecpart.model.slots import check_slot, check_slots, sample_slot
 from mecpart.validation import check_callable, check_key, check_type, shown
 
 

@@ -9,23 +9,14 @@ from weakref import WeakSet
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload, check_workload
 from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.network import Network, check_network
 from mecpart.model.rules import AS_PRINTED, LOADED, RULES, Rules
-from mecpart.sampling import uniform
-from mecpart.validation import (
-    check_choice,
-    check_count,
-    check_finite_product,
-    check_key,
-    check_type,
-    is_concrete,
-    shown,
-)
+from mecpart.validation import check_choice, check_count, check_finite_product, check_type, is_concrete
 
 
 @jax.tree_util.register_dataclass
@@ -322,57 +313,3 @@ ARRIVALS = ("constant", "poisson")
 
 #: The scenarios there are, by name.
 SCENARIOS: dict[str, Callable[..., Scenario]] = {"as_printed": as_printed, "loaded": loaded}
-
-
-def sample_slot(key: PRNGKeyArray, scenario: Scenario) -> Slot:
-    """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog; tasks if they are Poisson.
-
-    **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in cycles.
-    """
-    slots = sample_slots(key, scenario, 1)
-    return jax.tree.map(lambda leaf: leaf[0], slots)
-
-
-def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
-    """Draw `count` slots in one call, as `sample_slot` does; every array gets a leading axis [count].
-
-    The draws for server n do not depend on how many servers there are, so padding never changes them.
-    """
-    check_key("key", key)
-    check_scenario(scenario)
-    count = check_count("count", count)
-    poisson = scenario.arrivals == "poisson"
-    if poisson and jax.random.key_impl(key) != "threefry2x32":  # of which alone JAX draws Poisson numbers
-        raise ValueError(f"key must be a 'threefry2x32' where arrivals are 'poisson'; got {shown(key)}")
-    blocks, servers = scenario.num_blocks, scenario.network.num_servers
-    low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
-    drawn = uniform(key, (servers, count, blocks))  # servers first: see above
-    rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
-    tasks = None
-    if poisson:
-        tasks = jax.random.poisson(jax.random.fold_in(key, 1), scenario.release_rate, (count,)).astype(jnp.float32)
-    return Slot(device_rate=rate, backlog=jnp.zeros((count, scenario.num_nodes)), tasks=tasks)
-
-
-def check_slot(scenario: Scenario, slot: Slot, name: str = "slot", leading: tuple[int, ...] = ()) -> None:
-    """Raise `ValueError` where `scenario` or `slot` is none or holds a bad value, or `slot` does not fit `scenario`.
-
-    `leading`: axes that every array of `slot` has before its own.
-    """
-    check_scenario(scenario)
-    sizes = {"blocks": scenario.num_blocks, "nodes": scenario.num_nodes, "servers": scenario.num_nodes - 1}
-    check_record(name, slot, Slot, how="from mecpart.sample_slot", leading=leading, **sizes)
-    if slot.tasks is not None:
-        most = np.max(slot.tasks) if is_concrete(slot.tasks) else slot.tasks
-        work = scenario.num_blocks, most, scenario.workload.macs, scenario.cycles_per_mac
-        check_finite_product(f"{name}.tasks * macs * cycles_per_mac", *work)
-
-
-def check_slots(scenario: Scenario, slots: Slot, name: str = "slots") -> int:
-    """The number of slots in `slots`, every array of which has a leading axis [T]; checked as `check_slot` does."""
-    check_type(name, slots, Slot, "from mecpart.sample_slots")
-    shape = np.shape(slots.device_rate)
-    if not shape or not shape[0]:
-        raise ValueError(f"{name}.device_rate must have a leading axis of at least one slot; got shape {shape}")
-    check_slot(scenario, slots, name, shape[:1])
-    return shape[0]

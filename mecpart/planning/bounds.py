@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mecpart.model.scenario import Scenario, Slot, check_slot, check_slots
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import check_slot, check_slots
 from mecpart.planning.optimum import checked_prices, optimal_plan, priced_path
 from mecpart.validation import check_count
 

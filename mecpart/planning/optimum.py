@@ -26,7 +26,8 @@ from mecpart.model.delay import (
     return_delay,
     transmission_delay,
 )
-from mecpart.model.scenario import Scenario, Slot, check_slot
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import check_slot
 from mecpart.planning.label_setting import Arcs, undominated_paths
 from mecpart.validation import check_choice, check_number, check_shape, is_concrete
 

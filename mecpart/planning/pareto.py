@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mecpart.fields import quantity, short_repr
-from mecpart.model.scenario import Scenario, Slot, check_slot
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import check_slot
 from mecpart.planning.optimum import undominated_plans
 
 #: Delays and energies that differ by less, as a share, are equal as far as float32 can tell.

@@ -23,7 +23,7 @@ def loaded(scenario):
 
 def states_of(scenario, count=40):
     """States with all kinds of queues, none at the server that does not exist."""
-    slots = mecpart.model.scenario.sample_slots(KEY, scenario, count)
+    slots = mecpart.sample_slots(KEY, scenario, count)
     length = jnp.asarray(
         np.random.default_rng(0).choice([0, 0.02, 0.05, 0.1], (count, scenario.num_nodes)), jnp.float32
     )

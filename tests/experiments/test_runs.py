@@ -19,7 +19,7 @@ from mecpart.experiments.programs import perform, program_of
 from mecpart.experiments.runs import Costs, Run
 from mecpart.experiments.setting import Setting
 from mecpart.methods.register import BOUND, METHODS, methods_in
-from mecpart.model.scenario import sample_slots
+from mecpart.model.slots import sample_slots
 from mecpart.planning.optimum import optimal_plan
 
 SMALL = Setting(network="alexnet", num_blocks=2, num_servers=2)

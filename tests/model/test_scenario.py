@@ -15,17 +15,8 @@ from mecpart.model.delay import evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe
 from mecpart.model.network import Network, make_network, sample_network, shannon_rate
 from mecpart.model.rules import AS_PRINTED, LOADED
-from mecpart.model.scenario import (
-    ARRIVALS,
-    SCENARIOS,
-    Scenario,
-    Slot,
-    as_printed,
-    check_slot,
-    loaded,
-    sample_slot,
-    sample_slots,
-)
+from mecpart.model.scenario import ARRIVALS, SCENARIOS, Scenario, Slot, as_printed, loaded
+from mecpart.model.slots import check_slot, sample_slot, sample_slots
 from mecpart.planning.bounds import episode_bound, lower_bound
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.planning.policies import POLICIES

@@ -10,7 +10,7 @@ import pytest
 from instances import by_any_mixture, instance, random_instances, round_problem
 
 from mecpart.experiments.setting import Setting
-from mecpart.model.scenario import sample_slots
+from mecpart.model.slots import sample_slots
 from mecpart.planning.bounds import bound_prices, episode_bound, lower_bound, pooled_bound, priced_bound
 
 

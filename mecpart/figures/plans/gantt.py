@@ -16,7 +16,8 @@ from mecpart.figures.plans.panel import Panel, seconds
 from mecpart.figures.plans.times import PARTS, PlanTimes, plan_times
 from mecpart.figures.style import STYLE
 from mecpart.model.delay import checked_plan
-from mecpart.model.scenario import Scenario, Slot, check_slot
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.slots import check_slot
 from mecpart.tables import format_number
 
 _compiled_times = jax.jit(plan_times)
