@@ -119,10 +119,22 @@ def run_experiment(
         check_methods(experiment.methods, METHODS | known)
     chosen = methods is not None
     if methods is None:
-        methods = [method for method in known if experiment.methods is None or method in experiment.methods]
+        methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
     points = experiment.points(scenario)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
+
+
+def usual_runs(name: str, profile: str, scenario: str) -> set[Run]:
+    """The runs that `run_experiment` needs for these names, before anything is checked or run."""
+    experiment = EXPERIMENTS[name]
+    seeds, episodes = amounts(profile, None, None)
+    points, methods = experiment.points(scenario), _usual_methods(experiment, scenario)
+    return set(_wanted(experiment, scenario, points, seeds, episodes, methods).values())
+
+
+def _usual_methods(experiment: Experiment, scenario: str) -> list[str]:
+    return [method for method in methods_in(scenario) if experiment.methods is None or method in experiment.methods]
 
 
 def results_of(
@@ -149,17 +161,7 @@ def results_of(
         check_path("runs_folder", runs_folder)
     runs_folder = told.runs_folder if runs_folder is None else runs_folder
     methods = _checked(experiment, scenario, points, tuple(methods), episodes, chosen)
-
-    def run(point: Point, method: str, seed: int) -> Run:
-        changes = _changes(method, scenario, point)
-        return Run(method, scenario, point.setting, seed, episodes, changes, experiment.convergence)
-
-    wanted = {
-        (at, method, seed): run(point, method, seed)
-        for at, point in enumerate(points)
-        for method in dict.fromkeys((*_there(methods, point, scenario), _best(point, scenario)))  # for the gap
-        for seed in range(seeds)
-    }
+    wanted = _wanted(experiment, scenario, points, seeds, episodes, methods)
     folder = Path(runs_folder) if runs_folder else None
     costs = work.complete(wanted.values(), processes, scheduler, folder, f"{experiment.name} {scenario}")
     rows = [
@@ -168,6 +170,20 @@ def results_of(
         for row in _rows(run, costs[run], experiment, shown_x(points[at].x))
     ]
     return _table(rows, experiment, scenario, methods)
+
+
+def _wanted(
+    experiment: Experiment, scenario: str, points: Sequence[Point], seeds: int, episodes: int, methods: Sequence[str]
+) -> dict[tuple[int, str, int], Run]:
+    """The run of each (number of the point, method, seed); one may stand at several."""
+    found = {}
+    for at, point in enumerate(points):
+        for method in dict.fromkeys((*_there(methods, point, scenario), _best(point, scenario))):  # for the gap
+            changes = _changes(method, scenario, point)
+            for seed in range(seeds):
+                run = Run(method, scenario, point.setting, seed, episodes, changes, experiment.convergence)
+                found[at, method, seed] = run
+    return found
 
 
 def _changes(method: str, scenario: str, point: Point) -> tuple:

@@ -4,11 +4,12 @@ import csv
 import json
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from mecpart.experiments.progress import duration, handed_over
+from mecpart.experiments.runner import EXPERIMENTS, usual_runs
 from mecpart.reproduction.notebooks import Run
 from mecpart.reproduction.reference import reference_folder
 
@@ -27,6 +28,7 @@ class Outlook:
     def __init__(self, output: Path, runs: Sequence[Run], kept: Collection[Run]) -> None:
         self._all, self._kept = len(runs), len(kept)
         left = [run for run in runs if run not in kept]
+        self._runs = len({one for run in left for name in run.notebook.experiments for one in _runs_of(name, run)})
         earlier = _earlier(output)
         reference: dict[tuple[str, str, str], float] = {}
         for profile, scenario in {(run.profile, run.scenario) for run in left}:
@@ -50,6 +52,8 @@ class Outlook:
         told = f"{self._all} notebooks" + (f", {self._kept} of them done already" if self._kept else "")
         if not left:
             return told
+        if self._runs:
+            told += f", {self._runs} runs"
         if not self._known:
             return f"{told}; how long they take is not known yet"
         return f"{told}; about {duration(sum(self._expected.values()))}, by the times of {self._by}"
@@ -84,6 +88,10 @@ class Outlook:
         elif done:
             text += f", about {duration(left * gone / done)} left"
         return text, done / (done + left) if done + left else 1.0
+
+
+def _runs_of(experiment: str, run: Run) -> Collection[Hashable]:
+    return usual_runs(experiment, run.profile, run.scenario) if experiment in EXPERIMENTS else ()
 
 
 def _key(run: Run) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mecpart.methods.register import methods_in
 from mecpart.reproduction import outlook as module
 from mecpart.reproduction.notebooks import Notebook, Run, in_order
 from mecpart.reproduction.outlook import Outlook
@@ -93,3 +94,12 @@ def test_the_paper_comes_first_in_every_scenario():
         "fig8 (as_printed)", "fig9 (as_printed)", "fig8 (loaded)", "fig9 (loaded)",
         "more (as_printed)", "more (loaded)",
     ]  # fmt: skip
+
+
+def test_runs_that_notebooks_share_are_counted_once(tmp_path):
+    """Fig. 12 runs every method of the scenario at four settings, here with two seeds."""
+    shown = Run(Notebook("fig12", None, experiments=("fig12",)), "smoke", "as_printed")
+    same = Run(Notebook("again", None, experiments=("fig12",)), "smoke", "as_printed")
+    count = 4 * len(methods_in("as_printed")) * 2
+    for runs in ([shown], [shown, same]):
+        assert f"notebooks, {count} runs;" in Outlook(tmp_path, runs, []).announcement()
