@@ -13,6 +13,7 @@ from pathlib import Path
 import flops
 import jax
 import pandas as pd
+import start
 from measurements import (
     Processes,
     dealt,
@@ -44,6 +45,8 @@ def main() -> None:
     # Times of compilation must not come from a cache that the user happens to keep.
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     report = Report()
+    for name, program in start.PROGRAMS.items():
+        report.note(name, start.cpu_seconds(program), "CPU seconds")
     with Processes(len(cores())) as processes:
         measure_parts(report, processes)
         measure_training(report, processes)
