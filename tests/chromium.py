@@ -5,9 +5,16 @@ import shutil
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-in_browser = pytest.mark.skipif(
+_where_there_is_one = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium on this machine; on Debian and Ubuntu: apt-get install chromium"
 )
+
+
+def in_browser(test):
+    """A test that looks at pages, where a browser is found."""
+    return pytest.mark.slow(_where_there_is_one(test))
+
+
 OFFLINE = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,18 +1,9 @@
-"""What JAX compiles while something runs, and how."""
+"""What JAX compiles while something runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
-
-
-@contextmanager
-def without_costly_passes() -> Iterator[None]:
-    """Compiling takes half the time, and what most tests run is too short to need them."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @contextmanager

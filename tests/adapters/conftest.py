@@ -5,16 +5,9 @@ import importlib.util
 import jax
 import numpy as np
 import pytest
-from compilation import without_costly_passes
 
 import mecpart
 from mecpart.model.environment import read_observation
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation():
-    with without_costly_passes():
-        yield
 
 
 @pytest.fixture

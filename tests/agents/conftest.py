@@ -1,15 +1,8 @@
-"""Small problems for the agents' tests, and quick compilation: what takes time here is compiling, not running."""
+"""A small problem for the agents' tests."""
 
 import pytest
-from compilation import without_costly_passes
 
 import mecpart
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_compilation():
-    with without_costly_passes():
-        yield
 
 
 @pytest.fixture(scope="session")

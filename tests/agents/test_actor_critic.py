@@ -353,10 +353,10 @@ print(json.dumps([result.episode_reward.tolist(), leaves]))
 
 
 def test_lanes_of_one_call_equal_runs_of_their_own(train, scenario):
-    """In a process of its own, so that a deadlock of vectorised code on two threads is a failure and not a hang."""
+    """In a process of its own, as users compile it, so that a deadlock on two threads is a failure and not a hang."""
     run = subprocess.run(
         [sys.executable, "-c", LANES, json.dumps(TINY)],
-        env={**os.environ, "PJRT_NPROC": "2", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "PJRT_NPROC": "2", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         capture_output=True,
         text=True,
         timeout=240,

@@ -26,8 +26,13 @@ from mecpart.experiments.setting import Setting
 dask = pytest.importorskip("dask", reason="needs Dask: pip install mecpart[cluster]")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
 
+pytestmark = pytest.mark.slow
+
 #: Where workers find this package and these tests.
 PATH = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cluster.__file__).parents[2])])
+
+#: Variables of the workers here, which compile as the tests do.
+HOW_TO_COMPILE = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
 
 SECONDS = 300  # within which everything below has happened, also on a machine that is busy with other things
 
@@ -83,19 +88,9 @@ def in_background(function, *arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def compilations(tmp_path_factory):
-    """Variables of all that is started here: a cache of compiled programs."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in half the time
-    }
-
-
-@pytest.fixture(scope="module")
-def local(compilations):
+def local():
     """The address of a scheduler of this process, with a worker on each of two cores."""
-    scheduler = Scheduler(LOCAL, compilations, workers=2)
+    scheduler = Scheduler(LOCAL, HOW_TO_COMPILE, workers=2)
     yield scheduler.address()
     scheduler.close()
 
@@ -298,20 +293,16 @@ def notebooks(tmp_path_factory):
 
 
 @pytest.fixture
-def environment(tmp_path, monkeypatch, compilations):
-    for name, value in compilations.items():
-        monkeypatch.setenv(name, value)
+def environment(tmp_path, monkeypatch):
     monkeypatch.setenv("PJRT_NPROC", "1")
     monkeypatch.setenv("MARKER", f"{tmp_path}/begun-")
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory, notebooks, compilations):
+def serial(tmp_path_factory, notebooks):
     """What the notebooks find without a scheduler, one run after the other."""
     output = tmp_path_factory.mktemp("serial")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in compilations.items():
-            patch.setenv(name, value)
         patch.setenv("PJRT_NPROC", "1")
         patch.setenv("MARKER", f"{output}/begun-")
         assert statuses(run(notebooks, output, processes=1)) == {"learns": "done", "rules": "done"}

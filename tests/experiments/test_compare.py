@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from compilation import without_costly_passes
 
 import mecpart
 from mecpart import figures, tables
@@ -46,12 +45,6 @@ def by_hand(scenario, plans, rates, backlog=(0, 0, 0)):
         late += float((cost.block_delay > 2).mean()) / len(rates)
         backlog = equations.backlog_after(scenario, slot, np.array(plan))
     return found | {"deadline_violation_rate": late}
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    with without_costly_passes():
-        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Experiments: pairing, columns, bookkeeping, processes, bad input."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -143,7 +142,6 @@ def own(tmp_path_factory):
         done = subprocess.run(
             [sys.executable, "script.py", processes, "out.csv"],
             cwd=folder,
-            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # compiles in half the time
             capture_output=True,
             text=True,
             timeout=400,

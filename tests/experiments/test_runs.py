@@ -235,7 +235,7 @@ def test_several_devices_share_the_runs(tmp_path):
         environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PJRT_NPROC": "1"}
         done = subprocess.run(
             [sys.executable, "-c", SHARED, folder],
-            env={**os.environ, **environment, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # compiles in half the time
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=400,
@@ -255,15 +255,6 @@ def test_several_devices_share_the_runs(tmp_path):
 class TestBound:
     """A lower bound on every method of the same setting and seed, episode by episode."""
 
-    @pytest.fixture
-    def quick_compilation(self):
-        """As in the tests of the agents."""
-        before = jax.config.read("jax_disable_most_optimizations")
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", before)
-
-    @pytest.mark.usefixtures("quick_compilation")
     def test_below_every_method(self):
         """Half a second is too short for the tasks of a slot. A3C and Proposed, run as the DQN is, compile too long."""
         run = Run("Greedy", "loaded", self.setting(0.5), seed=1, episodes=8)

@@ -307,7 +307,6 @@ def lab(tmp_path):
         **own,
         "JUPYTER_PATH": str(tmp_path / "share"),
         "PJRT_NPROC": "1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     token = secrets.token_hex(16)
     command = [

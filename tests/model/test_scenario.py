@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import without_costly_passes
 from instances import round_problem
 from scipy import stats
 
@@ -315,8 +314,7 @@ class TestSlotsInShort:
             return plans, bounds, observe(scenario, state), stepped, best
 
         whole = Slot(np.broadcast_to(np.float32([2, 4]), (3, 2)), np.zeros(3, np.float32))
-        with without_costly_passes():
-            chex.assert_trees_all_equal(results(scenario, Slot(np.float32([2, 4]))), results(scenario, whole))
+        chex.assert_trees_all_equal(results(scenario, Slot(np.float32([2, 4]))), results(scenario, whole))
 
     def test_is_a_pytree(self):
         doubled = jax.tree.map(lambda leaf: 2 * leaf, Slot(np.float32([1, 2])))
