@@ -28,6 +28,7 @@ from measurements import (
 from mecpart.agents import AGENTS
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.processes import cores
+from mecpart.experiments.programs import program_of
 from mecpart.experiments.runner import PROFILES
 from mecpart.experiments.setting import Setting
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from instances import assemble, instance, instances, padded, permuted, random_instances, round_problem
 from scipy import stats
 
+from mecpart.methods.register import METHODS
 from mecpart.model.rules import LOADED
 from mecpart.model.scenario import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
@@ -277,9 +278,10 @@ class TestEveryPolicy:
     def test_names(self):
         everywhere = {"Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut"}
         assert set(POLICIES) == everywhere | {"Optimal", "Myopic", "Look-ahead", "Drift-plus-penalty"}
-        assert set(POLICIES) - set(ONLY_IN) == everywhere
-        assert set(ONLY_IN.values()) == set(SCENARIOS)
-        assert [name for name, scenario in ONLY_IN.items() if scenario == "as_printed"] == ["Optimal"]
+        scenarios = {name: METHODS[name].scenarios for name in POLICIES}
+        assert {name for name, where in scenarios.items() if set(where) == set(SCENARIOS)} == everywhere
+        assert [name for name, where in scenarios.items() if where == ("as_printed",)] == ["Optimal"]
+        assert {where for name, where in scenarios.items() if name not in everywhere} == {(name,) for name in SCENARIOS}
 
     @pytest.mark.parametrize("name", POLICIES)
     @few
