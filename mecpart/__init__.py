@@ -10,6 +10,7 @@ from mecpart.on_demand import import_on_demand
 
 if TYPE_CHECKING:
     from mecpart import adapters, agents
+    from mecpart.agents.saving import load_policy, save_policy
     from mecpart.comparison import published
     from mecpart.dnn.from_flax import layers_from_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
@@ -67,6 +68,7 @@ __all__ = [
     "layers_from_csv",
     "layers_from_module",
     "layers_from_onnx",
+    "load_policy",
     "loaded",
     "lower_bound",
     "make_network",
@@ -85,6 +87,7 @@ __all__ = [
     "sample_network",
     "sample_slot",
     "sample_slots",
+    "save_policy",
     "shannon_rate",
     "trace_from_csv",
     "unregister",
@@ -99,6 +102,7 @@ __all__ = [
 _MODULES: dict[str, list[str]] = {
     "adapters": [],
     "agents": [],
+    "agents.saving": ["load_policy", "save_policy"],
     "comparison": ["published"],
     "dnn.from_flax": ["layers_from_module", "workload_from_module"],
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],

@@ -80,7 +80,9 @@ def check_number(
 
 
 def check_fraction(name: str, value) -> None:
-    """Raise `ValueError` unless `value` is one number from 0 to 1."""
+    """Raise `ValueError` unless `value` is one number from 0 to 1; a traced one is assumed to be in range."""
+    if isinstance(value, jax.core.Tracer):
+        return check_number(name, value, shapes=((),))
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or isinstance(value, np.complexfloating) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be a number from 0 to 1; got {shown(value)}")

@@ -111,6 +111,7 @@ CALLS = {
         {"path": "a.onnx", "name": "a", "input_shape": (1, 3), "pooling": False, "count_as_zero": ()},
         {"path": {"a text"}, "name": {"None", "a text"}, "input_shape": OPTIONAL, "pooling": {"yes"}},
     ),
+    "load_policy": (mecpart.load_policy, {"path": "a.npz"}, {"path": ANY_TEXT}),
     "loaded": (
         mecpart.loaded,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "arrivals": "constant",
@@ -174,6 +175,7 @@ CALLS = {
     ),
     "sample_slot": (mecpart.sample_slot, {"key": KEY, "scenario": SCENARIO}, _A_KEY | _A_SCENARIO),
     "sample_slots": (mecpart.sample_slots, {"key": KEY, "scenario": SCENARIO, "count": 2}, _A_KEY | _A_SCENARIO),
+    "save_policy": (mecpart.save_policy, {"path": "a.npz", "policy": None}, {"path": ANY_TEXT}),
     "shannon_rate": (
         mecpart.shannon_rate,
         {"bandwidth": 1.0, "transmit_power": 1.0, "channel_gain": 1.0, "noise_density": 1.0},

@@ -74,7 +74,7 @@ GROUPS = (
         "agents", "agents.make_train", "agents.stages", "agents.Stages", "agents.agent_config", "agents.AGENTS",
         "agents.AgentConfig", "agents.ActorCriticConfig", "agents.QLearningConfig", "agents.PriceSearchConfig",
         "agents.TrainResult", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy",
-        "agents.networks.PartitionNetwork",
+        "agents.networks.PartitionNetwork", "save_policy", "load_policy",
     )),
     ("own_methods", "Methods of your own", "Registered under a name, a method takes part in everything.", (
         "register_policy", "register_agent", "register_learner", "unregister", "METHODS", "POLICIES",

@@ -25,7 +25,7 @@ from mecpart.ledger import LEDGER
 from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
-from mecpart.validation import check_count, check_fraction
+from mecpart.validation import check_count, check_fraction, is_concrete
 
 
 @traced(
@@ -71,7 +71,7 @@ class QLearningConfig:
             raise ValueError(f"exploration must be a pair of probabilities (first, last); got {self.exploration!r}")
         for probability in self.exploration:
             check_fraction("exploration", probability)
-        if self.exploration[0] < self.exploration[1]:
+        if is_concrete(self.exploration) and self.exploration[0] < self.exploration[1]:
             raise ValueError(f"exploration must not rise from first to last; got {self.exploration!r}")
 
     @property
