@@ -69,7 +69,7 @@ def save_policy(path: str | os.PathLike, policy: Policy | PricePolicy) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:  # given a path, NumPy adds a suffix to it
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
 
     write_atomically(Path(path), write)
 
