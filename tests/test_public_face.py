@@ -205,6 +205,10 @@ CALLS = {
          "pooling": {"yes"}},
     ),
     # Types: their fields are checked where they are made or, of those that JAX makes too, where they are used.
+    "Change": (
+        mecpart.Change, {"workload": {}, "network": {}, "scenario": {}, "method": {}, "words": "a"},
+        {"words": ANY_TEXT | {"empty"}, "network": {"a network"}},
+    ),
     "EnvState": (
         lambda **given: ENV.step(KEY, mecpart.EnvState(**given), PLAN, SCENARIO),
         {"slot": SLOT, "remaining_energy": np.float32(1), "time": np.int32(0)},
@@ -229,7 +233,8 @@ CALLS = {
     ),
     "Setting": (
         lambda **given: mecpart.Setting(**given).build("loaded", 0), vars(mecpart.Setting()),
-        {"release_rate": NUMBER, "deadline": NUMBER, "link_capacity": NUMBER | OPTIONAL},
+        {"release_rate": NUMBER, "deadline": NUMBER, "link_capacity": NUMBER | OPTIONAL,
+         "edge_network": OPTIONAL | {"a network"}},
     ),
     "Slot": (
         lambda **given: mecpart.evaluate_plan(SCENARIO, mecpart.Slot(**given), PLAN),

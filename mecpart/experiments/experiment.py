@@ -56,6 +56,8 @@ class Change:
                 raise ValueError(f"{part} must be a mapping from names to values; got {shown(given)}")
             for name in given:
                 check_choice(part, name, known)
+        if not isinstance(self.words, str):
+            raise ValueError(f"words must be a text; got {shown(self.words)}")
 
     def to(self, setting: Setting) -> Setting:
         """The setting with what is different."""

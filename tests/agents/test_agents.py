@@ -1,5 +1,5 @@
-from dataclasses import fields
-from functools import cache
+from dataclasses import astuple, fields, replace
+from functools import cache, partial
 
 import chex
 import jax
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mecpart
-from mecpart.agents import AGENTS, ActorCriticConfig, PricePolicy, QLearningConfig, agent_config, make_train
+from mecpart.agents import AGENTS, ActorCriticConfig, PricePolicy, QLearningConfig, agent_config, make_train, stages
 from mecpart.agents.learning import evaluate_policy, run_episode
 
 SMALL = {"hidden": (16,), "workers": 4, "t_max": 8, "episodes": 600}
@@ -230,3 +230,80 @@ def test_a_network_of_another_size_is_another_compilation_but_other_values_are_n
         compiled(jax.random.key(seed), scenario)
     assert traces == [3]
     assert QLearningConfig(hidden=(2,)) == QLearningConfig(hidden=(2,))  # by value: a static argument that is equal
+
+
+TINY = {
+    "Proposed": {"hidden": (8,), "t_max": 4, "replay_rollouts": 2},
+    "A3C": {"hidden": (8,), "t_max": 4},
+    "Distributed DQN": {"hidden": (8,), "t_max": 4, "updates_per_round": 2, "batch": 8, "target_period": 3},
+    "Learned prices": {},
+}
+
+
+class TestStages:
+    @pytest.fixture
+    def crowded(self):
+        """Where prices make a difference: no server alone can do the work."""
+        network = mecpart.sample_network(jax.random.key(0), num_servers=3)
+        return mecpart.loaded(mecpart.workload("vgg16", blocks=3), network, 110.0, num_slots=10)
+
+    @pytest.fixture(params=AGENTS)
+    def config(self, request):
+        return agent_config(request.param, workers=4, episodes=12, **TINY[request.param])
+
+    @pytest.mark.parametrize("build", mecpart.SCENARIOS.values(), ids=mecpart.SCENARIOS)
+    def test_a_loop_over_batches_is_the_whole_training(self, config, build, scenario):
+        scenario = build(scenario.workload, scenario.network, num_slots=10)
+        init, step, policy = map(jax.jit, astuple(stages(config)))
+        state, costs = init(config, jax.random.key(5), scenario), []
+        for batch in range(3):
+            state, cost = step(config, state, scenario, batch)
+            costs.append(cost.total_delay)
+        whole = jax.jit(make_train(config))(jax.random.key(5), scenario)
+        np.testing.assert_allclose(jnp.concatenate(costs), whole.episode_cost.total_delay, rtol=1e-4)
+        for one, other in zip(*map(jax.tree.leaves, (policy(config, state, scenario), whole.policy)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+    def test_numbers_and_the_name_are_no_part_of_what_is_compiled(self, config, crowded):
+        """All numbers are changed at once, the number of episodes too; and these make a difference."""
+        numbers = {name: 0.5 * getattr(config, name) for name in self.numbers(config) - {"target_period"}}
+        pairs = {"exploration": (0.9, 0.2), "step_range": (0.5, 5.0)}
+        pairs = {name: pair for name, pair in pairs.items() if hasattr(config, name)}
+        other = replace(config, name="mine", episodes=24, **numbers, **pairs)
+        learner = stages(config)
+        assert stages(other) == learner
+        assert jax.tree.structure(other) == jax.tree.structure(config)
+        step, key = jax.jit(partial(learner.step)), jax.random.key(5)  # a function of this test's own
+        found = []
+        for given in (config, other):
+            state = learner.init(given, key, crowded)
+            for batch in range(2):
+                state, cost = step(given, state, crowded, batch)
+            found.append(cost.total_delay)
+        assert step._cache_size() == 1
+        assert not np.array_equal(*found)
+
+    @staticmethod
+    def numbers(config):
+        return {field.name for field in fields(config) if field.type in ("float", float)}
+
+    def test_shapes_and_kinds_are(self, config):
+        for change in ({"workers": 6}, {"t_max": 5}, {"hidden": (9,)}, {"heads": "joint"}, {"asynchronous": False}):
+            if all(hasattr(config, name) for name in change):
+                assert jax.tree.structure(replace(config, **change)) != jax.tree.structure(config)
+
+    def test_many_settings_at_once(self, config, crowded):
+        """A setting may be traced where the configuration is made, as long as it is a number."""
+        setting = "discount" if hasattr(config, "discount") else "step_range"
+
+        def delays(value):
+            changes = {setting: value if setting == "discount" else (value, 10 * value)}
+            return make_train(config, **changes)(jax.random.key(5), crowded).episode_cost.total_delay
+
+        one, other = jax.jit(jax.vmap(delays))(jnp.array([0.2, 0.9]))
+        assert (one.shape, np.array_equal(one[4:], other[4:])) == ((12,), False)
+        with pytest.raises(ValueError, match=setting):
+            replace(config, **{setting: 1.5 if setting == "discount" else (2.0, 1.0)})
+
+    def test_settings_that_make_no_difference_are_named(self):
+        assert {name: config.unused for name, config in AGENTS.items() if config.unused} == {"A3C": ("sharing_weight",)}
