@@ -62,7 +62,7 @@ def test_the_verdicts_are_counted():
 
 def test_every_method_is_listed():
     expected = [
-        [*row[:3], row[3] + ("" if row[4] == "both" else f" (`{row[4]}` only)")]
+        [*row[:3], row[3] + ("" if row[4] == "all" else f" (`{row[4]}` only)")]
         for row in comparison.methods_table().to_numpy().tolist()
     ]
     assert rows("method | learns") == expected

@@ -55,11 +55,12 @@ def test_notebook_has_the_agent_of_stable_baselines3_or_says_that_it_is_left_out
     assert ("PPO (Stable-Baselines3)" in table) != WITHOUT_SB3
 
 
-def test_page_runs(monkeypatch, capsys, one_torch_thread):
+def test_page_runs(monkeypatch, capsys, one_torch_thread, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(register, "_registered", {})
     text = (default_output() / "docs" / "own_agent.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     namespace = {}
     for block in blocks:
         if "stable_baselines3" in block and WITHOUT_SB3:

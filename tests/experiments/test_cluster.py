@@ -29,7 +29,9 @@ distributed = pytest.importorskip("distributed", reason="needs Dask: pip install
 pytestmark = pytest.mark.slow
 
 #: Where workers find this package and these tests.
-PATH = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(cluster.__file__).parents[2])])
+PATH = os.pathsep.join(
+    [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(cluster.__file__).parents[2])]
+)
 
 #: Variables of the workers here, which compile as the tests do.
 HOW_TO_COMPILE = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
@@ -271,7 +273,7 @@ if __name__ == "__main__":
 
 SWEEP = """
 import os, mecpart
-from mecpart import EXPERIMENTS, Experiment, Setting
+from mecpart import EXPERIMENTS, Change, Experiment, Setting
 small = Setting(network="alexnet", num_servers=2)
 EXPERIMENTS["sweep"] = Experiment("sweep", "Learners", "num_blocks", "M", (2,), small, {methods}, {series})
 Path(os.environ["MARKER"] + "{name}").write_text(str(os.getpid()))
@@ -286,9 +288,9 @@ LEARNER = "Distributed DQN"
 def notebooks(tmp_path_factory):
     """A learner with 8 and 4 workers, which are two programs; and rules, which are a third and compared with both."""
     folder = tmp_path_factory.mktemp("notebooks")
-    series = {"of 8": {"workers": 8}, "of 4": {"workers": 4}}
+    series = '{"of 8": Change(method={"workers": 8}), "of 4": Change(method={"workers": 4})}'
     notebook(folder, "learns", SWEEP.format(name="learns", series=series, methods=(LEARNER,)))
-    notebook(folder, "rules", SWEEP.format(name="rules", series={"all": {}}, methods=("Greedy", "RPDI")))
+    notebook(folder, "rules", SWEEP.format(name="rules", series='{"all": Change()}', methods=("Greedy", "RPDI")))
     return folder
 
 
