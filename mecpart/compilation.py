@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-#: LLVM's effort, of 3: the third level takes about a quarter of the time to compile, and programs run no faster by it.
+#: LLVM's effort: the third level takes a tenth of the time to compile (a fifth of A3C's step), and nothing runs faster
+#: by it; the first saves no more, and A3C runs 7 % slower.
 _OPTIONS = {"xla_backend_optimization_level": "2"}
 
 
