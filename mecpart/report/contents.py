@@ -15,6 +15,7 @@ import pandas as pd
 from mecpart import comparison
 from mecpart.comparison import DELAY_FIGURES
 from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.progress import duration
 from mecpart.experiments.runner import COLUMNS
 from mecpart.locations import data_folder
 from mecpart.reproduction.execution import read_notebook
@@ -167,11 +168,3 @@ class Places:
         for prefix in self.prefixes:
             text = text.replace(prefix, "")
         return text
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -26,10 +26,11 @@ from mecpart.comparison import METRIC_WORDS
 from mecpart.comparison.headline import main_figures
 from mecpart.comparison.rule import FEWEST_SEEDS
 from mecpart.comparison.words import GLOSSARY, figure_words
+from mecpart.experiments.progress import duration
 from mecpart.experiments.runner import PROFILES
 from mecpart.files import naming
 from mecpart.locations import built_docs, output_folder
-from mecpart.report.contents import Places, Section, collect, duration, reading_order
+from mecpart.report.contents import Places, Section, collect, reading_order
 from mecpart.report.pages import template, templates, to_html, write_page
 from mecpart.reproduction.reference import made_from
 from mecpart.tables import UNDEFINED, format_number, heading

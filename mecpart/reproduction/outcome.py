@@ -51,7 +51,9 @@ class Summary:
             for status in ("done", "kept", "failed", "not run")
         }
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        lines = [f"Of {len(self.outcomes)} notebooks {told}, in {duration(self.seconds)}."]
+        lines = [
+            f"Of {len(self.outcomes)} notebook{'s' * (len(self.outcomes) > 1)} {told}, in {duration(self.seconds)}."
+        ]
         for outcome in self.outcomes:
             if not outcome.finished:
                 lines.append(f"  {outcome}")

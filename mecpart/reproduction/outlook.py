@@ -49,7 +49,9 @@ class Outlook:
     def announcement(self) -> str:
         """What is to be done, and about how long that takes."""
         left = self._all - self._kept
-        told = f"{self._all} notebooks" + (f", {self._kept} of them done already" if self._kept else "")
+        told = f"{self._all} notebook{'s' * (self._all > 1)}" + (
+            f", {self._kept} of them done already" if self._kept else ""
+        )
         if not left:
             return told
         if self._runs:

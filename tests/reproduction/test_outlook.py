@@ -43,7 +43,7 @@ def test_the_reference_tells_how_long_it_takes(tmp_path):
     assert told == "2 notebooks; about 6 min 40 s, by the times of the reference results"
     told = Outlook(tmp_path, [FIG8, FIG9], [FIG8]).announcement()
     assert told == "2 notebooks, 1 of them done already; about 5 min 0 s, by the times of the reference results"
-    assert Outlook(tmp_path, [FIG8], [FIG8]).announcement() == "1 notebooks, 1 of them done already"
+    assert Outlook(tmp_path, [FIG8], [FIG8]).announcement() == "1 notebook, 1 of them done already"
 
 
 @pytest.mark.usefixtures("reference")
@@ -101,5 +101,5 @@ def test_runs_that_notebooks_share_are_counted_once(tmp_path):
     shown = Run(Notebook("fig12", None, experiments=("fig12",)), "smoke", "as_printed")
     same = Run(Notebook("again", None, experiments=("fig12",)), "smoke", "as_printed")
     count = 4 * len(methods_in("as_printed")) * 2
-    for runs in ([shown], [shown, same]):
-        assert f"notebooks, {count} runs;" in Outlook(tmp_path, runs, []).announcement()
+    for runs, notebooks in (([shown], "1 notebook"), ([shown, same], "2 notebooks")):
+        assert f"{notebooks}, {count} runs;" in Outlook(tmp_path, runs, []).announcement()
