@@ -4,6 +4,7 @@ Every policy is a function `plan = policy(scenario, slot, key)` with an int32 pl
 leave out servers that do not exist (speed 0).
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -71,6 +72,26 @@ def single_cut(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) 
     cut = jnp.arange(scenario.num_blocks + 1)[:, None, None]
     server = jnp.arange(1, scenario.num_nodes, dtype=jnp.int32)[None, :, None]
     return _best_of(scenario, slot, jnp.where(block < cut, 0, server).reshape(-1, scenario.num_blocks))
+
+
+def earliest_finish(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
+    """Block by block, the node by which the slot's tasks are through all blocks so far first; ties to the lower node.
+
+    Queue, transmission and computation count, and where it is charged the way back after the last block. List
+    scheduling: HEFT (Topcuoglu et al. 2002) on a chain, whose blocks can only be ranked in order.
+    """
+    block, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes, dtype=jnp.int32)
+
+    def place(scenario, plan, last):
+        # What comes after is put beside it and takes no work: then the delay of the plan is that of its beginning.
+        macs = jnp.where(block <= last, scenario.workload.macs, 0)
+        beginning = replace(scenario, workload=replace(scenario.workload, macs=macs))
+        return _best_of(beginning, slot, jnp.where(block < last, plan, nodes[:, None]))
+
+    under_way = replace(scenario, rules=replace(scenario.rules, return_charged=False))
+    start = jnp.zeros(scenario.num_blocks, jnp.int32)
+    plan, _ = jax.lax.scan(lambda plan, last: (place(under_way, plan, last), None), start, block[:-1])
+    return place(scenario, plan, block[-1])
 
 
 def optimal(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
@@ -151,6 +172,7 @@ POLICIES = {
     "Local only": local_only,
     "One ES": one_server,
     "Single cut": single_cut,
+    "Earliest finish": earliest_finish,
     "Optimal": optimal,
     "Myopic": myopic,
     "Look-ahead": look_ahead,

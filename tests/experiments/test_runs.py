@@ -104,7 +104,7 @@ class TestSetting:
 
 class TestMethods:
     def test_in_each_scenario(self):
-        everywhere = ("Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut")
+        everywhere = ("Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut", "Earliest finish")
         learned = ("Proposed", "A3C", "Distributed DQN", "Learned prices")
         assert tuple(methods_in("as_printed")) == (*learned, *everywhere, "Optimal")
         assert tuple(methods_in("loaded")) == (*learned, *everywhere, "Myopic", "Look-ahead", "Drift-plus-penalty")

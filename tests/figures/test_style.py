@@ -13,12 +13,12 @@ def test_methods_differ_in_colour_marker_and_line():
 
 
 def test_reference_lines_are_grey_without_markers_and_all_differ():
-    references = [figures.STYLES[name] for name in ("Optimal", "Single cut", "One ES", "Local only")]
+    references = [figures.STYLES[name] for name in ("Optimal", "Earliest finish", "Single cut", "One ES", "Local only")]
     for style in references:
         red, green, blue = matplotlib.colors.to_rgb(style.color)
         assert red == green == blue
         assert style.marker == ""
-    assert len({str(style.linestyle) for style in references}) == 4
+    assert len({str(style.linestyle) for style in references}) == len(references)
 
 
 def test_a_method_of_ones_own_is_drawn_too():

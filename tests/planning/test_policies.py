@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from instances import assemble, instance, instances, padded, permuted, random_instances, round_problem
+from instances import assemble, by_any_mixture, instance, instances, padded, permuted, random_instances, round_problem
 from scipy import stats
 
 from mecpart.methods.register import METHODS
 from mecpart.model.rules import LOADED
 from mecpart.model.scenario import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
-from mecpart.planning.policies import POLICIES, apdi, drift_plus_penalty, greedy, look_ahead, rpdi
+from mecpart.planning.policies import POLICIES, apdi, drift_plus_penalty, earliest_finish, greedy, look_ahead, rpdi
 
 KEY = jax.random.key(0)
 few = settings(derandomize=True, deadline=None, max_examples=30)
@@ -198,6 +198,41 @@ class TestReferenceLines:
         np.testing.assert_array_equal(COMPILED["Optimal"](*instance, KEY), [0, 2, 2])
 
 
+class TestEarliestFinish:
+    RUN = staticmethod(jax.jit(jax.vmap(earliest_finish)))
+
+    def by_one_node_after_the_other(self, scenario, slot):
+        """By NumPy: of each block the time at which it is finished on every node, after the blocks that have theirs."""
+        blocks, plan = scenario.num_blocks, []
+        for m in range(blocks):
+            tried = np.array([[*plan, node, *[0] * (blocks - m - 1)] for node in range(scenario.num_nodes)])
+            plan.append(int(equations.cost_of(scenario, slot, tried).finished[:, m].argmin()))
+        return plan
+
+    @by_any_mixture
+    def test_the_node_on_which_each_block_is_finished_first(self, rules):
+        scenario, slots = random_instances(11, 60, blocks=5, servers=3, backlog=True, name="loaded", tasks=True)
+        problems = replace(scenario, rules=rules), slots
+        expected = [self.by_one_node_after_the_other(*instance(problems, i)) for i in range(60)]
+        np.testing.assert_array_equal(self.RUN(*problems), expected)
+
+    def test_looks_no_block_ahead(self):
+        """The image takes 16 s to server 1 and 8 s to server 2, so block 1 stays; block 2 is done 4, 6 or 3 s later."""
+        np.testing.assert_array_equal(COMPILED["Earliest finish"](*round_problem(), KEY), [0, 2, 2])
+
+    def test_the_way_back_counts_for_the_last_block_alone(self):
+        """The result takes 4 tasks * 64 bytes / 16 bytes/s = 16 s from server 2; block 3 alone on the devices 8.5 s."""
+        scenario, slot = round_problem("loaded")
+        scenario = replace(scenario, workload=replace(scenario.workload, output_bytes=np.float32(64)))
+        np.testing.assert_array_equal(COMPILED["Earliest finish"](scenario, slot, KEY), [0, 2, 0])
+
+    def test_ties_go_to_the_lower_node(self):
+        instance = problem(macs=np.ones(3), speed=[8, 8, 8])
+        np.testing.assert_array_equal(COMPILED["Earliest finish"](*instance, KEY), [0, 0, 0])
+        instance = problem(macs=np.ones(3), speed=[16, 32, 32])
+        np.testing.assert_array_equal(COMPILED["Earliest finish"](*instance, KEY), [2, 2, 2])
+
+
 class TestDriftPlusPenalty:
     """A second of computing on a node costs its queue / patience more, in seconds."""
 
@@ -276,7 +311,7 @@ class TestLookAhead:
 
 class TestEveryPolicy:
     def test_names(self):
-        everywhere = {"Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut"}
+        everywhere = {"Greedy", "APDI", "RPDI", "Local only", "One ES", "Single cut", "Earliest finish"}
         assert set(POLICIES) == everywhere | {"Optimal", "Myopic", "Look-ahead", "Drift-plus-penalty"}
         scenarios = {name: METHODS[name].scenarios for name in POLICIES}
         assert {name for name, where in scenarios.items() if set(where) == set(SCENARIOS)} == everywhere
