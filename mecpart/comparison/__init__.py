@@ -1,11 +1,13 @@
 """What was measured, beside what the paper published: statistics, reductions, claims and verdicts.
 
-How intervals are made stands at the head of `statistics.py`, how verdicts are reached at that of `rule.py`.
+How intervals are made stands at the head of `statistics.py`, how verdicts are reached at that of `rule.py`, and what
+facts are at that of `facts.py`.
 """
 
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, claims, paper_claims
 from mecpart.comparison.claim import Claim
 from mecpart.comparison.curves import Curves, as_curves, by_setting
+from mecpart.comparison.facts import FACT_COLUMNS, Fact, facts, paper_facts
 from mecpart.comparison.findings import answer, findings
 from mecpart.comparison.headline import beside_published, headline_table, headline_verdicts
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
@@ -15,10 +17,11 @@ from mecpart.comparison.paper import (
     DELAYS,
     LEARNED,
     PROPOSED,
+    RULES,
     published,
     published_reductions,
 )
-from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, SAME, Region, about, verdict
+from mecpart.comparison.rule import FEWEST_SEEDS, NEGATIVE, POSITIVE, Region, about, verdict
 from mecpart.comparison.statistics import (
     Estimate,
     bootstrap_interval,
@@ -26,7 +29,10 @@ from mecpart.comparison.statistics import (
     detectable_difference,
     estimate,
     expanded_level,
+    holm_levels,
     interquartile_mean,
+    least_level,
+    student_interval,
 )
 from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends
 from mecpart.comparison.words import METRIC_WORDS, methods_table
@@ -36,17 +42,19 @@ __all__ = [
     "CLAIM_COLUMNS",
     "DELAYS",
     "DELAY_FIGURES",
+    "FACT_COLUMNS",
     "FEWEST_SEEDS",
     "LEARNED",
     "METRIC_WORDS",
     "NEGATIVE",
     "POSITIVE",
     "PROPOSED",
-    "SAME",
+    "RULES",
     "Advantage",
     "Claim",
     "Curves",
     "Estimate",
+    "Fact",
     "Reduction",
     "Region",
     "Settling",
@@ -62,18 +70,23 @@ __all__ = [
     "detectable_difference",
     "estimate",
     "expanded_level",
+    "facts",
     "findings",
     "headline_table",
     "headline_verdicts",
+    "holm_levels",
     "interquartile_mean",
+    "least_level",
     "methods_table",
     "paired_differences",
     "paper_claims",
+    "paper_facts",
     "published",
     "published_reductions",
     "rank_agreement",
     "relative_delays",
     "settling_episode",
+    "student_interval",
     "summary",
     "trends",
     "verdict",

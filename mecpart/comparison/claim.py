@@ -1,6 +1,5 @@
 """A statement of the paper that a measurement can bear out or not."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from mecpart.comparison.curves import by_setting
-from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend
+from mecpart.comparison.measures import Measure, PerSeed
 from mecpart.comparison.paper import published
-from mecpart.comparison.rule import NEGATIVE, POSITIVE, Region, verdict
-from mecpart.comparison.statistics import Estimate, estimate
+from mecpart.comparison.rule import Region, region_words, verdict
+from mecpart.comparison.statistics import estimate
 from mecpart.comparison.words import figure_words, setting_words
 
 
@@ -29,7 +28,7 @@ class Claim:
     claim: str
     where: str
     figures: tuple[str, ...]
-    measure: Reduction | Advantage | Trend | Settling
+    measure: Measure
     region: Region
     notebook: str
     published: float | None = None
@@ -38,29 +37,24 @@ class Claim:
         """The value that the paper states or, by the same arithmetic, that its curves give."""
         if self.published is not None:
             return self.published
-        told = [self.measure.per_seed(by_setting(published(figure)))[0] for figure in self.figures]
-        return float(np.mean(told))
+        told, _ = self.measure.pooled([by_setting(published(figure)) for figure in self.figures])
+        return float(told[0])
 
-    def measured(self, results: Mapping[str, pd.DataFrame]) -> Estimate:
-        """The value measured in `results`, a frame for each figure; undefined if they lack what the claim is about."""
+    def numbers(self, results: Mapping[str, pd.DataFrame]) -> PerSeed:
+        """What is measured in each seed of `results`, a frame for each figure; of none if they lack the figures."""
         found = {figure: results[figure] for figure in self.figures if figure in results}
         if not found:
-            return _undefined(self._not_run(results))
+            return np.empty(0), self._not_run(results)
         x = getattr(self.measure, "x", None)
         for table in found.values():
             if isinstance(x, float) and x not in set(table["x"]):
                 where = setting_words(str(table["x_name"].iloc[0]), [x])
-                return _undefined(f"not run {where}", table["seed"].nunique())
-        told = [self.measure.per_seed(table) for table in found.values()]
-        seeds = {len(per_seed) for per_seed, _ in told}
-        if len(seeds) > 1:
-            raise ValueError(f"results must have the same seeds in every figure to be pooled; got {sorted(seeds)}")
-        reasons = "; ".join(dict.fromkeys(reason for _, reason in told if reason))
-        return estimate(np.mean([per_seed for per_seed, _ in told], axis=0), reasons)
+                return np.full(table["seed"].nunique(), np.nan), f"not run {where}"
+        return self.measure.pooled(list(found.values()))
 
     def judged(self, results: Mapping[str, pd.DataFrame]) -> dict[str, object]:
         """What was measured, and the verdict: a row of `claims`."""
-        measured = self.measured(results)
+        measured = estimate(*self.numbers(results))
         run = any(figure in results for figure in self.figures)
         return {
             "claim": self.claim,
@@ -81,14 +75,8 @@ class Claim:
         """What is measured, on which of several figures, and where it must lie."""
         run = [figure for figure in self.figures if figure in results]
         on = f" ({figure_words(run)})" if run and len(self.figures) > 1 else ""
-        between = "between {:g} and {:g}".format(*self.region)
-        holds = {POSITIVE: "above 0", NEGATIVE: "below 0"}.get(self.region, between)
-        return f"{self.measure.words(self.figures[0])}{on}: {holds}"
+        return f"{self.measure.words(self.figures[0])}{on}: {region_words(self.region)}"
 
     def _not_run(self, results: Mapping[str, pd.DataFrame]) -> str:
         missing = [figure for figure in self.figures if figure not in results]
         return f"not run: {figure_words(missing)}" if missing else ""
-
-
-def _undefined(reason: str, seeds: int = 0) -> Estimate:
-    return Estimate(math.nan, math.nan, math.nan, seeds, math.nan, reason)

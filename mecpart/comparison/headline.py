@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,11 @@ from mecpart.comparison.paper import (
 from mecpart.comparison.rule import POSITIVE, about, verdict
 from mecpart.comparison.statistics import Estimate, percentile_interval, resampled_weights, share
 from mecpart.comparison.words import METRIC_WORDS, figure_words, setting_words
+
+#: How a reduction can be averaged over seeds, settings and baselines: a reduction of each and their mean, or one of the
+#: mean delays, which is defined where a baseline has no such delay on some seed.
+Averaging = Literal["mean of ratios", "ratio of means"]
+AVERAGING: tuple[Averaging, ...] = get_args(Averaging)
 
 #: Names of sets of baselines, of which the reduction is averaged, and of choices from sets.
 SETS = {"learned": LEARNED, "all": BASELINES}
@@ -197,7 +203,7 @@ def _headline_rows(
     for name in shared:
         parts = [found[name] for _, found, _ in figures]
         limits = [limit[name] for _, _, limit in figures if limit]
-        for averaging in ("mean of ratios", "ratio of means"):
+        for averaging in AVERAGING:
             draws = _pooled(parts, averaging)
             low, high = percentile_interval(draws[1:], len(seeds)) if len(seeds) > 1 else (math.nan, math.nan)
             reason = ""
@@ -220,7 +226,7 @@ def _headline_rows(
             }
 
 
-def _pooled(parts: list[_Averages], averaging: str) -> Float[np.ndarray, " draws"]:
+def _pooled(parts: list[_Averages], averaging: Averaging) -> Float[np.ndarray, " draws"]:
     if averaging == "mean of ratios":
         return np.mean([part.ratio for part in parts], axis=0)
     return reduction(

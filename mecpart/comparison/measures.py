@@ -1,45 +1,121 @@
 """What a claim can be about: each measure yields one number per seed."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from mecpart.comparison.curves import X, as_curves, where_along
-from mecpart.comparison.headline import reduction, why_undefined
+from mecpart.comparison.headline import Averaging, reduction, why_undefined
 from mecpart.comparison.paper import PROPOSED
-from mecpart.comparison.statistics import concordance, share
+from mecpart.comparison.statistics import share
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed
 from mecpart.experiments.catalogue import EXPERIMENTS
 
+#: One number for each seed, and why it is undefined where it is NaN.
+PerSeed = tuple[Float[np.ndarray, " rows"], str]
 
-@dataclass(frozen=True)
-class Reduction:
-    """By how many percent `method` is below the baselines in `metric`: mean of ratios over them and x."""
+
+class Measure:
+    """What all measures can do, of a quantity `metric` of the curve `method` and, where there are any, the `others`."""
 
     metric: str
-    baselines: tuple[str, ...]
+    method: str
+    unit: ClassVar[str]
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The curves that it is about."""
+        return (self.method, *getattr(self, "others", ()))
+
+    def words(self, figure: str) -> str:
+        """What is measured in the experiment of that name, in words."""
+        raise NotImplementedError
+
+    def per_seed(self, results: pd.DataFrame) -> PerSeed:
+        """The number of each seed in one figure, and why it is undefined where it is NaN."""
+        raise NotImplementedError
+
+    def pooled(self, tables: Sequence[pd.DataFrame]) -> PerSeed:
+        """In each seed the mean over several figures, every figure with the same weight.
+
+        **Raises:** `ValueError` if they do not have the same seeds.
+        """
+        told = [self.per_seed(table) for table in tables]
+        return mean_in_each_seed([numbers for numbers, _ in told]), joined(reason for _, reason in told)
+
+
+def mean_in_each_seed(numbers: Sequence[Float[np.ndarray, " seeds"]]) -> Float[np.ndarray, " seeds"]:
+    """The mean over what was measured in the same seeds several times.
+
+    **Raises:** `ValueError` for different numbers of seeds.
+    """
+    seeds = {len(those) for those in numbers}
+    if len(seeds) > 1:
+        raise ValueError(f"results must have the same seeds in every figure to be pooled; got {sorted(seeds)}")
+    return np.mean(numbers, axis=0)
+
+
+def joined(reasons: Iterable[str]) -> str:
+    """Reasons in one text, each once."""
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+
+@dataclass(frozen=True)
+class Reduction(Measure):
+    """By how many percent `method` is below the `others` in `metric`, averaged over them and x.
+
+    A ratio of means is no number of a single seed. Its linear part in the seed is one (the delta method): their mean
+    over seeds is the ratio, and their spread, to first order, its error.
+    """
+
+    metric: str
+    others: tuple[str, ...]
     method: str = PROPOSED
     x: X = None
+    averaging: Averaging = "mean of ratios"
+    unit: ClassVar[str] = "% of the baselines' value"
 
-    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+    def per_seed(self, results: pd.DataFrame) -> PerSeed:
         """The reduction in each seed (percent), and why it is undefined where it is NaN."""
+        if self.averaging == "ratio of means":
+            return self.pooled([results])
         block = as_curves(results, self.metric)
         at = block.columns_at(self.x)
-        ratios = [reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.baselines]
-        return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.baselines, at)
+        ratios = [reduction(block.of(baseline)[:, at], block.of(self.method)[:, at]) for baseline in self.others]
+        return np.mean(ratios, axis=(0, 2)), why_undefined(block, self.others, at)
+
+    def pooled(self, tables: Sequence[pd.DataFrame]) -> PerSeed:
+        """As of every measure; a ratio of means is of the means over all figures."""
+        if self.averaging == "mean of ratios":
+            return super().pooled(tables)
+        blocks = [as_curves(table, self.metric) for table in tables]
+
+        def mean_delay(methods: Sequence[str]) -> Float[np.ndarray, " seeds"]:
+            delays = [block.of(method)[:, block.columns_at(self.x)] for block in blocks for method in methods]
+            return mean_in_each_seed([delay.mean(axis=1) for delay in delays])
+
+        own, baseline = mean_delay([self.method]), mean_delay(self.others)
+        if not baseline.mean():
+            reasons = (why_undefined(block, self.others, block.columns_at(self.x)) for block in blocks)
+            return np.full(len(own), np.nan), joined(reasons)
+        ratio = own.mean() / baseline.mean()
+        return 100 * (1 - ratio - (own - ratio * baseline) / baseline.mean()), ""
 
     def words(self, figure: str) -> str:
         """What is measured in the experiment of that name, in words."""
         method = curve_words(self.method, figure)
-        baselines = listed(curve_words(name, figure) for name in self.baselines)
+        baselines = listed(curve_words(name, figure) for name in self.others)
         where = where_along(self.x, EXPERIMENTS[figure].x_name)
-        return f"reduction [%] of the {METRIC_WORDS[self.metric]} by {method} against {baselines}, {where}"
+        how = f" ({self.averaging})" if self.x is None else ""
+        return f"reduction [%] of the {METRIC_WORDS[self.metric]} by {method} against {baselines}, {where}{how}"
 
 
 @dataclass(frozen=True)
-class Advantage:
+class Advantage(Measure):
     """How far `method` lies below the others' mean in `metric`, in percent of the reference's value: mean over x.
 
     The measure of directions. RPDI, the usual reference, uses every node, so that, unlike a reduction, this is defined
@@ -52,8 +128,9 @@ class Advantage:
     method: str = PROPOSED
     x: X = None
     reference: str = "RPDI"
+    unit: ClassVar[str] = "% of RPDI's value"
 
-    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+    def per_seed(self, results: pd.DataFrame) -> PerSeed:
         """The advantage in each seed (percent of the reference), and why it is undefined where it is NaN."""
         block = as_curves(results, self.metric)
         at = block.columns_at(self.x)
@@ -71,21 +148,30 @@ class Advantage:
 
 
 @dataclass(frozen=True)
-class Trend:
-    """Rank correlation of one method's `metric` with x: 1 if it always rises, -1 if it always falls."""
+class Trend(Measure):
+    """By how many percent of its mean one method's `metric` changes from end to end of the sweep, along a fitted line.
+
+    The line is that of least squares, so that every setting counts. A curve that is zero throughout does not change.
+    """
 
     metric: str
     method: str = PROPOSED
+    unit: ClassVar[str] = "change along the sweep in %"
 
-    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
-        """The rank correlation in each seed."""
+    def per_seed(self, results: pd.DataFrame) -> PerSeed:
+        """The change in each seed (percent)."""
         block = as_curves(results, self.metric)
-        return concordance(block.xs, block.of(self.method)), "one setting only" if len(block.xs) < 2 else ""
+        curve, xs = block.of(self.method), block.xs
+        if len(xs) < 2:
+            return np.full(len(curve), np.nan), "one setting only"
+        centred = xs - xs.mean()
+        change = curve @ centred / (centred @ centred) * (xs[-1] - xs[0])
+        return 100 * np.divide(change, curve.mean(axis=1), out=np.zeros(len(curve)), where=curve.any(axis=1)), ""
 
     def words(self, figure: str) -> str:
         """What is measured in the experiment of that name, in words."""
         method = curve_words(self.method, figure)
-        return f"rank correlation of the {METRIC_WORDS[self.metric]} of {method} along the sweep"
+        return f"change [%] of the {METRIC_WORDS[self.metric]} of {method} along the sweep"
 
 
 SETTLING_BAND = 0.05
@@ -109,14 +195,21 @@ def settling_episode(episodes: Float[np.ndarray, " windows"], reward: Float[np.n
 
 
 @dataclass(frozen=True)
-class Settling:
+class Settling(Measure):
     """How many episodes `method` takes to settle, or how many fewer than `other`."""
 
     method: str = PROPOSED
     other: str | None = None
     episodes: int | None = None
+    metric: str = "reward"
+    unit: ClassVar[str] = "episodes"
 
-    def per_seed(self, results: pd.DataFrame) -> tuple[Float[np.ndarray, " rows"], str]:
+    @property
+    def others(self) -> tuple[str, ...]:
+        """That which it is to settle before, if there is one."""
+        return (self.other,) if self.other else ()
+
+    def per_seed(self, results: pd.DataFrame) -> PerSeed:
         """Episodes in each seed. Undefined if the run is shorter than the claim speaks of."""
         block = as_curves(results, "reward")
         if len(block.xs) < 2:

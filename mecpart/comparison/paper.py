@@ -12,8 +12,10 @@ from mecpart.validation import check_choice
 PROPOSED = "Proposed"
 #: The baselines that learn, which the percentages of the paper's abstract are about.
 LEARNED = ("A3C", "Distributed DQN")
+#: The baselines that do not learn.
+RULES = ("Greedy", "APDI", "RPDI")
 #: All methods that the paper compares its own with.
-BASELINES = (*LEARNED, "Greedy", "APDI", "RPDI")
+BASELINES = (*LEARNED, *RULES)
 #: The columns of results that hold a delay, s.
 DELAYS = ("total_delay_s", "edge_delay_s", "local_delay_s")
 #: The figures that show delays of all methods, which the headline pools.

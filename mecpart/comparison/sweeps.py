@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from mecpart.comparison.curves import as_curves, groups, labelled
+from mecpart.comparison.delay_claims import trend_region
+from mecpart.comparison.measures import Trend
 from mecpart.comparison.paper import BASELINES, DELAYS, PROPOSED
-from mecpart.comparison.rule import NEGATIVE, POSITIVE, verdict
+from mecpart.comparison.rule import verdict
 from mecpart.comparison.statistics import (
     bootstrap_interval,
     concordance,
@@ -178,17 +180,18 @@ def rank_agreement(
 def trends(results: pd.DataFrame, published_curves: pd.DataFrame, metric: str = "total_delay_s") -> pd.DataFrame:
     """Whether each method's `metric` rises or falls along x as published.
 
-    **Returns:** one row per scenario, figure and method that the paper shows: the rank correlation with x
-    `published` and `measured` (mean over seeds; 1: rises throughout, -1: falls throughout), `low`, `high`,
-    and `verdict` on the claim that the measured sign is the published one.
+    **Returns:** one row per scenario, figure and method that the paper shows: the change along the sweep (`Trend`),
+    `published` and `measured` in percent, `low`, `high`, and `verdict` on the claim that the measured direction is the
+    published one.
     """
     paper = as_curves(published_curves, metric)
     rows = []
     for group in groups(results):
         block = as_curves(group, metric)
         for method in (method for method in paper.methods if method in block.methods):
-            told = float(concordance(paper.xs, paper.of(method))[0])
-            seen = estimate(concordance(block.xs, block.of(method)))
+            measure = Trend(metric, method)
+            told = float(measure.per_seed(published_curves)[0][0])
+            seen = estimate(*measure.per_seed(group))
             rows.append(
                 {
                     "scenario": block.scenario,
@@ -200,7 +203,7 @@ def trends(results: pd.DataFrame, published_curves: pd.DataFrame, metric: str = 
                     "measured": seen.value,
                     "low": seen.low,
                     "high": seen.high,
-                    "verdict": verdict(seen, POSITIVE if told > 0 else NEGATIVE),
+                    "verdict": verdict(seen, trend_region(block.figure, method, told)),
                     "num_seeds": len(block.seeds),
                 }
             )

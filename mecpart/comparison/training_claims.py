@@ -6,15 +6,17 @@ from typing import Any
 from mecpart.comparison.claim import Claim
 from mecpart.comparison.measures import Advantage, Reduction, Settling
 from mecpart.comparison.paper import BASELINES, LEARNED, PROPOSED, published
-from mecpart.comparison.rule import POSITIVE, SAME, Region, about
+from mecpart.comparison.rule import POSITIVE, Region, about, same_within
 
 
 def training_claims() -> Iterator[Claim]:
     """All of them, in the paper's order."""
     yield from _convergence()
-    yield from _learning_rates()
-    yield from _workers()
-    yield from _batches()
+    compared = [*_learning_rates(), *_workers()]
+    yield from compared
+    # "The same" is less than anything that the paper makes something of beside it, such as 18200 against 18250.
+    told = [claim.published_value() for claim in compared if claim.region == POSITIVE]
+    yield from _batches(same_within(min(told)))
 
 
 def _convergence() -> Iterator[Claim]:
@@ -70,7 +72,7 @@ def _workers() -> Iterator[Claim]:
     yield _settles_by("workers=8", "Proposed with eight workers", 200, "Fig. 7b", "fig7b")
 
 
-def _batches() -> Iterator[Claim]:
+def _batches(same: Region) -> Iterator[Claim]:
     yield _settles_by("batch=64", "Proposed with batches of 64", 200, "Fig. 7c", "fig7c")
     yield _settles_by("batch=32", "Proposed with batches of 32", 1100, "Fig. 7c", "fig7c")
     for size in (32, 16, 8):
@@ -84,7 +86,7 @@ def _batches() -> Iterator[Claim]:
             published=900.0,
         )
     for size in (32, 16, 8):
-        yield _ends_above("batch=64", f"batch={size}", f"Batches of 64 and of {size} end the same", "fig7c", SAME)
+        yield _ends_above("batch=64", f"batch={size}", f"Batches of 64 and of {size} end the same", "fig7c", same)
 
 
 def _settles_by(curve: str, name: str, episode: int, where: str, figure: str) -> Claim:

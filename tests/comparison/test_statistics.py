@@ -89,3 +89,42 @@ def test_concordance_is_kendalls_tau():
 def test_unknown_statistic_is_refused():
     with pytest.raises(ValueError, match="statistic must be mean or iqm; got 'median'"):
         comparison.bootstrap_interval(np.ones(3), "median")
+
+
+def test_students_interval_is_scipys():
+    theirs = stats.ttest_1samp(VALUES, 0).confidence_interval(0.99)
+    assert comparison.student_interval(VALUES, 0.01) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+
+
+@pytest.mark.parametrize(("border", "region"), [(8, (8, math.inf)), (11, (-math.inf, 11)), (11, (11, 22)), (5, (1, 5))])
+def test_the_least_level_at_one_border_is_that_of_the_t_test(border, region):
+    assert comparison.least_level(VALUES, region) == pytest.approx(stats.ttest_1samp(VALUES, border).pvalue)
+
+
+def test_the_least_level_of_equivalence_is_that_of_two_one_sided_tests():
+    near = VALUES - 9.7
+    sides = (
+        stats.ttest_1samp(near, -3, alternative="greater").pvalue,
+        stats.ttest_1samp(near, 3, alternative="less").pvalue,
+    )
+    assert comparison.least_level(near, (-3, 3)) == pytest.approx(2 * max(sides))
+
+
+def test_at_the_least_level_the_interval_just_reaches_the_border():
+    for region in ((8, math.inf), (-math.inf, 11), (7, 12)):
+        ends = comparison.student_interval(VALUES, comparison.least_level(VALUES, region))
+        assert min(abs(end - border) for end in ends for border in region) == pytest.approx(0, abs=1e-9)
+
+
+def test_what_does_not_vary_is_decided_at_any_level_or_none():
+    assert comparison.least_level(np.full(5, 2.0), (0, math.inf)) == 0
+    assert comparison.least_level(np.zeros(5), (0, math.inf)) == 1
+
+
+def test_holms_levels_by_hand():
+    """Of four tests .005 and .01 reach 5 %/4 and 5 %/3; .03 misses 5 %/2, to which .04 is held too."""
+    levels = comparison.holm_levels([0.03, 0.005, 0.04, 0.01])
+    assert levels == pytest.approx([0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3])
+    assert comparison.holm_levels([0.04, 0.001]) == pytest.approx([0.05, 0.025])  # all are decided
+    assert comparison.holm_levels([0.04]) == pytest.approx([0.05])
+    assert len(comparison.holm_levels([])) == 0

@@ -67,7 +67,7 @@ def test_trends_compare_signs():
     rising = frame["method"] == "A3C"
     frame.loc[rising, "total_delay_s"] = frame.loc[rising, "x"] * 100
     table = comparison.trends(frame, comparison.published("fig8")).set_index("method")
-    assert (table["published"] == -1).all()
-    assert table.loc["A3C", "measured"] == 1
+    assert (table["published"] < -25).all()  # percent, over the sweep
+    assert table.loc["A3C", "measured"] == pytest.approx(100)  # from 200 to 600, of the mean 400
     assert table.loc["A3C", "verdict"] == "not reproduced"
     assert (table.drop("A3C")["verdict"] == "reproduced").all()
