@@ -50,7 +50,7 @@ def _simulated(invariant: Invariant, seed: int) -> pd.DataFrame:
         network={
             "server_speed_range": (low, high),
             "device_frequency": 10 ** draw.uniform(7, 11),
-            "num_devices": float(draw.integers(1, min(invariant.most_devices, 200), endpoint=True)),
+            "num_devices": float(np.floor(draw.uniform(1, min(invariant.most_devices, 200)))),
             "wired_rate": 10 ** draw.uniform(4, 9),
         },
         scenario={"cycles_per_mac": 10 ** draw.uniform(-1, 2)},
@@ -74,7 +74,9 @@ def _plans(curve: str, scenario: Scenario, slot: Slot) -> Int[np.ndarray, "plans
     if curve == "RPDI":
         every = itertools.product(range(scenario.num_nodes), repeat=scenario.num_blocks)
         return np.fromiter(itertools.chain.from_iterable(every), np.int32).reshape(-1, scenario.num_blocks)
-    plan = POLICIES[curve](scenario, slot, None) if curve in POLICIES else optimal_plan(scenario, slot).plan
+    plan = (
+        POLICIES[curve](scenario, slot, jax.random.key(0)) if curve in POLICIES else optimal_plan(scenario, slot).plan
+    )
     return np.asarray(plan)[None]
 
 

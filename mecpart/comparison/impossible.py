@@ -260,18 +260,17 @@ def why_impossible(claim: Claim, scenario: str = "as_printed") -> str:
 
     It is about signs: a trend that cannot be, or a curve that cannot be below another.
     """
-    measure = claim.measure
+    measure, above = claim.measure, claim.region == POSITIVE
+    if not isinstance(measure, Trend | Advantage) or claim.region not in (POSITIVE, NEGATIVE):
+        return ""
     for invariant in invariants():
-        if invariant.figure not in claim.figures or scenario not in invariant.scenarios:
+        if invariant.figure not in claim.figures or measure.metric not in invariant.metrics:
             continue
-        if getattr(measure, "metric", None) not in invariant.metrics or claim.region not in (POSITIVE, NEGATIVE):
-            continue
-        if isinstance(measure, Trend) and not invariant.between and measure.method in invariant.curves:
-            hit = not invariant.may(rises=claim.region == POSITIVE)
-        elif isinstance(measure, Advantage) and invariant.between and claim.region == POSITIVE:
-            hit = (measure.method, *measure.others) == invariant.curves  # the first cannot be the lower
+        if isinstance(measure, Trend):
+            about = not invariant.between and measure.method in invariant.curves
+            hit = about and not invariant.may(rises=above)
         else:
-            hit = False
-        if hit:
+            hit = above and invariant.between and invariant.curves == (measure.method, *measure.others)
+        if hit and scenario in invariant.scenarios:
             return f"{METRIC_WORDS[measure.metric]} must be {invariant.says}: {invariant.proof}"
     return ""
