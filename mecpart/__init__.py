@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
     from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded
+    from mecpart.model.simulation import Operation, Schedule, simulate
     from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
     from mecpart.planning.bounds import episode_bound, lower_bound
@@ -50,12 +51,14 @@ __all__ = [
     "Experiment",
     "LayerTable",
     "Network",
+    "Operation",
     "OptimalPlan",
     "ParetoFront",
     "PartitionEnv",
     "PlanCost",
     "Rules",
     "Scenario",
+    "Schedule",
     "Setting",
     "Slot",
     "Workload",
@@ -89,6 +92,7 @@ __all__ = [
     "sample_slots",
     "save_policy",
     "shannon_rate",
+    "simulate",
     "trace_from_csv",
     "unregister",
     "utilisation",
@@ -120,6 +124,7 @@ _MODULES: dict[str, list[str]] = {
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],
     "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded"],
+    "model.simulation": ["Operation", "Schedule", "simulate"],
     "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],
     "planning.bounds": ["episode_bound", "lower_bound"],

@@ -17,9 +17,10 @@ def all_plans(blocks: int, nodes: int) -> np.ndarray:
 
 
 def cost_of(scenario, slot, plans) -> SimpleNamespace:
-    """The cost of any number of plans [..., M] in one slot, with the fields of `PlanCost` and `finished` (e_m).
+    """The cost of any number of plans [..., M] in one slot, with the fields of `PlanCost` and more.
 
-    The slot's backlog is one for all plans, [N + 1], or one for each, [..., N + 1].
+    These are `finished`, e_m; and `busy`, [..., N + 1], when each node has done this slot and those before it. The
+    slot's backlog, s until each node is free, is one for all plans, [N + 1], or one for each, [..., N + 1].
     """
     workload, network, rules = scenario.workload, scenario.network, scenario.rules
     tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
@@ -30,13 +31,12 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
     work = tasks * np.asarray(workload.macs, np.float64) * float(scenario.cycles_per_mac)
     data = tasks * np.asarray(workload.input_bytes, np.float64)
     device_rate = np.asarray(slot.device_rate, np.float64)
-    backlog = np.asarray(slot.backlog, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        queue = np.where(backlog > 0, backlog / speed, 0)
+    free = np.asarray(slot.backlog, np.float64)
     deadline = np.broadcast_to(np.asarray(scenario.deadline, np.float64), len(work))
 
     plans = np.asarray(plans)
-    queue = np.broadcast_to(queue, (*plans.shape[:-1], len(speed)))
+    free = np.broadcast_to(free, (*plans.shape[:-1], len(speed)))
+    busy = free.copy()  # until when each node is, with what this slot gives it
     finished = np.zeros(plans.shape[:-1])
     energy = np.zeros(plans.shape[:-1])
     blocks = []
@@ -48,14 +48,18 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
             by_device = data[m] / (at_work * device_rate[m, np.maximum(server, 1) - 1])
             between_servers = data[m] / float(network.wired_rate)
             transmission = np.where((previous == 0) | (node == 0), by_device, between_servers)
-            free = node == previous  # Eq. 5
+            unpaid = node == previous  # Eq. 5
             if not rules.local_input_charged:  # Eq. 9 as it reads
-                free = free | (node == 0)
-            transmission = np.where(free, 0.0, transmission)
+                unpaid = unpaid | (node == 0)
+            transmission = np.where(unpaid, 0.0, transmission)
             computation = np.where(computing[node] > 0, work[m] / computing[node], np.inf)
         arrived = finished + transmission
-        started = np.maximum(arrived, np.take_along_axis(queue, node[..., None], axis=-1)[..., 0])
+        started = np.maximum(arrived, np.take_along_axis(free, node[..., None], axis=-1)[..., 0])
         finished = started + computation
+        ends = (node[..., None] == np.arange(len(speed))) & np.isfinite(finished)[
+            ..., None
+        ]  # what never does, blocks none
+        busy = np.where(ends, np.maximum(busy, finished[..., None]), busy)
         local = node == 0
         energy = energy + np.where(local, float(network.energy_coefficient) * frequency**2 * work[m], 0.0)
         with np.errstate(invalid="ignore"):
@@ -79,6 +83,7 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
         waiting_delay=waiting,
         computation_delay=computation,
         finished=completion,
+        busy=busy,
         total_delay=finished,
         edge_delay=finished - local_delay,
         local_delay=local_delay,
@@ -89,12 +94,8 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
 
 
 def backlog_after(scenario, slot, plans) -> np.ndarray:
-    """q_n of the next slot after any number of plans [..., M], [..., N + 1]: nothing is left over without queues."""
-    speed = np.asarray(scenario.network.speed, np.float64)
-    tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
-    work = tasks * np.asarray(scenario.workload.macs, np.float64) * float(scenario.cycles_per_mac)
-    given = ((np.asarray(plans)[..., None] == np.arange(len(speed))) * work[:, None]).sum(axis=-2)
-    left = np.maximum(np.asarray(slot.backlog, np.float64) + given - speed * float(scenario.slot_seconds), 0)
+    """When each node is free, from the next slot on, after any number of plans [..., M], [..., N + 1]."""
+    left = np.maximum(cost_of(scenario, slot, plans).busy - float(scenario.slot_seconds), 0)
     return left if scenario.rules.queues else np.zeros_like(left)
 
 

@@ -33,7 +33,7 @@ QUANTITIES = {
     "penalty": ("", 0, 2),
     "cycles_per_mac": ("", 0.5, 2),
     "device_rate": ("MN", 0.125, 4),
-    "backlog": ("N+1", 0, 32),
+    "backlog": ("N+1", 0, 8),
 }
 # What only `loaded` makes use of; `tasks` only where they are asked for.
 OF_LOADED = {"output_bytes": ("", 0.125, 4), "slot_seconds": ("", 0.25, 4)}

@@ -181,6 +181,9 @@ CALLS = {
         {"bandwidth": 1.0, "transmit_power": 1.0, "channel_gain": 1.0, "noise_density": 1.0},
         numbers("bandwidth", "transmit_power", "channel_gain", "noise_density", also={"four axes"}),
     ),
+    "simulate": (
+        mecpart.simulate, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN}, _A_SCENARIO | _A_SLOT,
+    ),
     "trace_from_csv": (
         mecpart.trace_from_csv, {"path": "a.csv", "slot_seconds": None},
         {"path": ANY_TEXT, "slot_seconds": OPTIONAL | NUMBER},
@@ -285,8 +288,8 @@ CALLS = {
 }  # fmt: skip
 
 # What the package makes and nobody hands in.
-RESULTS = {"OptimalPlan", "ParetoFront", "PlanCost", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy",
-           "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
+RESULTS = {"Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "agents.EpisodeCost", "agents.Policy",
+           "agents.PricePolicy", "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():

@@ -57,7 +57,7 @@ GROUPS = (
         "trace_from_csv",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
-        "evaluate_plan", "PlanCost", "utilisation",
+        "evaluate_plan", "PlanCost", "utilisation", "simulate", "Schedule", "Operation",
     )),
     ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
         "optimal_plan", "OptimalPlan", "pareto_front", "ParetoFront", "lower_bound", "priced_plan", "episode_bound",

@@ -81,11 +81,12 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
         (scenario.energy_budget / budget)[None],
     ]
     if scenario.rules.queues:
-        # All work on one node in every slot: as much as it can fall behind.
-        slot_cycles = network.speed * scenario.slot_seconds
-        slots = scenario.num_slots * jnp.maximum(jnp.sum(work) - slot_cycles, 0) / slot_cycles
+        # A slot is done no later after all nodes are free than it can take at most while they are.
+        speed = network.speed.at[0].set(scenario.devices_for(tasks) * network.device_frequency)
+        slowest_plan = jnp.sum(sent) + jnp.sum(work) / jnp.min(jnp.where(network.available, speed, jnp.inf))
+        slots = scenario.num_slots * jnp.maximum(slowest_plan / scenario.slot_seconds - 1, 0)
         low.append(jnp.zeros(network.num_nodes))
-        high.append(jnp.log1p(10 * slots) / np.log(11))
+        high.append(jnp.full(network.num_nodes, jnp.log1p(10 * slots) / np.log(11)))
     least, most = jnp.concatenate(low), jnp.concatenate(high)
     rounding = (scenario.num_slots + 8) * float(jnp.finfo(jnp.float32).eps)
     return jnp.where(least == 0, 0, least - rounding * (1 + jnp.abs(least))), most + rounding * (1 + jnp.abs(most))

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mecpart.agents.learning import EpisodeCost, episode_slots, run_episode, traced, training_keys
 from mecpart.fields import short_repr
 from mecpart.ledger import LEDGER
-from mecpart.model.delay import queue_delay
 from mecpart.model.environment import read_observation
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.optimum import priced_plan
@@ -77,10 +76,9 @@ class PricePolicy:
 
     def plan(self, slot: Slot) -> Int[Array, " blocks"]:
         """The plan for a slot."""
-        nodes = jnp.arange(self.scenario.num_nodes)
-        queue = jnp.where(self.scenario.network.available, queue_delay(self.scenario, slot, nodes), 0)
         fixed, growing = jnp.split(self.weights, 2)
-        return priced_plan(self.scenario, slot, fixed + growing * queue / self.scenario.slot_seconds)
+        queue = self.scenario.backlog_in(slot) / self.scenario.slot_seconds
+        return priced_plan(self.scenario, slot, fixed + growing * queue)
 
 
 @jax.tree_util.register_dataclass

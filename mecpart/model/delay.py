@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.fields import quantity, short_repr
 from mecpart.model.scenario import Scenario, Slot
@@ -42,7 +42,7 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 
     With e_0 = 0 and the image at the device (a_0 = 0), block m on node a_m is finished at
 
-        e_m = max(e_{m-1} + transmission_m, backlog of a_m / speed of a_m) + work_m / speed of a_m
+        e_m = max(e_{m-1} + transmission_m, backlog of a_m) + work_m / speed of a_m
 
     and its delay is L_m = e_m - e_{m-1}. On node 0 and its links min(D, tasks) of the D devices compute and send, for
     a task never uses more than one of them. Where the rules charge it, the last block also waits for its result to be
@@ -71,10 +71,7 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanCost:
     """`evaluate_plan` without its checks, for code that makes valid plans itself."""
     block = jnp.arange(scenario.num_blocks)
-    source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
-    transmission = transmission_delay(scenario, slot, block, source, plan)
-    computation = computation_delay(scenario, slot, block, plan)
-    waiting = _waiting_delay(transmission, queue_delay(scenario, slot, plan), computation)
+    transmission, waiting, computation, _ = _run_blocks(scenario, slot, plan)
     transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
     block_delay = transmission + waiting + computation
 
@@ -95,16 +92,23 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
     )
 
 
-def _waiting_delay(transmission, queue, computation) -> Float[Array, " blocks"]:
-    """Time that each block waits for its node, which is busy until `queue`, when its input is there, s."""
+def _run_blocks(scenario: Scenario, slot: Slot, plan):
+    """Transmission, waiting and computation of each block, and the time e_m when it is done, s: four arrays [M]."""
+    block = jnp.arange(scenario.num_blocks)
+    source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
+    transmission = transmission_delay(scenario, slot, block, source, plan)
+    computation = computation_delay(scenario, slot, block, plan)
 
     def run_block(finished, block_delays):
-        transmission, queue, computation = block_delays
+        transmission, free, computation = block_delays
         arrived = finished + transmission
-        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(queue - arrived, 0), 0)
-        return arrived + waiting + computation, waiting
+        waiting = jnp.where(jnp.isfinite(arrived), jnp.maximum(free - arrived, 0), 0)
+        finished = arrived + waiting + computation
+        return finished, (waiting, finished)
 
-    return jax.lax.scan(run_block, jnp.float32(0), (transmission, queue, computation))[1]
+    each = transmission, scenario.backlog_in(slot)[plan], computation
+    _, (waiting, finished) = jax.lax.scan(run_block, jnp.float32(0), each)
+    return transmission, waiting, computation, finished
 
 
 def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
@@ -135,27 +139,12 @@ def _link_rate(scenario: Scenario, slot: Slot, block, server) -> Float[Array, "*
     return scenario.devices_for(scenario.tasks_in(slot)) * rate
 
 
-def share_at_work(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
-    """The part of `node` that works on the tasks of `slot`: min(D, tasks) / D of the devices, all of a server."""
-    devices = scenario.devices_for(scenario.tasks_in(slot))
-    return jnp.where(node == 0, devices / scenario.network.num_devices, 1)
-
-
 def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
-    """Time to compute `block` on `node`, s (Eqs. 3 and 6); integer arrays that broadcast."""
-    speed = scenario.network.speed[node] * share_at_work(scenario, slot, node)
+    """Time to compute `block` on `node`, s (Eqs. 3 and 6), by min(D, tasks) of the devices or a whole server; integer
+    arrays that broadcast."""
+    share = scenario.devices_for(scenario.tasks_in(slot)) / scenario.network.num_devices
+    speed = scenario.network.speed[node] * jnp.where(node == 0, share, 1)
     return divide(scenario.work_in(slot)[block], speed)
-
-
-def occupation(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
-    """The time of the whole of `node` that `block` takes, s: less than its computation where devices have no task."""
-    return divide(scenario.work_in(slot)[block], scenario.network.speed[node])
-
-
-def queue_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
-    """Time until `node` has worked off the slot's backlog, s: by all devices, for other tasks left it."""
-    backlog = scenario.backlog_in(slot)[node]
-    return jnp.where(backlog > 0, divide(backlog, scenario.network.speed[node]), 0)
 
 
 def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "*shape"]:
@@ -174,14 +163,10 @@ def block_energy(scenario: Scenario, slot: Slot, block, node, transmission) -> F
     return jnp.where(node == 0, computing, 0) + transmitting
 
 
-def work_given(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
-    """The work that `plan` gives to each node, cycles."""
-    given = plan[:, None] == jnp.arange(scenario.num_nodes)
-    return jnp.sum(jnp.where(given, scenario.work_in(slot)[:, None], 0), axis=0)
-
-
 def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> Float[Array, " nodes"]:
-    """The work that each node is given over some slots, as a share of what it can do in them; above 1 it falls behind.
+    """The time that each node computes for some slots, as a share of their length; above 1 it falls behind.
+
+    Below 1 it may fall behind too: for a block that is on its way it waits, and serves no later slot meanwhile.
 
     **Arguments:** `slots`, `plans`: every array with a leading axis [T].
 
@@ -191,19 +176,39 @@ def utilisation(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks
     """
     count = check_slots(scenario, slots)
     plans = checked_plan(scenario, plans, name="plans", leading=(count,))
-    given = jnp.mean(jax.vmap(lambda slot, plan: work_given(scenario, slot, plan))(slots, plans), axis=0)
-    return jnp.where(scenario.network.available, divide(given, scenario.network.speed * scenario.slot_seconds), 0)
+    seconds = jnp.mean(jax.vmap(_computing_time, (None, 0, 0))(scenario, slots, plans), axis=0)
+    return jnp.where(scenario.network.available, seconds / scenario.slot_seconds, 0)
 
 
+@jax.jit
+def _computing_time(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
+    """The time that each node computes, s."""
+    seconds = computation_delay(scenario, slot, jnp.arange(scenario.num_blocks), plan)
+    return jnp.sum(jnp.where(_runs_on(scenario, plan), seconds[:, None], 0), axis=0)
+
+
+@jax.jit
 def backlog_after(scenario: Scenario, slot: Slot, plan) -> Float[Array, " nodes"]:
-    """What waits at each node one slot later, cycles: max(0, q_n + work given to n - F_n * slot_seconds).
+    """The time until each node is free, counted from the beginning of the next slot, s; 0 without queues.
 
-    Nothing where the rules have no queues. The devices work off what is left of different slots side by side.
+    First in, first out: a node serves slots in order, so it is free when it was free before and when the last block
+    that it runs of this slot is done,
+
+        free_n(t + 1) = max(0, max(free_n(t), e_m of the last block m on n) - slot_seconds)
+
+    A block that is never done holds no node up: it has not arrived, or its node does not exist.
     """
     if not scenario.rules.queues:
         return jnp.zeros(scenario.num_nodes)
-    waiting = scenario.backlog_in(slot) + work_given(scenario, slot, plan)
-    return jnp.maximum(waiting - scenario.network.speed * scenario.slot_seconds, 0)
+    *_, finished = _run_blocks(scenario, slot, plan)
+    held = _runs_on(scenario, plan) & jnp.isfinite(finished)[:, None]
+    last = jnp.max(jnp.where(held, finished[:, None], 0), axis=0)
+    return jnp.maximum(jnp.maximum(scenario.backlog_in(slot), last) - scenario.slot_seconds, 0)
+
+
+def _runs_on(scenario: Scenario, plan) -> Bool[Array, "blocks nodes"]:
+    """Whether each block runs on each node."""
+    return plan[:, None] == jnp.arange(scenario.num_nodes)
 
 
 def checked_plan(

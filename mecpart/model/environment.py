@@ -126,7 +126,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     | M | d_m, parameter bytes of each block | those of the whole network |
     | M N | R_m^n, rate to each server (0: no such server) | top of the device rate range |
     | 1 | E^r, remaining energy | the energy budget |
-    | N + 1 | with queues: time x until each node has worked off its queue | x slots become log(1 + 10 x) / log 11 |
+    | N + 1 | with queues: free_n, time x until each node is free | x slots become log(1 + 10 x) / log 11 |
 
     The logarithm keeps a queue that grows without limit readable beside one that begins to form; one slot stays 1.
     """
@@ -140,8 +140,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
         (state.remaining_energy / energy_scale(scenario))[None],
     ]
     if scenario.rules.queues:
-        slot_cycles = jnp.where(network.available, network.speed * scenario.slot_seconds, 1)
-        entries.append(jnp.log1p(10 * scenario.backlog_in(state.slot) / slot_cycles) / np.log(11))
+        entries.append(jnp.log1p(10 * scenario.backlog_in(state.slot) / scenario.slot_seconds) / np.log(11))
     return jnp.concatenate(entries)
 
 
@@ -151,8 +150,7 @@ def read_observation(scenario: Scenario, observation: Float[Array, " features"])
     work, rate = observation[:blocks], observation[2 * blocks : (2 + servers) * blocks]
     backlog, tasks = jnp.zeros(nodes), None
     if scenario.rules.queues:
-        slots = jnp.expm1(observation[-nodes:] * np.log(11)) / 10
-        backlog = slots * scenario.network.speed * scenario.slot_seconds
+        backlog = jnp.expm1(observation[-nodes:] * np.log(11)) / 10 * scenario.slot_seconds
     if scenario.arrivals == "poisson":
         seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
         mean = jnp.sum(scenario.work)

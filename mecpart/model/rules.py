@@ -10,7 +10,7 @@ class Rules:
     """What a scenario adds to the paper's equations, each rule a yes or no (static: they decide what is compiled).
 
     - `name`: of the scenario whose rules they are, a key of `SCENARIOS`, also where single ones are switched.
-    - `queues`: what a node cannot finish within a slot waits there, before the work of the next slots.
+    - `queues`: a node is free only when all that was given to it in earlier slots is done: first in, first out.
     - `return_charged`: the result returns to the device over the last block's link, which counts as transmission of the
       last block; otherwise it is there for free.
     - `local_input_charged`: a local block after an edge block pays the transmission of its input, as Eq. 5 says;

@@ -84,7 +84,7 @@ class Scenario:
         return jnp.broadcast_to(jnp.asarray(slot.device_rate), (self.num_blocks, self.network.num_servers))
 
     def backlog_in(self, slot: "Slot") -> Float[Array, " nodes"]:
-        """q_n of `slot` at every node, cycles."""
+        """free_n of `slot` at every node, s: when it is done with what earlier slots gave it."""
         return jnp.zeros(self.num_nodes) if slot.backlog is None else jnp.asarray(slot.backlog, float)
 
     def complete(self, slot: "Slot") -> "Slot":
@@ -118,7 +118,8 @@ class Slot:
 
     - `device_rate`: R_m^n, bytes/s between one device and each server while block m's input is sent: [M, N]; or [N],
       the same for all blocks; or one value for all links.
-    - `backlog`: q_n, [N + 1], cycles that wait at each node when the slot begins; None stands for none anywhere.
+    - `backlog`: free_n, [N + 1], s from the beginning of the slot until each node has done all that earlier slots gave
+      it; None stands for 0 everywhere.
     - `tasks`: that arrive; None stands for the scenario's release rate.
 
     Slots of an episode are one `Slot`, every array of which has a leading axis [T]: [T, M, N] or [T, N] or [T] rates.
@@ -127,7 +128,7 @@ class Slot:
     device_rate: Float[Array, "blocks servers"] | Float[Array, " servers"] | Float[Array, ""] = field(
         metadata=quantity("bytes/s")
     )
-    backlog: Float[Array, " nodes"] | None = field(default=None, metadata=quantity("cycles"))
+    backlog: Float[Array, " nodes"] | None = field(default=None, metadata=quantity("s"))
     tasks: Float[Array, ""] | None = None
 
     __repr__ = short_repr
@@ -202,8 +203,8 @@ def loaded(
 
     What differs from `as_printed`:
 
-    - Work that a node cannot finish within a slot waits there, before the work of the next slots:
-      q_n(t + 1) = max(0, q_n(t) + work given to n - F_n * slot_seconds). An episode starts with empty queues.
+    - Nodes serve slots first in, first out: a node is free only when all that was given to it in earlier slots is done,
+      and works on nothing that has not arrived. An episode starts with all nodes free.
     - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
     - The result returns to the device over the last block's link, and counts as transmission of the last block.
     - `arrivals`: "constant", or "poisson" with mean `release_rate`. A slot that draws no task at all still counts the

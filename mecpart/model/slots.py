@@ -14,7 +14,7 @@ from mecpart.validation import check_count, check_finite_product, check_key, che
 def sample_slot(key: PRNGKeyArray, scenario: Scenario) -> Slot:
     """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog; tasks if they are Poisson.
 
-    **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in cycles.
+    **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in s.
     """
     slots = sample_slots(key, scenario, 1)
     return jax.tree.map(lambda leaf: leaf[0], slots)

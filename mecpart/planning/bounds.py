@@ -20,8 +20,8 @@ from mecpart.validation import check_count
 def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     """A certified lower bound on the total delay of any plan in this slot, s: the optimum with empty queues.
 
-    Without backlog the bound is attained. Summed over the slots of an episode it bounds every policy, since work left
-    over from earlier slots never makes a block finish sooner; `episode_bound` is tighter.
+    Without backlog the bound is attained. Summed over the slots of an episode it bounds every schedule, since the work
+    of other slots never makes a block finish sooner; `episode_bound` is tighter.
     """
     check_slot(scenario, slot)
     return optimal_plan(scenario, replace(slot, backlog=None)).total_delay
@@ -31,8 +31,9 @@ def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]
     """A certified lower bound on the total delay that any policy can have in an episode from empty queues, s.
 
     Where slots do not couple the optimum itself. With queues the largest of three bounds: the sum of `lower_bound`,
-    `priced_bound`, and `pooled_bound`. It holds for policies that know all draws in advance, and up to
-    the rounding of float32 (about one part in a million).
+    `priced_bound`, and `pooled_bound`. It holds for policies that know all draws in advance, and whatever the order in
+    which nodes serve slots, as long as they serve one at a time and nothing that has not arrived; first in, first out
+    is one such order. It holds up to the rounding of float32 (about one part in a million).
 
     **Arguments:**
 
@@ -55,21 +56,17 @@ def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]
 def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"]) -> Float[Array, ""]:
     """A lower bound on the total delay of an episode with queues, whatever the prices: the Lagrangian of capacity.
 
-    Let V_t(price) be the least delay plus price of slot t with empty queues, x_n the seconds of work at node n, and
-    d the length of a slot. Charge the potential P(x) = sum_n price_n min(x_n, X_n) and telescope it from slot to slot:
+    Let V_t be the least delay plus price of slot t = 0, 1, ... from empty queues, d the length of a slot, and
+    H = max_t (t d + V_t). Call a slot late if its delay is more than V_t. The work of all other slots is done by H, and
+    no node works longer than from 0 to H, so they compute on node n for at most H seconds in all: what they pay for it
+    is at most price_n H. The delay of such a slot is at least V_t minus what it pays, since waiting only adds to it;
+    that of a late slot is more than V_t. Hence
 
-        sum_t delay_t >= sum_t [delay_t + P(x_{t+1}) - P(x_t)] - sum_n price_n X_n
+        sum_t delay_t >= sum_t V_t - H sum_n price_n
 
-    A plan that leaves no used node above X_n raises P by at least the price of its work minus sum_n price_n d, so the
-    bracket is at least V_t - d sum_n price_n. A plan that leaves a node it uses above X_n takes at least X_n + d
-    seconds, for that is when the node is done, while P falls by at most d times the sum of the other nodes' prices;
-    X_n = max(0, max_t V_t - (1 + price_n) d) makes that at least as much. The work of a slot with fewer tasks than
-    devices takes longer on the devices than the seconds of the whole tier that it is; only these are priced. Hence
-
-        sum_t delay_t >= sum_t V_t(price) - T d sum_n price_n - sum_n price_n X_n
-
-    The first two terms are the Lagrangian of "no node gets more work than it can do in T slots", the third what may be
-    left undone in the end, which does not grow with T.
+    which is the Lagrangian of "no node computes for longer than the episode", but for H - T d, what may be left undone
+    at its end; that does not grow with T. Only what a node can do within a time is used of the queues, so the bound
+    holds for every order of service.
 
     **Arguments** and **Raises:** `slots`, `price` [N + 1] as in `episode_bound`.
     """
@@ -81,13 +78,12 @@ def priced_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"])
 def _priced_bound(scenario: Scenario, slots: Slot, price) -> Float[Array, ""]:
     price = jnp.where(scenario.network.available & (price >= 0) & jnp.isfinite(price), price, 0)
     value = jax.vmap(lambda slot: priced_path(scenario, replace(slot, backlog=None), price)[0])(slots)
-    length = scenario.slot_seconds
-    left_over = jnp.maximum(jnp.max(value) - (1 + price) * length, 0)
-    return jnp.sum(value - length * jnp.sum(price)) - jnp.sum(price * left_over)
+    horizon = jnp.max(jnp.arange(value.shape[0]) * scenario.slot_seconds + value)
+    return jnp.sum(value - horizon * jnp.sum(price) / value.shape[0])
 
 
 def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Array, " nodes"]:
-    """Prices under which `priced_bound` is large: its maximum over prices, which is concave but for the last term.
+    """Prices under which `priced_bound` is large; but for what H is more than T d, it is concave in them.
 
     Subgradient ascent from zero by `steps` steps of falling length; the best prices on the way are returned.
 

@@ -19,10 +19,8 @@ from mecpart.fields import quantity, short_repr
 from mecpart.model.delay import (
     block_energy,
     computation_delay,
-    occupation,
     penalised_delay,
     plan_cost,
-    queue_delay,
     return_delay,
     transmission_delay,
 )
@@ -129,7 +127,7 @@ def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan
 def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
     """What `block` adds to `objective`: from a value v on node i to max(v + before[i, j], floor[j]) + after[j] on j.
 
-    The delay waits for the backlog of node j to be worked off; the other objectives add up.
+    The delay waits for node j to be free; the other objectives add up.
     """
     nodes = jnp.arange(scenario.num_nodes)
     source, destination = nodes[:, None], nodes[None, :]
@@ -138,7 +136,7 @@ def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
     back = jnp.where(block == scenario.num_blocks - 1, return_delay(scenario, slot, nodes), 0)
     after = computation_delay(scenario, slot, block, nodes) + back
     if objective == "delay":
-        return transmission, queue_delay(scenario, slot, nodes), after
+        return transmission, scenario.backlog_in(slot), after
     delay = transmission + after
     deadline = jnp.broadcast_to(scenario.deadline, (scenario.num_blocks,))[block]
     if objective == "reward":
@@ -183,7 +181,7 @@ def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
 
 
 def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -> Int[Array, " blocks"]:
-    """A plan of small total delay plus price, where a second of the whole of node n costs `price[n]` seconds more.
+    """A plan of small total delay plus price, where a second of computing on node n costs `price[n]` seconds more.
 
     With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
     least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
@@ -202,16 +200,15 @@ def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -
 def priced_path(scenario: Scenario, slot: Slot, price) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
     """The least delay plus price that `priced_plan` finds, s, and the plan."""
     nodes = jnp.arange(scenario.num_nodes)
-    queue, back = queue_delay(scenario, slot, nodes), return_delay(scenario, slot, nodes)
+    free, back = scenario.backlog_in(slot), return_delay(scenario, slot, nodes)
 
     def extend(reached, block):
         finished, paid = reached
         transmission = transmission_delay(scenario, slot, block, nodes[:, None], nodes[None, :])
         computation = computation_delay(scenario, slot, block, nodes)
-        finished = jnp.maximum(finished[:, None] + transmission, queue) + computation
+        finished = jnp.maximum(finished[:, None] + transmission, free) + computation
         finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
-        taken = occupation(scenario, slot, block, nodes)
-        paid = paid[:, None] + price * jnp.where(scenario.network.available, taken, 0)
+        paid = paid[:, None] + price * jnp.where(scenario.network.available, computation, 0)
         best = jnp.argmin(finished + paid, axis=0)
         return (finished[best, nodes], paid[best, nodes]), best
 

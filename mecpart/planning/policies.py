@@ -9,10 +9,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
-from mecpart.model.delay import backlog_after, plan_cost, queue_delay, share_at_work
+from mecpart.model.delay import backlog_after, computation_delay, plan_cost
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.validation import check_count, check_flag, check_number, check_shape
@@ -39,19 +39,16 @@ def apdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, inc
 
 
 def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, include_device: bool = True) -> Plan:
-    """Block by block, the node whose queue plus the work already given to it, divided by its speed, is least.
+    """Block by block, the node that would have worked off its queue and what it was given already soonest.
 
     Ties go to the lower node. `include_device` as in `apdi`.
     """
     check_flag("include_device", include_device)
-    share, work = share_at_work(scenario, slot, jnp.arange(scenario.num_nodes)), scenario.work_in(slot)
-    speed = scenario.network.speed * share
     candidate = scenario.network.available.at[0].set(include_device)
-    given, plan = scenario.backlog_in(slot) * share, []  # the queue is worked off by all devices
+    load, plan = jnp.where(candidate, scenario.backlog_in(slot), jnp.inf), []
     for m in range(scenario.num_blocks):
-        load = jnp.where(candidate, given / jnp.where(candidate, speed, 1), jnp.inf)
         plan.append(jnp.argmin(load).astype(jnp.int32))
-        given = given.at[plan[-1]].add(work[m])
+        load = load.at[plan[-1]].add(computation_delay(scenario, slot, m, plan[-1]))
     return jnp.stack(plan)
 
 
@@ -119,14 +116,14 @@ def drift_plus_penalty(
 ) -> Plan:
     """Least delay plus queue-weighted work: a second of computing at a node costs (its queue / `patience`) more.
 
-    The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times work given, in s^2. In
+    The rule of Lyapunov optimisation (Neely 2010): delay * `patience` + sum of queue times computing time, in s^2. In
     `as_printed` it is the optimum.
 
     **Raises:** `ValueError` unless `patience` (s) is one number above 0.
     """
     check_shape("patience", patience, ())
     check_number("patience", patience, exclusive=True)
-    return priced_plan(scenario, slot, _queues(scenario, slot) / patience)
+    return priced_plan(scenario, slot, scenario.backlog_in(slot) / patience)
 
 
 def look_ahead(
@@ -145,7 +142,7 @@ def look_ahead(
     """
     check_count("horizon", horizon)
     nodes = jnp.arange(scenario.num_nodes)
-    queues = _queues(scenario, slot)
+    queues = scenario.backlog_in(slot)
     weighted = jnp.stack([queues / patience for patience in (3.0, 10.0, 30.0, 100.0)])
     without = jnp.where(nodes[:, None] == nodes, 1e3, 0.0)
     prices = jnp.concatenate([jnp.zeros((1, scenario.num_nodes)), weighted, without])
@@ -178,11 +175,6 @@ POLICIES = {
     "Look-ahead": look_ahead,
     "Drift-plus-penalty": drift_plus_penalty,
 }
-
-
-def _queues(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
-    """Seconds until each node has worked off its backlog; 0 for a server that does not exist."""
-    return jnp.where(scenario.network.available, queue_delay(scenario, slot, jnp.arange(scenario.num_nodes)), 0)
 
 
 def _candidates(scenario: Scenario, include_device: bool) -> tuple[Int[Array, " nodes"], Int[Array, ""]]:

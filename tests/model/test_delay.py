@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
 from jax.experimental import checkify
 
-from mecpart.model.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, utilisation, work_given
+from mecpart.model.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, utilisation
 
 few = settings(derandomize=True, deadline=None, max_examples=50)
 by_any_rules = instances() | instances(name="loaded")
@@ -125,7 +125,7 @@ class TestByHand:
     def test_waiting_for_a_queue(self):
         # Server 1 is busy until 20 s, server 2 until 30 s. Block 1 arrives at 16 s and runs from 20 to 21; block 2
         # follows at once, to 23; block 3 is on server 2 at 23.5 and runs from 30 to 32.
-        cost = self.cost(1, 1, 2, backlog=(0, 20 * 16, 30 * 32))
+        cost = self.cost(1, 1, 2, backlog=(0, 20, 30))
         self.check(
             cost, transmission=[16, 0, 0.5], waiting=[4, 0, 6.5], computation=[1, 2, 2], energy=3 * 16.5, local=0
         )
@@ -133,11 +133,11 @@ class TestByHand:
 
     def test_waiting_on_the_devices(self):
         # Busy until 5 s: block 1 waits for all of it, the next ones do not wait again.
-        cost = self.cost(0, 0, 0, backlog=(5 * 8, 0, 0))
+        cost = self.cost(0, 0, 0, backlog=(5, 0, 0))
         self.check(cost, transmission=[0, 0, 0], waiting=[5, 0, 0], computation=[2, 4, 8], energy=4 * 112, local=14)
 
     def test_a_queue_worked_off_before_the_block_arrives(self):
-        cost = self.cost(1, 1, 1, backlog=(1000, 16 * 16, 1000))
+        cost = self.cost(1, 1, 1, backlog=(1000, 16, 1000))
         self.check(cost, transmission=[16, 0, 0], computation=[1, 2, 4], energy=48, local=0)
 
     def test_reward(self):  # Eqs. 13 and 14; the blocks take 17, 2 and 4 s
@@ -148,7 +148,7 @@ class TestByHand:
         assert self.cost(1, 1, 1, deadline=0, penalty=0).reward == -23
 
     def test_reward_counts_waiting(self):  # block 1 takes 21 s with its queue
-        assert self.cost(1, 1, 1, deadline=20, backlog=(0, 20 * 16, 0)).reward == -(27 + 0.5 * 1)
+        assert self.cost(1, 1, 1, deadline=20, backlog=(0, 20, 0)).reward == -(27 + 0.5 * 1)
 
 
 class TestLoadedByHand:
@@ -196,7 +196,7 @@ class TestLoadedByHand:
         # Block 1 arrives at 8 s and runs from 10 to 10.5 on server 2; block 2 is back at 10.5 + 16 / (2 * 4) = 12.5 s
         # and runs from 20 to 24; block 3 is on server 1 at 24 + 8 / (2 * 4) = 25 s and runs from 40 to 44.
         self.check(
-            self.cost(2, 0, 1, backlog=(20 * 8, 40 * 16, 10 * 32)),
+            self.cost(2, 0, 1, backlog=(20, 40, 10)),
             transmission=[8, 2, 1 + 0.5],
             waiting=[2, 7.5, 15],
             computation=[0.5, 4, 4],
@@ -211,7 +211,7 @@ class TestLoadedByHand:
     def test_tasks_of_the_slot(self):
         """Half of the tasks: half of all times and energies, but for the queue."""
         scenario, slot = round_problem("loaded")
-        slot = replace(slot, tasks=np.float32(2), backlog=np.array([0, 0, 5 * 32], np.float32))
+        slot = replace(slot, tasks=np.float32(2), backlog=np.array([0, 0, 5], np.float32))
         self.check(
             evaluate_plan(scenario, slot, node_plan(1, 0, 2)),
             transmission=[8, 2, 0.375],
@@ -235,17 +235,13 @@ class TestLoadedByHand:
 
 
 class TestQueues:
-    """Of `round_problem`: nodes that do 8, 16 and 32 cycles in a slot, and blocks of 16, 32 and 64 cycles."""
-
-    def test_work_given(self):
-        scenario, slot = round_problem("loaded")
-        for nodes, cycles in [((0, 2, 2), (16, 0, 96)), ((1, 1, 1), (0, 112, 0)), ((2, 0, 1), (32, 64, 16))]:
-            np.testing.assert_array_equal(work_given(scenario, slot, node_plan(*nodes)), cycles)
-        twice = work_given(scenario, replace(slot, tasks=np.float32(8)), node_plan(2, 0, 1))
-        np.testing.assert_array_equal(twice, [64, 128, 32])
+    """Of `round_problem`: nodes of 8, 16 and 32 cycles/s, blocks of 16, 32 and 64 cycles, slots of 1 s."""
 
     def test_utilisation(self):
-        """A slot of 1 s: nodes of 8, 16, 32 cycles/s get (16, 0, 96), then (0, 112, 0), then nothing."""
+        """A slot of 1 s: nodes of 8, 16, 32 cycles/s get (16, 0, 96), then (0, 112, 0), then nothing.
+
+        A single task has only one of the two devices compute: 4 s for the first block of it, not 2.
+        """
         scenario, slot = round_problem("loaded")
         slots = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), replace(slot, tasks=np.float32(4)))
         slots = replace(slots, tasks=jnp.array([4.0, 4.0, 0.0]))
@@ -253,6 +249,8 @@ class TestQueues:
         np.testing.assert_allclose(found, [16 / 24, 112 / 48, 96 / 96], rtol=1e-6)
         gone = replace(scenario, network=replace(scenario.network, speed=np.array([8, 16, 0], np.float32)))
         assert utilisation(gone, slots, jnp.zeros((3, 3), int))[2] == 0
+        alone = replace(slots, tasks=jnp.ones(3))
+        np.testing.assert_allclose(utilisation(scenario, alone, jnp.zeros((3, 3), int))[0], 112 / 4 / 4, rtol=1e-6)
 
     def test_what_is_left_over(self):
         scenario, slot = round_problem("loaded")
@@ -261,17 +259,34 @@ class TestQueues:
             busy = replace(slot, backlog=np.float32(backlog), tasks=np.float32(tasks))
             return backlog_after(scenario, busy, node_plan(*nodes))
 
+        # Of (0, 2, 2): block 1 until 2 s, block 2 sent until 4 s and done at 5 s, block 3 at 7 s.
+        # Of (1, 0, 1): block 1 arrives at 16 s, done at 17 s; block 2 is back at 21 s, done at 25 s; block 3 sent until
+        # 26 s, done at 30 s: until then server 1 is held, also while the devices compute.
         for backlog, nodes, tasks, left in [
-            ((0, 0, 0), (0, 2, 2), 4, (8, 0, 64)),
-            ((0, 40, 10), (0, 2, 2), 4, (8, 24, 74)),
-            ((8, 16, 32), (0, 1, 2), 0, (0, 0, 0)),  # to the cycle
-            ((7, 0, 30), (0, 1, 2), 0.5, (1, 0, 6)),  # the old work and the new share a slot
+            ((0, 0, 0), (0, 2, 2), 4, (1, 0, 6)),
+            ((0, 40, 0.5), (0, 2, 2), 4, (1, 39, 6)),  # server 2 is free before anything arrives: no wait
+            ((0.5, 40, 10), (0, 2, 2), 4, (1.5, 39, 12)),  # 0.5 s later on the devices, 10 to 13 s on server 2
+            ((0, 0, 20), (1, 0, 1), 4, (24, 29, 19)),
+            ((8, 16, 0.5), (2, 2, 2), 0, (7, 15, 0)),  # no task
         ]:
             np.testing.assert_array_equal(left_over(scenario, backlog, nodes, tasks), left)
         longer = replace(scenario, slot_seconds=np.float32(2))
-        np.testing.assert_array_equal(left_over(longer, (0, 1, 32), (0, 1, 2), 4), [0, 1, 32])
+        np.testing.assert_array_equal(left_over(longer, (0, 1, 10), (0, 2, 2), 4), [0, 0, 11])
+
+    def test_what_never_arrives_holds_no_node(self):
+        """Server 1 does not exist: block 2 on it is never done, and block 3 never gets to server 2."""
+        scenario, slot = round_problem("loaded")
+        gone = replace(scenario, network=replace(scenario.network, speed=np.array([8, 0, 32], np.float32)))
+        busy = replace(slot, backlog=np.array([0, 3, 5], np.float32))
+        np.testing.assert_array_equal(backlog_after(gone, busy, node_plan(0, 1, 2)), [1, 2, 4])
+        down = replace(busy, device_rate=slot.device_rate * np.float32([[1, 1], [1, 0], [1, 1]]))
+        np.testing.assert_array_equal(backlog_after(scenario, down, node_plan(0, 2, 1)), [1, 2, 4])
 
     def test_an_overload_is_never_clipped(self):
+        """From the second slot on block 1 begins when the devices are free, 1 s later in each slot than in the last.
+
+        Block 2 is there 2 s after it, sooner than server 2 is free, which is 2 s later in each slot.
+        """
         scenario, slot = jax.tree.map(jnp.asarray, round_problem("loaded"))
         plan = jnp.array([0, 2, 2])
 
@@ -279,9 +294,9 @@ class TestQueues:
             return backlog_after(scenario, replace(slot, backlog=backlog), plan), None
 
         last, _ = jax.lax.scan(pass_slot, slot.backlog, length=4096)
-        np.testing.assert_array_equal(last, [4096 * 8, 0, 4096 * 64])
+        np.testing.assert_array_equal(last, [4096, 0, 4096 * 2 + 4])
         cost = evaluate_plan(scenario, replace(slot, backlog=last), node_plan(0, 2, 2))
-        np.testing.assert_array_equal(np.cumsum(cost.block_delay), [4096 + 2, 4096 * 2 + 1, 4096 * 2 + 3.25])
+        np.testing.assert_array_equal(np.cumsum(cost.block_delay), [4096 + 2, 8196 + 1, 8196 + 3.25])
 
     def test_nothing_is_left_over_in_as_printed(self):
         scenario, slot = round_problem()
@@ -371,7 +386,8 @@ class TestProperties:
         network = scenario.network
         double = {name: 2 * getattr(network, name) for name in ("speed", "device_frequency", "wired_rate")}
         faster = replace(network, **double)
-        fast = evaluate_plan(replace(scenario, network=faster), replace(slot, device_rate=2 * slot.device_rate), plan)
+        sooner = replace(slot, device_rate=2 * slot.device_rate, backlog=slot.backlog / 2)
+        fast = evaluate_plan(replace(scenario, network=faster), sooner, plan)
         assert_same_cost(fast, evaluate_plan(scenario, slot, plan), names=DELAYS, factor=0.5)
 
     @few
@@ -468,9 +484,9 @@ class TestDerivatives:
     def test_of_a_wait(self):  # only the queue matters until 20 s, and the transmission before it does not
         problem, slot = round_problem()
         scenario, slot = self.derivatives(
-            problem, replace(slot, backlog=np.array([0, 20 * 16, 0], np.float32)), node_plan(1, 1, 1)
+            problem, replace(slot, backlog=np.array([0, 20, 0], np.float32)), node_plan(1, 1, 1)
         )
-        np.testing.assert_array_equal(slot.backlog, [0, 1 / 16, 0])
+        np.testing.assert_array_equal(slot.backlog, [0, 1, 0])
         np.testing.assert_array_equal(slot.device_rate, np.zeros((3, 2)))
         np.testing.assert_array_equal(scenario.workload.macs, [8 / 16] * 3)
 

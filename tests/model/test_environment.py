@@ -60,9 +60,9 @@ class TestObserve:
         assert found[-1] == 0
 
     def test_the_queues_come_last(self):
-        """x slots of work become log(1 + 10 x) / log 11; these are 1, 2 and 30 slots of 2 s."""
+        """x slots become log(1 + 10 x) / log 11; these are 1, 2 and 30 slots of 2 s."""
         scenario, slot = round_problem("loaded", slot_seconds=2)
-        slot = replace(slot, backlog=np.float32([16, 2 * 32, 30 * 64]))
+        slot = replace(slot, backlog=np.float32([2, 4, 60]))
         found = self.observation(scenario, slot)
         without = self.observation(*round_problem(slot_seconds=2))
         np.testing.assert_array_equal(found[:-3], without)
@@ -72,7 +72,7 @@ class TestObserve:
 
     def test_the_queue_of_a_server_that_does_not_exist_is_zero(self):
         scenario, slot = padded(*round_problem("loaded"), 1)
-        found = self.observation(scenario, replace(slot, backlog=np.float32([8, 0, 32, 0])))
+        found = self.observation(scenario, replace(slot, backlog=np.float32([1, 0, 1, 0])))
         np.testing.assert_allclose(found[-4:], [1, 0, 1, 0], rtol=1e-6)
 
     def test_the_work_is_that_of_the_tasks_of_the_slot(self):
@@ -110,7 +110,7 @@ class TestReadObservation:
 
     def test_of_an_episode_at_the_defaults(self):
         scenario = loaded(workload("vgg16"), sample_network(KEY), arrivals="poisson")
-        slot = replace(sample_slot(KEY, scenario), backlog=jnp.array([0, 1e8, 5e9, 3e10, 1e13]))
+        slot = replace(sample_slot(KEY, scenario), backlog=jnp.array([0, 0.01, 1, 5, 1000]))
         found = read_observation(scenario, observe(scenario, EnvState(slot, scenario.energy_budget, jnp.int32(0))))
         chex.assert_trees_all_close(found, slot, rtol=2e-5)
 
@@ -133,9 +133,11 @@ class TestReset:
 
 
 class TestQueues:
-    """Nodes that do 8, 16 and 32 cycles in a slot; blocks of 16, 32 and 64 cycles."""
+    """Nodes of 8, 16 and 32 cycles/s, slots of 1 s; blocks of 16, 32 and 64 cycles."""
 
-    SPLIT = np.array([0, 2, 2], np.int32)  # leaves 8, 0 and 64 cycles more than before
+    # All local takes 14 s. Here block 1 is done at 2 s, 2 at 5 s and 3 at 7 s; after that each slot finds the devices
+    # busy for 1 s more than the last did, and server 2, which is free later than block 2 arrives, for 2 s more.
+    SPLIT = np.array([0, 2, 2], np.int32)
 
     def test_through_the_steps_of_two_episodes(self):
         scenario = short_episode(3, "loaded")
@@ -151,21 +153,23 @@ class TestQueues:
             queues = info["final_observation"][-3:]
             if truncated:
                 np.testing.assert_array_equal(observation[-3:], [0, 0, 0])
-                slots = np.array([120 / 8, 0, 96 / 32])
+                slots = np.array([15, 0, 20])
                 np.testing.assert_allclose(queues, np.log1p(10 * slots) / np.log(11), rtol=1e-6)
                 np.testing.assert_array_equal(info["final_observation"][:12], observation[:12])
             else:
                 np.testing.assert_array_equal(queues, observation[-3:])
             if t == 1:  # the devices finish the old work first
-                np.testing.assert_array_equal(info["waiting_delay"], [8 / 8, 0, 0])
-        assert seen == [[8, 0, 64, False], [112, 0, 32, False], [0, 0, 0, True], [8, 0, 64, False]]
+                np.testing.assert_array_equal(info["waiting_delay"], [1, 0, 0])
+        # In the third slot block 1 is done at 14 + 2 s, block 2 arrives 2 s later and runs 1 s, block 3 runs 2 s.
+        queues = (1, 0, 6), (14, 0, 5), (15, 0, 20)
+        assert seen == [[*queues[0], False], [*queues[1], False], [0, 0, 0, True], [*queues[0], False]]
 
     def test_the_dynamics_alone_go_on(self):
         scenario = short_episode(1, "loaded")
         _, state = RESET(KEY, scenario)
         for t in range(1, 4):
             _, state, _, terminated, info = STEP_ENV(KEY, state, self.SPLIT, scenario)
-            np.testing.assert_array_equal(state.slot.backlog, [8 * t, 0, 64 * t])
+            np.testing.assert_array_equal(state.slot.backlog, [t, 0, 2 * t + 4])
             assert not terminated
             assert info["waiting_delay"][0] == t - 1
 
@@ -183,9 +187,9 @@ class TestQueues:
         tasks, backlog = [], np.zeros(3)
         for t in range(8):
             tasks.append(float(state.slot.tasks))
-            backlog = np.maximum(backlog + 2 * tasks[-1] * np.array([2, 0, 12]) - [8, 16, 32], 0)
+            backlog = equations.backlog_after(scenario, replace(state.slot, backlog=backlog), self.SPLIT)
             _, state, *_ = STEP(jax.random.key(t), state, self.SPLIT, scenario)
-            np.testing.assert_array_equal(state.slot.backlog, backlog)
+            np.testing.assert_allclose(state.slot.backlog, backlog, rtol=1e-5)
         assert len(set(tasks)) > 3
 
 
@@ -412,14 +416,14 @@ class TestRollout:
 
 @jax.vmap
 def wary_of_queues(state, noise):
-    """A plan that any cycle more or less in a queue turns into another one."""
-    cycles = jnp.int32(state.slot.backlog)
-    return (cycles[0] // jnp.array([1, 8, 3]) + cycles[1] // 5 + cycles[2] // 16 + noise + state.time) % 3
+    """A plan that any quarter of a second more or less in a queue turns into another one."""
+    quarters = jnp.int32(4 * state.slot.backlog)
+    return (quarters[0] // jnp.array([1, 8, 3]) + quarters[1] // 5 + quarters[2] // 16 + noise + state.time) % 3
 
 
 def wary_by_hand(backlog, time, noise):
-    cycles = [int(q) for q in backlog]
-    return [(cycles[0] // k + cycles[1] // 5 + cycles[2] // 16 + int(noise) + time) % 3 for k in (1, 8, 3)]
+    quarters = [int(4 * q) for q in backlog]
+    return [(quarters[0] // k + quarters[1] // 5 + quarters[2] // 16 + int(noise) + time) % 3 for k in (1, 8, 3)]
 
 
 class TestRolloutWithQueues:

@@ -96,9 +96,9 @@ class TestEpisodeBounds:
         slots = jax.tree.map(lambda leaf: jnp.stack([leaf] * 10), slot)
         assert self.EPISODE(*jax.tree.map(lambda leaf: leaf[None], (alone, slots))) == 10 * 14 + 13 * 45
         assert jax.jit(pooled_bound)(alone, slots) == 10 * 14 + 13 * 45
-        # At a price of 2, V = 14 + 2 * 14 and X = V - 3 * 1.
+        # At a price of 2, V = 14 + 2 * 14 = 42, and H = 9 * 1 + V = 51.
         bound = jax.jit(priced_bound)(alone, slots, jnp.array([2.0, 5.0, 7.0]))
-        assert bound == 10 * (42 - 2 * 1) - 2 * 39
+        assert bound == 10 * 42 - 2 * 51
 
     def test_the_pool_serves_what_has_least_work_left(self):
         """Against a simulation of events."""

@@ -162,10 +162,8 @@ def test_by_any_mixture_of_rules(rules):
         }
         for objective, values in expected.items():
             np.testing.assert_allclose(found[objective][i], values.min(), rtol=1e-5, err_msg=objective)
-        tasks, devices = slot.tasks, scenario.network.num_devices
-        share = np.where(every == 0, min(tasks, devices) / devices, 1)  # of a node at work
         with np.errstate(invalid="ignore"):
-            value = without.total_delay + (prices[i][every] * share * without.computation_delay).sum(axis=1)
+            value = without.total_delay + (prices[i][every] * without.computation_delay).sum(axis=1)
         value = np.where(np.isfinite(without.total_delay), value, np.inf)
         np.testing.assert_allclose(value[np.ravel_multi_index(tuple(plans[i]), (3, 3, 3))], value.min(), rtol=1e-5)
 
@@ -233,7 +231,7 @@ class TestByHand:
         # Server 2 is busy until 6 s: (0, 2, 2) then ends at 6 + 1 + 2 s; (0, 1, 2) at 2 + 4 + 2 + 0.5 + 2 = 10.5 s;
         # (0, 0, 2) at 2 + 4 + 0.5 + 2 = 8.5 s.
         scenario, slot = round_problem()
-        slot = replace(slot, backlog=np.array([0, 0, 6 * 32], np.float32))
+        slot = replace(slot, backlog=np.array([0, 0, 6], np.float32))
         best = optimal_plan(scenario, slot)
         np.testing.assert_array_equal(best.plan, [0, 0, 2])
         assert best.total_delay == 8.5
@@ -310,7 +308,7 @@ class TestProperties:
 
 
 class TestPricedPlan:
-    """A second of the whole of node n costs `price[n]` s more."""
+    """A second of computing on node n costs `price[n]` s more."""
 
     PLAN = staticmethod(jax.jit(jax.vmap(priced_plan)))
 
@@ -326,11 +324,9 @@ class TestPricedPlan:
         every, costs = costs_of_all_plans(*family)
         prices = self.prices(family)
         plans, changed = np.asarray(self.PLAN(*problems, prices)), 0
-        at_work = np.minimum(1, problems[0].release_rate / problems[0].network.num_devices)  # of the devices
-        for plan, cost, price, myopic, share in zip(plans, costs, prices, best.plan, at_work, strict=True):
+        for plan, cost, price, myopic in zip(plans, costs, prices, best.plan, strict=True):
             with np.errstate(invalid="ignore"):
-                taken = cost.computation_delay * np.where(every == 0, share, 1)
-                value = cost.total_delay + (price[every] * taken).sum(axis=1)
+                value = cost.total_delay + (price[every] * cost.computation_delay).sum(axis=1)
             value = np.where(np.isfinite(cost.total_delay), value, np.inf)  # not 0 * infinity
             found, without = (
                 value[np.ravel_multi_index(tuple(p), (family[1] + 1,) * family[0])] for p in (plan, myopic)

@@ -125,9 +125,7 @@ class Explorer(widgets.HBox):
         rules = self.scenario.rules
         key = jax.random.key(self.controls["draw"].value)
         queue = self._controls.queue_delay() * rules.queues
-        self.slot = replace(
-            _sampled(key, self.scenario), backlog=jnp.asarray(queue * np.asarray(self.scenario.network.speed))
-        )
+        self.slot = replace(_sampled(key, self.scenario), backlog=jnp.asarray(queue))
 
         method, best = self.controls["method"].value, "Myopic" if rules.slots_couple else "Optimal"
         if method == BY_HAND:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mecpart.model.delay import PlanCost, plan_cost, queue_delay, return_delay, transmission_delay
+from mecpart.model.delay import PlanCost, plan_cost, return_delay, transmission_delay
 from mecpart.model.scenario import Scenario, Slot
 
 #: The parts of the total delay, in words.
@@ -29,7 +29,7 @@ class PlanTimes:
     - `plan`, `cost`: [M] nodes, and their `PlanCost`.
     - `input_delay`: [M], to bring each block's input to its node.
     - `return_delay`: to bring the result back; with `input_delay` it makes the transmission of the cost.
-    - `queue_delay`: [N + 1], until each node has worked off its backlog.
+    - `queue_delay`: [N + 1], until each node is done with earlier slots.
     """
 
     plan: Int[Array, " blocks"]
@@ -64,7 +64,7 @@ def plan_times(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> P
         cost=plan_cost(scenario, slot, plan),
         input_delay=transmission_delay(scenario, slot, jnp.arange(scenario.num_blocks), source, plan),
         return_delay=return_delay(scenario, slot, plan[-1]),
-        queue_delay=queue_delay(scenario, slot, jnp.arange(scenario.num_nodes)),
+        queue_delay=scenario.backlog_in(slot),
     )
 
 
