@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
     from mecpart.planning.bounds import episode_bound, lower_bound
+    from mecpart.planning.constant import best_constant_plan
     from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
     from mecpart.planning.pareto import ParetoFront, pareto_front
     from mecpart.planning.policies import POLICIES
@@ -65,6 +66,7 @@ __all__ = [
     "adapters",
     "agents",
     "as_printed",
+    "best_constant_plan",
     "compare",
     "episode_bound",
     "evaluate_plan",
@@ -128,6 +130,7 @@ _MODULES: dict[str, list[str]] = {
     "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],
     "planning.bounds": ["episode_bound", "lower_bound"],
+    "planning.constant": ["best_constant_plan"],
     "planning.optimum": ["OptimalPlan", "optimal_plan", "priced_plan"],
     "planning.pareto": ["ParetoFront", "pareto_front"],
     "planning.policies": ["POLICIES"],

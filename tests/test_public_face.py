@@ -84,6 +84,9 @@ CALLS = {
         _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
+    "best_constant_plan": (
+        mecpart.best_constant_plan, {"scenario": SCENARIO, "slots": SLOTS, "beam": 1}, _A_SCENARIO,
+    ),
     "compare": (
         mecpart.compare,
         {"scenario": SCENARIO, "methods": ["Greedy"], "seeds": 1, "slots": None, "profile": "smoke", "episodes": 24,

@@ -28,7 +28,6 @@ from mecpart.experiments.experiment import Experiment
 from mecpart.ledger import Ledger
 from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
-from mecpart.planning.policies import POLICIES
 
 #: Modules whose names in `__all__` are public; without `__all__`, the functions and classes that they define.
 PUBLIC = (
@@ -61,6 +60,7 @@ GROUPS = (
     )),
     ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
         "optimal_plan", "OptimalPlan", "pareto_front", "ParetoFront", "lower_bound", "priced_plan", "episode_bound",
+        "best_constant_plan",
     )),
     ("environment", "The environment", "The problem as an environment for learners of this and other libraries.", (
         "PartitionEnv", "EnvState", "rollout",
@@ -198,7 +198,7 @@ def _methods() -> Iterator[tuple[str, str, str]]:
         everywhere = len(method.scenarios) == len(SCENARIOS)
         where = "in every scenario" if everywhere else "only in " + ", ".join(f"`{at}`" for at in method.scenarios)
         if not method.learns:
-            policy = POLICIES[name]
+            policy = method.policy
             text = _autodoc("function", f"{policy.__module__}.{policy.__name__}")
             yield name, _summary(policy), f"It does not learn; it is there {where}.\n\n{text}"
         else:

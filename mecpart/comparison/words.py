@@ -53,6 +53,7 @@ _METHODS = {
     "Myopic": ("yes", "the same under queues: blind to those that it leaves to later slots"),
     "Look-ahead": ("yes", "of a few plans the one that is best over the next slots too"),
     "Drift-plus-penalty": ("yes", "least delay plus a charge for work given to long queues"),
+    "Best constant plan": ("yes", "the same plan in all slots: the best for the episode, which it knows beforehand"),
 }
 
 

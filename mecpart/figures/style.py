@@ -39,6 +39,7 @@ STYLES: dict[str, Style] = {
     "Look-ahead": Style("0.2", "", "-", 1.5),
     "Drift-plus-penalty": Style("0.3", "", (0, (3, 1, 1, 1)), 1.5),
     "Earliest finish": Style("0.2", "", (0, (8, 2)), 1.6),
+    "Best constant plan": Style("0.4", "", (0, (8, 2, 1, 2, 1, 2)), 1.6),
     "Single cut": Style("0.35", "", (0, (1, 1)), 1.5),
     "One ES": Style("0.5", "", (0, (6, 2, 1, 2)), 1.5),
     "Local only": Style("0.65", "", (0, (2, 2)), 1.5),

@@ -143,6 +143,37 @@ def run_plans(scenario: Scenario, slots: Slot, choose_plans: Callable, keys) -> 
 
 
 @dataclass(frozen=True)
+class Repeating(Execution):
+    """By one plan in all slots, chosen for the episode; in training episodes by that for the first of them."""
+
+    hindsight: "Hindsight"
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def begin(self, case):
+        return self._chosen(case.scenario, case.training_slots(0))
+
+    def step(self, case, state, batch):
+        def episode(count):
+            return self._episode(case.scenario, case.training_slots(count), state)
+
+        cost, faults = jax.lax.map(episode, WIDTH * batch + jnp.arange(WIDTH))
+        return state, cost, faults[jnp.argmax(faults[:, 0])]
+
+    def evaluate(self, case, state):
+        slots = case.fresh_slots()
+        return self._episode(case.fresh, slots, self._chosen(case.fresh, slots))
+
+    def _chosen(self, scenario: Scenario, slots: Slot) -> Int[Array, " blocks"]:
+        return self.hindsight.policy(scenario, slots, **dict(self.changes))
+
+    def _episode(self, scenario: Scenario, slots: Slot, plan) -> tuple[EpisodeCost, Fault]:
+        def repeat(states, noise):
+            return jnp.broadcast_to(plan, (noise.shape[0], scenario.num_blocks))
+
+        return run_plans(scenario, slots, repeat, jnp.zeros(scenario.num_slots))
+
+
+@dataclass(frozen=True)
 class Learning(Execution):
     """By a learner of the package: its stages, for all numbers of its configuration."""
 
@@ -270,6 +301,20 @@ class Planner(Method):
     def check(self, case, changes, episodes):
         if changes:
             jax.eval_shape(self.execution(changes, episodes, ()).evaluate, case, None)
+        return True
+
+
+@dataclass(frozen=True)
+class Hindsight(Method):
+    """One plan for all slots: `policy` is a function (scenario, slots of an episode, **settings) -> plan."""
+
+    policy: Callable[..., Any] = field(kw_only=True, compare=False, repr=False)
+
+    def execution(self, changes, episodes, peers):
+        return Repeating(self, tuple(changes.items()))
+
+    def check(self, case, changes, episodes):
+        jax.eval_shape(self.execution(changes, episodes, ()).evaluate, case, None)
         return True
 
 

@@ -15,13 +15,15 @@ from dataclasses import fields
 from functools import cache
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from mecpart import context
 from mecpart.agents import AGENTS
-from mecpart.methods.method import Bound, Learner, Method, Planner
+from mecpart.methods.method import Bound, Hindsight, Learner, Method, Planner
 from mecpart.methods.own import OwnAgent, OwnLearner, OwnMethod, OwnPolicy
 from mecpart.model.rules import RULES, Rules
 from mecpart.model.scenario import SCENARIOS
+from mecpart.planning.constant import best_constant_plan
 from mecpart.planning.policies import POLICIES
 from mecpart.validation import check_choice, check_flag, check_names
 
@@ -54,16 +56,23 @@ def _learner(name: str) -> Learner:
     return Learner(name, _anywhere, settings, config=config)
 
 
-def _planner(name: str) -> Planner:
-    arguments = signature(POLICIES[name]).parameters.values()
-    settings = {way.name: way.default for way in arguments if way.kind == way.KEYWORD_ONLY}
-    return Planner(name, _RULES.get(name, _anywhere), settings, policy=POLICIES[name])
+def _settings(policy: Callable) -> dict[str, Any]:
+    arguments = signature(policy).parameters.values()
+    return {way.name: way.default for way in arguments if way.kind == way.KEYWORD_ONLY}
 
+
+def _planner(name: str) -> Planner:
+    policy = POLICIES[name]
+    return Planner(name, _RULES.get(name, _anywhere), _settings(policy), policy=policy)
+
+
+_CONSTANT = Hindsight("Best constant plan", _anywhere, _settings(best_constant_plan), policy=best_constant_plan)
 
 #: The methods of the package by name, in the order of the paper and then the reference lines.
 METHODS: dict[str, Method] = {
     **{name: _learner(name) for name in AGENTS},
     **{name: _planner(name) for name in POLICIES},
+    _CONSTANT.name: _CONSTANT,
 }
 
 #: Not a method, but where results name one: the certified lower bound on the total delay of the same episodes.

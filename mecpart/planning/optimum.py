@@ -7,6 +7,7 @@ O(M (N + 1)^2). Slots do not couple, so this is the optimum of the paper's probl
 Queues couple the slots. The same recursion then gives the plan that is best for one slot, which is myopic.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -102,18 +103,7 @@ def optimal_plan(
 
 @partial(jax.jit, static_argnames="objective")
 def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan:
-    nodes = jnp.arange(scenario.num_nodes)
-
-    def extend(best, block):
-        before, floor, after = _arcs(scenario, slot, objective, block)
-        reached = jnp.maximum(best[:, None] + before, floor) + after
-        return jnp.min(reached, axis=0), jnp.argmin(reached, axis=0)
-
-    # best[j]: least cost of the blocks so far with the last of them on node j; the image starts on node 0.
-    start = jnp.where(nodes == 0, 0.0, jnp.inf)
-    best, came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
-    plan = _plan_to(jnp.argmin(best), came_from)
-    value = jnp.min(best)
+    value, plan = shortest_path(scenario, partial(block_arcs, scenario, slot, objective))
     feasible = jnp.isfinite(value)
     total_delay = value if objective == "delay" else plan_cost(scenario, slot, plan).total_delay
     return OptimalPlan(
@@ -124,7 +114,21 @@ def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan
     )
 
 
-def _arcs(scenario: Scenario, slot: Slot, objective: str, block):
+def shortest_path(scenario: Scenario, arcs: Callable) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
+    """The least value of a path through blocks and nodes, and its plan; `arcs` of a block are as in `block_arcs`."""
+
+    def extend(best, block):
+        before, floor, after = arcs(block)
+        reached = jnp.maximum(best[:, None] + before, floor) + after
+        return jnp.min(reached, axis=0), jnp.argmin(reached, axis=0)
+
+    # best[j]: least cost of the blocks so far with the last of them on node j; the image starts on node 0.
+    start = jnp.where(jnp.arange(scenario.num_nodes) == 0, 0.0, jnp.inf)
+    best, came_from = jax.lax.scan(extend, start, jnp.arange(scenario.num_blocks))
+    return jnp.min(best), _plan_to(jnp.argmin(best), came_from)
+
+
+def block_arcs(scenario: Scenario, slot: Slot, objective: str, block):
     """What `block` adds to `objective`: from a value v on node i to max(v + before[i, j], floor[j]) + after[j] on j.
 
     The delay waits for node j to be free; the other objectives add up.
@@ -175,8 +179,8 @@ def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...
 
 @partial(jax.jit, static_argnames="objective")
 def _all_arcs(scenario: Scenario, slot: Slot, objective: str):
-    """`_arcs` of every block, as `mecpart.planning.label_setting.Arcs` holds them."""
-    before, floor, after = jax.vmap(partial(_arcs, scenario, slot, objective))(jnp.arange(scenario.num_blocks))
+    """`block_arcs` of every block, as `mecpart.planning.label_setting.Arcs` holds them."""
+    before, floor, after = jax.vmap(partial(block_arcs, scenario, slot, objective))(jnp.arange(scenario.num_blocks))
     return before, floor[0], after
 
 

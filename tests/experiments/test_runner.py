@@ -280,7 +280,7 @@ class TestWorlds:
             "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed"},
             "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
             "target_period": {"Distributed DQN"}, "step_range": {"Learned prices"},
-            "horizon": {"Look-ahead"}, "patience": {"Drift-plus-penalty"},
+            "beam": {"Best constant plan"}, "horizon": {"Look-ahead"}, "patience": {"Drift-plus-penalty"},
         }  # fmt: skip
         for name, runs in of_world.items():
             changed = {method for method in ledger if runs[method] != ledger[method]}

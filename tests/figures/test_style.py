@@ -13,7 +13,8 @@ def test_methods_differ_in_colour_marker_and_line():
 
 
 def test_reference_lines_are_grey_without_markers_and_all_differ():
-    references = [figures.STYLES[name] for name in ("Optimal", "Earliest finish", "Single cut", "One ES", "Local only")]
+    names = ("Optimal", "Earliest finish", "Best constant plan", "Single cut", "One ES", "Local only")
+    references = [figures.STYLES[name] for name in names]
     for style in references:
         red, green, blue = matplotlib.colors.to_rgb(style.color)
         assert red == green == blue
