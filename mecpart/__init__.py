@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mecpart.figures import plot_comparison, plot_plan
     from mecpart.ledger import LEDGER
     from mecpart.methods.register import METHODS, register_agent, register_learner, register_policy, unregister
-    from mecpart.model.delay import PlanCost, evaluate_plan, utilisation
+    from mecpart.model.delay import PlanCost, evaluate_plan, keeps_up, utilisation
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
@@ -70,6 +70,7 @@ __all__ = [
     "compare",
     "episode_bound",
     "evaluate_plan",
+    "keeps_up",
     "layers_from_csv",
     "layers_from_module",
     "layers_from_onnx",
@@ -121,7 +122,7 @@ _MODULES: dict[str, list[str]] = {
     "figures": ["plot_comparison", "plot_plan"],
     "ledger": ["LEDGER"],
     "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
-    "model.delay": ["PlanCost", "evaluate_plan", "utilisation"],
+    "model.delay": ["PlanCost", "evaluate_plan", "keeps_up", "utilisation"],
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],

@@ -1,8 +1,8 @@
 """The ledger: every constant of the model, with its unit, where it comes from, and why it has this value.
 
-The paper leaves most of its constants open. Each row is *stated* (by the paper), *cited* (a sibling paper of the same
-authors) or *chosen* (by this project, with a reason). `print(mecpart.LEDGER)` shows the table; every function that
-uses a constant takes another value by keyword.
+The paper leaves most of its constants open. Each row is *stated* (by the paper), *derived* (from what it prints),
+*cited* (a sibling paper of the same authors) or *chosen* (by this project, with a reason). `print(mecpart.LEDGER)`
+shows the table; every function that uses a constant takes another value by keyword.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ class Constant:
     symbol: str
     value: Any
     unit: str
-    status: Literal["stated", "cited", "chosen"]
+    status: Literal["stated", "derived", "cited", "chosen"]
     reason: str
 
 
@@ -109,13 +109,14 @@ LEDGER = Ledger(
     Constant(
         "device_frequency",
         "f^l",
-        0.8e9,
+        0.34e9,
         "cycle/s",
-        "chosen",
-        "published energy and local delay together imply at most 0.86 GHz",
+        "derived",
+        "Eqs. 3 and 4: energy / local delay >= kappa f^3 D; the least published is 4.04 W (Fig. 11c over 10c, APDI at "
+        "90 tasks/slot), so at most 0.343 GHz for 10 devices",
     ),
     Constant(
-        "num_devices", "D", 10, "1", "chosen", "makes the IoT tier about as fast as one server: local is a real option"
+        "num_devices", "D", 10, "1", "chosen", "makes the IoT tier as fast as a slow server: local is a real option"
     ),
     Constant(
         "cycles_per_mac", "", 4.0, "cycle", "chosen", "brings random placement to the order of the published delays"
@@ -124,10 +125,11 @@ LEDGER = Ledger(
     Constant(
         "slot_seconds",
         "",
-        5.0,
+        7.0,
         "s",
         "chosen",
-        "mean utilisation about 0.5 at the defaults and 0.9 at 110 tasks/slot, yet too much for one server",
+        "of 10 networks Myopic keeps up on 10 at the defaults and on 9 at 110 tasks/slot (nodes busy 0.30 and 0.66 of "
+        "the time on average); the fastest server alone would have to work 1.2 to 2.2 times as fast to carry 60",
     ),
     Constant("arrivals", "", "constant", "", "chosen", "as the paper has a rate only; poisson is the alternative"),
     Constant("deadline", "tau_m", 5.0, "s", "chosen", "stated range 1 to 7 s per block; value chosen"),

@@ -101,6 +101,7 @@ CALLS = {
         mecpart.evaluate_plan, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN, "check": False},
         _A_SCENARIO | _A_SLOT | {"check": {"yes"}},
     ),
+    "keeps_up": (mecpart.keeps_up, {"total_delay": np.ones(8)}, {}),
     "layers_from_csv": (
         mecpart.layers_from_csv, {"path": "a.csv", "name": "a"}, {"path": {"a text"}, "name": {"None", "a text"}},
     ),

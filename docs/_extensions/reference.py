@@ -56,7 +56,7 @@ GROUPS = (
         "trace_from_csv",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
-        "evaluate_plan", "PlanCost", "utilisation", "simulate", "Schedule", "Operation",
+        "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",
     )),
     ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
         "optimal_plan", "OptimalPlan", "pareto_front", "ParetoFront", "lower_bound", "priced_plan", "episode_bound",

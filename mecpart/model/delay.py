@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mecpart.fields import quantity, short_repr
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
-from mecpart.validation import check_flag, check_shape, is_concrete
+from mecpart.validation import check_flag, check_number, check_shape, is_concrete
 
 
 @jax.tree_util.register_dataclass
@@ -185,6 +185,28 @@ def _computing_time(scenario: Scenario, slot: Slot, plan) -> Float[Array, " node
     """The time that each node computes, s."""
     seconds = computation_delay(scenario, slot, jnp.arange(scenario.num_blocks), plan)
     return jnp.sum(jnp.where(_runs_on(scenario, plan), seconds[:, None], 0), axis=0)
+
+
+def keeps_up(total_delay: Float[Array, "*runs slots"]) -> Bool[Array, "*runs"]:
+    """Whether an episode from empty queues keeps up with what arrives: its delays do not go on growing.
+
+    The mean delay of its last quarter is at most 1.5 times that of its second: 7/3 would be steady growth from nothing,
+    1 no growth at all, and 1.5 lies between, about as far above the one as below the other. The first quarter, in which
+    queues fill, does not count. A `utilisation` below 1 is not enough.
+
+    **Arguments:** `total_delay`: s, of the consecutive slots of one episode or of many, at least four.
+
+    **Returns:** one answer for each episode; False where delays of the last quarter are infinite.
+
+    **Raises:** `ValueError` for what is no array of numbers, or of fewer than four slots, and for NaN.
+    """
+    check_number("total_delay", total_delay, minimum=None)
+    shape = np.shape(total_delay)
+    if not shape or shape[-1] < 4:
+        raise ValueError(f"total_delay must be of at least four slots; got shape {shape}")
+    delay, quarter = jnp.asarray(total_delay, float), shape[-1] // 4
+    second, last = jnp.mean(delay[..., quarter : 2 * quarter], axis=-1), jnp.mean(delay[..., -quarter:], axis=-1)
+    return jnp.isfinite(last) & (last <= 1.5 * second)
 
 
 @jax.jit

@@ -79,15 +79,15 @@ class TestResults:
         assert (loaded.gap_percent > 0).all()
         assert loaded.groupby("method").gap_percent.mean()["Myopic"] < 20
         local = loaded[loaded.method == "Local only"]
-        # 12.549 s of work arrive in each slot of 5 s: nothing is clipped, every slot waits 7.549 s longer.
-        work = 80 * 313_725_952 * 4 / 8e9
-        np.testing.assert_allclose(local.total_delay_s, 600 * work + (work - 5) * 600 * 599 / 2, rtol=1e-5)
+        # 29.527 s of work arrive in each slot of 7 s: nothing is clipped, every slot waits 22.527 s longer.
+        work = 80 * 313_725_952 * 4 / 3.4e9
+        np.testing.assert_allclose(local.total_delay_s, 600 * work + (work - 7) * 600 * 599 / 2, rtol=1e-5)
 
     def test_what_runs_nothing_on_a_server_has_no_edge_delay(self, swept):
         local = swept[swept.method == "Local only"]
         assert (local.edge_delay_s == 0).all()
-        # 600 slots x 60 tasks x 313.725952 M multiply-accumulates x 4 cycles on 10 devices of 0.8 GHz.
-        np.testing.assert_allclose(local.total_delay_s, 600 * 60 * 313_725_952 * 4 / 8e9, rtol=1e-5)
+        # 600 slots x 60 tasks x 313.725952 M multiply-accumulates x 4 cycles on 10 devices of 0.34 GHz.
+        np.testing.assert_allclose(local.total_delay_s, 600 * 60 * 313_725_952 * 4 / 3.4e9, rtol=1e-5)
 
     def test_methods_do_not_disturb_each_other(self, swept):
         with pytest.MonkeyPatch.context() as patch:
@@ -468,7 +468,7 @@ class TestChange:
         monkeypatch.setitem(EXPERIMENTS, "mine", mine)
         results = run_experiment("mine", "smoke", seeds=2, processes=2).set_index(["method", "setting", "seed"])
         local = results.loc["Local only"].total_delay_s
-        np.testing.assert_allclose(local["given"], 5 * 10 * 313_725_952 * 4 / (2 * 0.8e9), rtol=1e-5)
+        np.testing.assert_allclose(local["given"], 5 * 10 * 313_725_952 * 4 / (2 * 0.34e9), rtol=1e-5)
         assert (local["drawn"] != local["given"]).all()
         with pytest.raises(ValueError, match="link_capacity must not be given beside edge_network; got 3"):
             Setting(edge_network=network, link_capacity=3.0).build("as_printed", 0)

@@ -87,7 +87,7 @@ class TestSetting:
         for name in ("as_printed", "loaded"):
             scenario = setting.build(name, 0)
             assert (float(scenario.network.num_devices), float(scenario.slot_seconds), scenario.num_slots) == (4, 2, 7)
-            np.testing.assert_allclose(scenario.network.speed, [4 * 0.8e9, 1e9, 1e9, 0, 0], rtol=1e-6)
+            np.testing.assert_allclose(scenario.network.speed, [4 * 0.34e9, 1e9, 1e9, 0, 0], rtol=1e-6)
         assert replace(SMALL, of_scenario={"arrivals": "poisson"}).build("loaded", 0).arrivals == "poisson"
 
     def test_refuses_constants_that_there_are_not(self, refused):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from instances import instance, instances, padded, permuted, plans, random_instances, round_problem
 from jax.experimental import checkify
 
-from mecpart.model.delay import PlanCost, backlog_after, evaluate_plan, plan_cost, utilisation
+from mecpart.model.delay import PlanCost, backlog_after, evaluate_plan, keeps_up, plan_cost, utilisation
 
 few = settings(derandomize=True, deadline=None, max_examples=50)
 by_any_rules = instances() | instances(name="loaded")
@@ -232,6 +232,38 @@ class TestLoadedByHand:
         cost = evaluate_plan(scenario, down, node_plan(1, 1, 1))
         assert (cost.total_delay, cost.edge_delay, cost.local_delay, cost.reward) == (np.inf, np.inf, 0, -np.inf)
         assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(cost))
+
+
+class TestKeepsUp:
+    def test_by_hand(self):
+        """Eight slots: 3 s in the second quarter; the last may take 4.5 s, whatever the first and the third take."""
+        delays = [
+            (0, 0, 2, 4, 9, 9, 4, 5),
+            (9, 9, 2, 4, 0, 0, 4, 5.1),
+            (1, 1, 1, 1, 1, 1, 1, 1),
+            (0, 0, 0, 0, 0, 0, 0, 0),
+            (0, 1, 2, 3, 4, 5, 6, 7),  # from 2.5 to 6.5
+            (1, 1, 1, 1, 1, 1, 1, np.inf),
+            (1, 1, np.inf, 1, 1, 1, 1, np.inf),
+        ]
+        assert keeps_up(np.array(delays)).tolist() == [True, False, True, True, False, False, False]
+        assert keeps_up(np.array(delays)[0])
+
+    def test_a_queue_that_grows_steadily_does_not(self):
+        """Whatever a slot takes by itself, once that is less than what an episode adds."""
+        grows = np.arange(600.0)
+        assert not keeps_up(grows)
+        assert not keeps_up(20 + 0.1 * grows)
+        assert keeps_up(20 + 0 * grows)
+
+    @pytest.mark.parametrize("delays", [3.0, np.ones(3), np.ones((4, 0))])
+    def test_refuses_less_than_four_slots(self, refused, delays):
+        with refused("total_delay", "at least four slots"):
+            keeps_up(delays)
+
+    def test_refuses_what_is_no_delay(self, refused):
+        with refused("total_delay", "nan"):
+            keeps_up([1.0, 2.0, np.nan, 1.0])
 
 
 class TestQueues:

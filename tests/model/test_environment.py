@@ -135,12 +135,17 @@ class TestReset:
 class TestQueues:
     """Nodes of 8, 16 and 32 cycles/s, slots of 1 s; blocks of 16, 32 and 64 cycles."""
 
-    # All local takes 14 s. Here block 1 is done at 2 s, 2 at 5 s and 3 at 7 s; after that each slot finds the devices
-    # busy for 1 s more than the last did, and server 2, which is free later than block 2 arrives, for 2 s more.
+    # Block 1 is done at 2 s, block 2 arrives at 4 s and is done at 5 s, block 3 at 7 s; after that each slot finds the
+    # devices busy for 1 s more than the last did, and server 2, which is free later than block 2 arrives, for 2 s more.
     SPLIT = np.array([0, 2, 2], np.int32)
 
+    def scenario(self, num_slots):
+        """Every link of every slot is of 4 bytes/s."""
+        scenario = short_episode(num_slots, "loaded")
+        return replace(scenario, network=replace(scenario.network, device_rate_range=jnp.array([4.0, 4.0])))
+
     def test_through_the_steps_of_two_episodes(self):
-        scenario = short_episode(3, "loaded")
+        scenario = self.scenario(3)
         _, state = RESET(KEY, scenario)
         seen = []
         for t, plan in enumerate([self.SPLIT, LOCAL, self.SPLIT, self.SPLIT]):
@@ -165,7 +170,7 @@ class TestQueues:
         assert seen == [[*queues[0], False], [*queues[1], False], [0, 0, 0, True], [*queues[0], False]]
 
     def test_the_dynamics_alone_go_on(self):
-        scenario = short_episode(1, "loaded")
+        scenario = self.scenario(1)
         _, state = RESET(KEY, scenario)
         for t in range(1, 4):
             _, state, _, terminated, info = STEP_ENV(KEY, state, self.SPLIT, scenario)

@@ -23,13 +23,13 @@ class TestMakeNetwork:
 
     def test_defaults(self):
         network = make_network(np.array([6e9]))
-        np.testing.assert_allclose(network.speed, [8e9, 6e9])
+        np.testing.assert_allclose(network.speed, [3.4e9, 6e9])
         np.testing.assert_allclose(network.device_rate_range, [0.8e6, 2e6])
         values = {name: float(getattr(network, name)) for name in CONSTANTS}
         assert values == pytest.approx(
             {
                 "num_devices": 10,
-                "device_frequency": 0.8e9,
+                "device_frequency": 0.34e9,
                 "wired_rate": 125e6,
                 "transmit_power": 1.25,
                 "energy_coefficient": 1e-26,
@@ -169,7 +169,7 @@ class TestCheckNetwork:
     def test_is_shown_on_a_line_with_units(self):
         shown = repr(self.NETWORK)
         assert shown.startswith(
-            "Network(speed=[8e+09, 1e+09, 2e+09] cycles/s, num_devices=10, device_frequency=8e+08 Hz"
+            "Network(speed=[3.4e+09, 1e+09, 2e+09] cycles/s, num_devices=10, device_frequency=3.4e+08 Hz"
         )
         assert "wired_rate=1.25e+08 bytes/s" in shown
         assert "\n" not in shown
