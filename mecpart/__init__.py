@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
-    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded
+    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, pipelined
     from mecpart.model.simulation import Operation, Schedule, simulate
     from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
@@ -81,6 +81,7 @@ __all__ = [
     "onnx_operators",
     "optimal_plan",
     "pareto_front",
+    "pipelined",
     "plot_comparison",
     "plot_plan",
     "priced_plan",
@@ -126,7 +127,7 @@ _MODULES: dict[str, list[str]] = {
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],
-    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded"],
+    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded", "pipelined"],
     "model.simulation": ["Operation", "Schedule", "simulate"],
     "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],

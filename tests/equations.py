@@ -21,7 +21,13 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
 
     These are `finished`, e_m; and `busy`, [..., N + 1], when each node has done this slot and those before it. The
     slot's backlog, s until each node is free, is one for all plans, [N + 1], or one for each, [..., N + 1].
+    Where tasks stream, as `stream_cost_of`.
     """
+    if scenario.rules.streams:
+        plans = np.asarray(plans)
+        each = [vars(stream_cost_of(scenario, slot, plan)) for plan in plans.reshape(-1, plans.shape[-1])]
+        found = {name: np.array([one[name] for one in each]) for name in each[0]}
+        return SimpleNamespace(**{name: of.reshape(plans.shape[:-1] + of.shape[1:]) for name, of in found.items()})
     workload, network, rules = scenario.workload, scenario.network, scenario.rules
     tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
     devices, frequency = float(network.num_devices), float(network.device_frequency)
@@ -93,10 +99,93 @@ def cost_of(scenario, slot, plans) -> SimpleNamespace:
     )
 
 
+def chain_of(scenario, slot, plan) -> tuple[list[str], list[float], list[float]]:
+    """What a task needs where tasks stream: resources, seconds, and n_r, the tasks that pass each; in its order.
+
+    Block m's input at 2 m, block m itself at 2 m + 1, the result at the end.
+    """
+    workload, network, rules = scenario.workload, scenario.network, scenario.rules
+    tasks = float(scenario.release_rate if slot.tasks is None else slot.tasks)
+    of_each_device = max(1.0, tasks / float(network.num_devices))
+    cycles = np.asarray(workload.macs, np.float64) * float(scenario.cycles_per_mac)
+    speed = [float(network.device_frequency), *np.asarray(network.speed, np.float64)[1:]]  # one device
+    rate, sizes = np.asarray(slot.device_rate, np.float64), [*np.asarray(workload.input_bytes, np.float64)]
+    resources, seconds, numbers = [], [], []
+
+    def need(resource, amount, rate, number):
+        resources.append(resource)
+        seconds.append(amount / rate if rate > 0 else np.inf)
+        numbers.append(number)
+
+    for m, (i, j) in enumerate(itertools.pairwise([0, *plan, 0])):
+        result = m == len(plan)
+        amount, m_rate = (float(workload.output_bytes), m - 1) if result else (sizes[m], m)
+        free = not (rules.return_charged if result else rules.local_input_charged or j)
+        if i == j or (j == 0 and free):
+            need("nothing", 0.0, 1.0, 1.0)
+        elif i and j:
+            need(f"wire {min(i, j)} {max(i, j)}", amount, float(network.wired_rate), tasks)
+        else:
+            need(f"link {i} {j}", amount, rate[m_rate, max(i, j) - 1], of_each_device)
+        if not result:
+            need(f"node {j}", cycles[m], speed[j], tasks if j else of_each_device)
+    return resources, seconds, numbers
+
+
+def stream_cost_of(scenario, slot, plan) -> SimpleNamespace:
+    """The cost of one plan in one slot where tasks stream, with the fields of `PlanCost`; at least one task.
+
+    `tied`: whether two resources attain the maximum, or one only just: then rounding decides where there is a wait.
+    """
+    resources, seconds, numbers = chain_of(scenario, slot, plan)
+    path = sum(seconds)
+    longer, waits = [path], [np.zeros(len(seconds))]
+    for resource in dict.fromkeys(resources):
+        on_it = np.array([at for at, other in enumerate(resources) if other == resource and seconds[at] > 0], int)
+        if not len(on_it) or path == np.inf:
+            continue
+        load = sum(seconds[at] for at in on_it)
+        total = sum(seconds[: on_it[0]]) + numbers[on_it[0]] * load + sum(seconds[on_it[-1] + 1 :])
+        longer.append(total)
+        waits.append(np.zeros(len(seconds)))
+        waits[-1][on_it] = (total - path) * np.array(seconds)[on_it] / load
+    total, waiting = max(longer), waits[int(np.argmax(longer))]
+    tied = sorted(longer)[-2:][0] > total * (1 - 1e-5) if len(longer) > 1 else False
+
+    def of_blocks(values):
+        inputs, blocks = np.array(values[:-1:2]), np.array(values[1::2])
+        inputs[-1] += values[-1]
+        return inputs, blocks
+
+    transmission, computation = of_blocks(seconds)
+    for_link, for_node = of_blocks(waiting)
+    local = np.array(plan) == 0
+    local_delay = np.where(local, computation + for_node, 0).sum()
+    block_delay = transmission + for_link + for_node + computation
+    deadline, penalty = np.broadcast_to(np.asarray(scenario.deadline), len(plan)), float(scenario.penalty)
+    late = np.maximum(block_delay - deadline, 0) if penalty else np.zeros(len(plan))
+    rules = replace(scenario.rules, streams=False)  # what is sent and computed for all tasks is the same
+    lump = cost_of(replace(scenario, rules=rules), slot, np.array(plan))
+    return SimpleNamespace(
+        block_delay=block_delay,
+        transmission_delay=transmission,
+        waiting_delay=for_link + for_node,
+        computation_delay=computation,
+        total_delay=total,
+        local_delay=local_delay,
+        edge_delay=total - local_delay,
+        energy=lump.energy,
+        reward=-(block_delay + penalty * late).sum(),
+        in_time=(block_delay <= deadline).all(),
+        tied=tied,
+    )
+
+
 def backlog_after(scenario, slot, plans) -> np.ndarray:
     """When each node is free, from the next slot on, after any number of plans [..., M], [..., N + 1]."""
-    left = np.maximum(cost_of(scenario, slot, plans).busy - float(scenario.slot_seconds), 0)
-    return left if scenario.rules.queues else np.zeros_like(left)
+    if not scenario.rules.queues:
+        return np.zeros((*np.shape(plans)[:-1], len(scenario.network.speed)))
+    return np.maximum(cost_of(scenario, slot, plans).busy - float(scenario.slot_seconds), 0)
 
 
 def least_of_episode(scenario, slots) -> float:

@@ -35,8 +35,8 @@ QUANTITIES = {
     "device_rate": ("MN", 0.125, 4),
     "backlog": ("N+1", 0, 8),
 }
-# What only `loaded` makes use of; `tasks` only where they are asked for.
-OF_LOADED = {"output_bytes": ("", 0.125, 4), "slot_seconds": ("", 0.25, 4)}
+# What `as_printed` makes no use of; `tasks` only where they are asked for.
+OF_OTHERS = {"output_bytes": ("", 0.125, 4), "slot_seconds": ("", 0.25, 4)}
 TASKS = {"tasks": ("", 0.25, 8)}
 MIXTURES = [Rules("as_printed", *switched) for switched in itertools.product((False, True), repeat=3)]
 by_any_mixture = pytest.mark.parametrize(
@@ -50,12 +50,13 @@ def round_problem(name: str = "as_printed", **changes) -> tuple[Scenario, Slot]:
     work is 4 tasks * 2 cycles * (2, 4, 8) = (16, 32, 64) cycles; data is 4 tasks * (8, 4, 2) = (32, 16, 8) bytes; the
     nodes compute 2 devices * 4 Hz = 8, 16 and 32 cycles/s; from the 2 devices to the servers it is 2 and 4 bytes/s
     for block 1, 4 and 8 for block 2, 8 and 16 for block 3; 16 bytes/s between servers; a local cycle takes
-    1/4 * 4^2 = 4 J, a second of transmission 3 J. A slot takes 1 s. In `loaded` the result is 4 tasks * 1 = 4 bytes.
+    1/4 * 4^2 = 4 J, a second of transmission 3 J. A slot takes 1 s. The result, unless as
+    printed, is 4 tasks * 1 = 4 bytes.
     `changes` replaces fields of the scenario.
     """
     scenario, slot = assemble(
         name=name,
-        output_bytes=name == "loaded",
+        output_bytes=name != "as_printed",
         macs=[2, 4, 8],
         input_bytes=[8, 4, 2],
         parameter_bytes=[1, 2, 5],
@@ -107,7 +108,7 @@ def random_instances(
     values["device_rate"] *= rng.random(values["device_rate"].shape) > 1 / 16
     values["penalty"] *= rng.random(count) > 1 / 4
     values["backlog"] *= (rng.random(values["backlog"].shape) > 1 / 3) & backlog
-    draw((OF_LOADED if name == "loaded" else {}) | (TASKS if tasks else {}))
+    draw(({} if name == "as_printed" else OF_OTHERS) | (TASKS if tasks else {}))
     return assemble(**values, name=name)
 
 
@@ -117,7 +118,7 @@ def instances(
 ) -> tuple[Scenario, Slot]:
     """One instance on a grid of eighths, where zeros and ties are common."""
     values = {}
-    quantities = QUANTITIES | (OF_LOADED if name == "loaded" else {}) | (TASKS if tasks else {})
+    quantities = QUANTITIES | ({} if name == "as_printed" else OF_OTHERS) | (TASKS if tasks else {})
     for quantity, (dimensions, low, high) in quantities.items():
         grid = st.integers(int(low * 8), int(high * 8))
         values[quantity] = draw(hnp.arrays(np.int32, shape_of(dimensions, blocks, servers), elements=grid)) / 8

@@ -25,7 +25,7 @@ SLOT = mecpart.sample_slot(KEY, SCENARIO)
 SLOTS = mecpart.sample_slots(KEY, SCENARIO, 3)
 STATE = mecpart.EnvState(SLOT, SCENARIO.energy_budget, np.int32(0))
 PLAN, PLANS = np.array([0, 1, 2]), np.zeros((3, 3), int)
-RULES = {"queues": False, "return_charged": True, "local_input_charged": False}
+RULES = {"queues": False, "return_charged": True, "local_input_charged": False, "streams": False}
 TABLE = mecpart.LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2)))
 ENV = mecpart.PartitionEnv()
 
@@ -141,6 +141,13 @@ CALLS = {
     "pareto_front": (
         mecpart.pareto_front, {"scenario": SCENARIO, "slot": SLOT, "memory": np.ones(3)},
         _A_SCENARIO | _A_SLOT | {"memory": OPTIONAL},
+    ),
+    "pipelined": (
+        mecpart.pipelined,
+        {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "arrivals": "constant",
+         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+        _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
+        | {"energy_budget": NUMBER | OPTIONAL},
     ),
     "plot_comparison": (mecpart.plot_comparison, {"table": None}, {}),
     "plot_plan": (mecpart.plot_plan, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN}, _A_SCENARIO | _A_SLOT),

@@ -52,7 +52,7 @@ GROUPS = (
         "Network", "make_network", "sample_network", "shannon_rate",
     )),
     ("problems", "Scenarios and slots", "What is to be planned: a workload on a network by some rules, slot by slot.", (
-        "Scenario", "SCENARIOS", "as_printed", "loaded", "Rules", "Slot", "sample_slot", "sample_slots",
+        "Scenario", "SCENARIOS", "as_printed", "loaded", "pipelined", "Rules", "Slot", "sample_slot", "sample_slots",
         "trace_from_csv",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
@@ -188,7 +188,7 @@ def _kind(
 
 def _scenarios() -> Iterator[tuple[str, str, str]]:
     for name, build in SCENARIOS.items():
-        only = ", ".join(f"`{method}`" for method in methods_in(name) if METHODS[method].scenarios == (name,))
+        only = ", ".join(f"`{method}`" for method in methods_in(name) if METHODS[method].scenarios == (name,)) or "none"
         text = f"Made by `mecpart.{name}()`.\n\n{inspect.getdoc(build)}\n\nMethods that only this scenario has: {only}."
         yield name, _summary(build), f"{text} The defaults are among the [constants](../constants.md)."
 

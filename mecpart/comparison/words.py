@@ -22,6 +22,7 @@ METRIC_WORDS = {
 SCENARIO_WORDS = {
     "as_printed": "by its equations as printed",
     "loaded": "with work that is left over waiting for the next slot",
+    "pipelined": "with tasks that follow each other through the blocks",
     "published": "in its own plotted curves",
 }
 

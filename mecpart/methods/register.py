@@ -36,13 +36,13 @@ def _where_slots_couple(rules: Rules) -> bool:
     return rules.slots_couple
 
 
-def _where_slots_stand_alone(rules: Rules) -> bool:
-    return not rules.slots_couple
+def _where_the_optimum_is_known(rules: Rules) -> bool:
+    return not rules.slots_couple and not rules.streams
 
 
 # Elsewhere they would be the optimum, or not optimal.
 _RULES = {
-    "Optimal": _where_slots_stand_alone,
+    "Optimal": _where_the_optimum_is_known,
     "Myopic": _where_slots_couple,
     "Look-ahead": _where_slots_couple,
     "Drift-plus-penalty": _where_slots_couple,

@@ -1,6 +1,7 @@
 """The delay, energy and reward of a plan (Eqs. 3-9 and 13-14 of the paper), and the queues it leaves behind."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jax.experimental import checkify
 from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.fields import quantity, short_repr
+from mecpart.model.pipeline import Chain, chain_of, one_task, waiting_in_stream
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
 from mecpart.validation import check_flag, check_number, check_shape, is_concrete
@@ -20,8 +22,8 @@ class PlanCost:
     """What one slot costs under one plan (a pytree).
 
     Per block, [M], s: `block_delay` (L_m) = `transmission_delay` + `waiting_delay` + `computation_delay`.
-    Scalars: `total_delay` = `edge_delay` + `local_delay`, s, where local is computation on the devices and edge is all
-    else; `energy`, J; `reward` (Eq. 14).
+    Scalars: `total_delay` = `edge_delay` + `local_delay`, s, where local is computation on the devices, of tasks before
+    too where tasks stream, and edge is all else; `energy`, J; `reward` (Eq. 14).
     """
 
     block_delay: Float[Array, " blocks"] = field(metadata=quantity("s"))
@@ -40,12 +42,25 @@ class PlanCost:
 def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *, check: bool = False) -> PlanCost:
     """The cost of running the tasks of `slot` by `plan` (Eqs. 3-9, 13, 14).
 
-    With e_0 = 0 and the image at the device (a_0 = 0), block m on node a_m is finished at
+    Unless they stream, the tasks move as one lump: with e_0 = 0 and the image at the device (a_0 = 0), block m on node
+    a_m is finished at
 
         e_m = max(e_{m-1} + transmission_m, backlog of a_m) + work_m / speed of a_m
 
     and its delay is L_m = e_m - e_{m-1}. On node 0 and its links min(D, tasks) of the D devices compute and send, for
-    a task never uses more than one of them. Where the rules charge it, the last block also waits for its result to be
+    a task never uses more than one of them.
+
+    Where the rules let them stream (`Rules.streams`), nodes and links serve one task after the other. Alone a task
+    takes the sum of its transmissions and computations, which are those of the `PlanCost`; all tasks take
+
+        total = max(path, max_r (head_r + n_r load_r + tail_r))
+
+    where a task has load_r seconds on resource r, head_r before and tail_r after, and n_r tasks pass it: all, or
+    max(1, tasks / D) of a device and its radio links. It is a lower bound for all schedules, and nearly always what
+    first come, first served takes (`mecpart.simulate`). What exceeds the path is `waiting_delay` of the blocks on the
+    resource that attains the maximum, by their part of its load; on the devices it counts as local.
+
+    Where the rules charge it, the last block also waits for its result to be
     back at the device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p
     times every transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
@@ -70,34 +85,76 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
 @jax.jit
 def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanCost:
     """`evaluate_plan` without its checks, for code that makes valid plans itself."""
-    block = jnp.arange(scenario.num_blocks)
-    transmission, waiting, computation, _ = _run_blocks(scenario, slot, plan)
-    transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
-    block_delay = transmission + waiting + computation
-
-    local = plan == 0
-    local_delay = jnp.sum(jnp.where(local, computation, 0))
+    delays = (_stream_delays if scenario.rules.streams else _lump_delays)(scenario, slot, plan)
+    block_delay = delays.transmission + delays.waiting + delays.computation
+    local, block = plan == 0, jnp.arange(scenario.num_blocks)
+    local_delay = jnp.sum(jnp.where(local, delays.at_node, 0))
     # Not as total minus local, whose rounding would leave an edge delay where there is none.
-    edge_delay = jnp.sum(transmission + waiting + jnp.where(local, 0, computation))
+    edge_delay = jnp.sum(delays.on_way + jnp.where(local, 0, delays.at_node))
     return PlanCost(
         block_delay=block_delay,
-        transmission_delay=transmission,
-        waiting_delay=waiting,
-        computation_delay=computation,
+        transmission_delay=delays.transmission,
+        waiting_delay=delays.waiting,
+        computation_delay=delays.computation,
         total_delay=local_delay + edge_delay,
         edge_delay=edge_delay,
         local_delay=local_delay,
-        energy=jnp.sum(block_energy(scenario, slot, block, plan, transmission)),
+        energy=jnp.sum(block_energy(scenario, slot, block, plan, delays.sending)),
         reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
     )
 
 
-def _run_blocks(scenario: Scenario, slot: Slot, plan):
-    """Transmission, waiting and computation of each block, and the time e_m when it is done, s: four arrays [M]."""
+class _Delays(NamedTuple):
+    """Of each block, [M], s: the parts of its delay, by kind and by place; and how long all tasks take to be sent."""
+
+    transmission: Array
+    waiting: Array
+    computation: Array
+    on_way: Array
+    at_node: Array
+    sending: Array
+
+
+def _lump_delays(scenario: Scenario, slot: Slot, plan) -> _Delays:
+    """All tasks of the slot move from block to block together."""
+    transmission, waiting, computation, _ = _run_blocks(scenario, slot, plan)
+    transmission = transmission.at[-1].add(return_delay(scenario, slot, plan[-1]))
+    return _Delays(transmission, waiting, computation, transmission + waiting, computation, transmission)
+
+
+def _stream_delays(scenario: Scenario, slot: Slot, plan) -> _Delays:
+    """One task moves from block to block, and waits for those before it where most time is needed for all."""
+    chain = task_chain(scenario, slot, plan)
+    waiting = waiting_in_stream(scenario, chain)
+    transmission, for_link, sending = map(_moves_of_blocks, (chain.seconds, waiting, chain.tasks * chain.seconds))
+    computation, for_node = chain.seconds[1::2], waiting[1::2]
+    on_way, at_node = transmission + for_link, computation + for_node
+    return _Delays(transmission, for_link + for_node, computation, on_way, at_node, sending)
+
+
+def _moves_of_blocks(operations) -> Float[Array, " blocks"]:
+    """What a chain has for each block's input, with that of the result at the last block."""
+    moves = operations[::2]
+    return moves[:-1].at[-1].add(moves[-1])
+
+
+def task_chain(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Chain:
+    """What one task of `slot` needs under `plan`, operation after operation."""
+    inputs, result, computation = _operations(scenario, one_task(scenario, slot), plan)
+    return chain_of(scenario, slot, plan, jnp.append(inputs, result), computation)
+
+
+def _operations(scenario: Scenario, slot: Slot, plan):
+    """How long it takes to move the blocks' inputs, [M], to move the result, and to compute the blocks, [M]; s."""
     block = jnp.arange(scenario.num_blocks)
     source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
-    transmission = transmission_delay(scenario, slot, block, source, plan)
-    computation = computation_delay(scenario, slot, block, plan)
+    inputs = transmission_delay(scenario, slot, block, source, plan)
+    return inputs, return_delay(scenario, slot, plan[-1]), computation_delay(scenario, slot, block, plan)
+
+
+def _run_blocks(scenario: Scenario, slot: Slot, plan):
+    """Transmission, waiting and computation of each block, and the time e_m when it is done, s: four arrays [M]."""
+    transmission, _, computation = _operations(scenario, slot, plan)
 
     def run_block(finished, block_delays):
         transmission, free, computation = block_delays

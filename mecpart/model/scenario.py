@@ -15,7 +15,7 @@ from mecpart.dnn.workload import Workload, check_workload
 from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.network import Network, check_network
-from mecpart.model.rules import AS_PRINTED, LOADED, RULES, Rules
+from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
 from mecpart.validation import check_choice, check_count, check_finite_product, check_type, is_concrete
 
 
@@ -156,6 +156,7 @@ def as_printed(
     queues: bool = AS_PRINTED.queues,
     return_charged: bool = AS_PRINTED.return_charged,
     local_input_charged: bool = AS_PRINTED.local_input_charged,
+    streams: bool = AS_PRINTED.streams,
 ) -> Scenario:
     """The paper's Eqs. 3-9 with nothing added.
 
@@ -163,14 +164,14 @@ def as_printed(
     and the result returns to the device for free.
 
     **Arguments:** as in `Scenario`; `energy_budget=None` stands for the energy of an episode computed on the devices.
-    `queues`, `return_charged` and `local_input_charged` switch a single one of its `Rules`.
+    `queues`, `return_charged`, `local_input_charged` and `streams` switch a single one of its `Rules`.
 
     **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
-    `network`, or a rule that is neither True nor False, before anything is compiled. Traced values are assumed to be
+    `network`, or rules that `Rules` refuses, before anything is compiled. Traced values are assumed to be
     finite and non-negative.
     """
     return _scenario(
-        Rules(AS_PRINTED.name, queues, return_charged, local_input_charged),
+        Rules(AS_PRINTED.name, queues, return_charged, local_input_charged, streams),
         workload,
         network,
         release_rate=release_rate,
@@ -198,6 +199,7 @@ def loaded(
     queues: bool = LOADED.queues,
     return_charged: bool = LOADED.return_charged,
     local_input_charged: bool = LOADED.local_input_charged,
+    streams: bool = LOADED.streams,
 ) -> Scenario:
     """The same with what the paper's equations leave out: queues, and the way back to the devices.
 
@@ -215,7 +217,53 @@ def loaded(
     **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
     """
     return _scenario(
-        Rules(LOADED.name, queues, return_charged, local_input_charged),
+        Rules(LOADED.name, queues, return_charged, local_input_charged, streams),
+        workload,
+        network,
+        release_rate=release_rate,
+        deadline=deadline,
+        arrivals=arrivals,
+        penalty=penalty,
+        cycles_per_mac=cycles_per_mac,
+        slot_seconds=slot_seconds,
+        energy_budget=energy_budget,
+        num_slots=num_slots,
+    )
+
+
+def pipelined(
+    workload: Workload,
+    network: Network,
+    release_rate: float = LEDGER.default("release_rate"),
+    deadline: float = LEDGER.default("deadline"),
+    *,
+    arrivals: str = LEDGER.default("arrivals"),
+    penalty: float = LEDGER.default("penalty"),
+    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
+    slot_seconds: float = LEDGER.default("slot_seconds"),
+    energy_budget: float | None = LEDGER.default("energy_budget"),
+    num_slots: int = LEDGER.default("num_slots"),
+    queues: bool = PIPELINED.queues,
+    return_charged: bool = PIPELINED.return_charged,
+    local_input_charged: bool = PIPELINED.local_input_charged,
+    streams: bool = PIPELINED.streams,
+) -> Scenario:
+    """Tasks follow each other through the blocks: block m works on one task while block m + 1 works on the one before.
+
+    What differs from `as_printed`:
+
+    - Nodes and links are resources that serve one task after the other, and work at the same time on different tasks.
+      Only then do many nodes together do more than one alone, and is cutting finely worth something.
+    - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
+    - The result returns to the device over the last block's link, and counts as transmission of the last block.
+    - `arrivals`: "constant", or "poisson" with mean `release_rate`. A slot that draws no task at all takes no time.
+
+    How long the tasks of a slot take is said in `mecpart.evaluate_plan`. No slot waits for another.
+
+    **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
+    """
+    return _scenario(
+        Rules(PIPELINED.name, queues, return_charged, local_input_charged, streams),
         workload,
         network,
         release_rate=release_rate,
@@ -270,7 +318,7 @@ def _scenario(
 
 def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
     """Raise `ValueError` where `scenario` is none, or holds a value of wrong shape, type or range."""
-    check_type(name, scenario, Scenario, "from mecpart.as_printed or mecpart.loaded")
+    check_type(name, scenario, Scenario, "from mecpart.as_printed, loaded or pipelined")
     if scenario in _SOUND:
         return
     check_workload(scenario.workload, f"{name}.workload")
@@ -313,4 +361,8 @@ def _check_products(workload, network, release_rate, cycles_per_mac, slot_second
 ARRIVALS = ("constant", "poisson")
 
 #: The scenarios there are, by name.
-SCENARIOS: dict[str, Callable[..., Scenario]] = {"as_printed": as_printed, "loaded": loaded}
+SCENARIOS: dict[str, Callable[..., Scenario]] = {
+    "as_printed": as_printed,
+    "loaded": loaded,
+    "pipelined": pipelined,
+}

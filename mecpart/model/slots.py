@@ -44,11 +44,17 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
 def check_slot(scenario: Scenario, slot: Slot, name: str = "slot", leading: tuple[int, ...] = ()) -> None:
     """Raise `ValueError` where `scenario` or `slot` is none or holds a bad value, or `slot` does not fit `scenario`.
 
+    A backlog that is traced does not count where tasks stream.
+
     `leading`: axes that every array of `slot` has before its own.
     """
     check_scenario(scenario)
     sizes = {"blocks": scenario.num_blocks, "nodes": scenario.num_nodes, "servers": scenario.num_nodes - 1}
     check_record(name, slot, Slot, how="from mecpart.sample_slot", leading=leading, **sizes)
+    if scenario.rules.streams and slot.backlog is not None and is_concrete(slot.backlog) and np.any(slot.backlog):
+        raise ValueError(
+            f"{name}.backlog must be 0 where tasks stream, as no slot waits for another; got {slot.backlog}"
+        )
     if slot.tasks is not None:
         most = np.max(slot.tasks) if is_concrete(slot.tasks) else slot.tasks
         work = scenario.num_blocks, most, scenario.workload.macs, scenario.cycles_per_mac

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
 from mecpart.planning.optimum import checked_prices, optimal_plan, priced_path
@@ -20,10 +21,14 @@ from mecpart.validation import check_count
 def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     """A certified lower bound on the total delay of any plan in this slot, s: the optimum with empty queues.
 
-    Without backlog the bound is attained. Summed over the slots of an episode it bounds every schedule, since the work
-    of other slots never makes a block finish sooner; `episode_bound` is tighter.
+    Where tasks stream it is the least that one of them takes alone. Otherwise the bound is attained without backlog;
+    and summed over the slots of an episode it bounds every schedule, since the work of other slots never makes a block
+    finish sooner; `episode_bound` is tighter.
     """
     check_slot(scenario, slot)
+    if scenario.rules.streams:
+        alone = replace(one_task(scenario, slot), backlog=None)
+        return optimal_plan(replace(scenario, rules=replace(scenario.rules, streams=False)), alone).total_delay
     return optimal_plan(scenario, replace(slot, backlog=None)).total_delay
 
 

@@ -74,12 +74,14 @@ def optimal_plan(
     **Returns:** an `OptimalPlan`. Without `memory` ties go to the lower node.
 
     **Raises:** `ValueError` for an unknown objective, a slot of wrong shape or with negative or NaN values,
+    rules by which tasks stream, for then the best plan is no shortest path,
     a backlog with `"reward"` or `"deadline"`, for which the recursion is exact only with empty queues (traced values
     are assumed to keep to this), or a `memory` that is not [N + 1] numbers of at least 0, is given under `jit`, or
     leaves too many partial plans to compare.
     """
     check_choice("objective", objective, OBJECTIVES)
     check_slot(scenario, slot)
+    check_lump(scenario)
     queues = objective in ("reward", "deadline") and slot.backlog is not None and is_concrete(slot.backlog)
     if queues and np.any(np.asarray(slot.backlog) > 0):
         raise ValueError(
@@ -153,6 +155,12 @@ def block_arcs(scenario: Scenario, slot: Slot, objective: str, block):
     return cost, jnp.full(scenario.num_nodes, -jnp.inf), jnp.zeros(scenario.num_nodes)
 
 
+def check_lump(scenario: Scenario) -> None:
+    """Raise `ValueError` where tasks stream: the bottleneck couples all blocks, so no recursion finds the best plan."""
+    if scenario.rules.streams:
+        raise ValueError("scenario.rules.streams must be False for a best plan by shortest paths; got True")
+
+
 def _plan_to(last, came_from) -> Int[Array, " blocks"]:
     """The plan that ends on node `last`, where `came_from` [M, N + 1] names the best node before each."""
     _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
@@ -189,7 +197,8 @@ def priced_plan(scenario: Scenario, slot: Slot, price: Float[Array, " nodes"]) -
 
     With empty queues it is the best such plan, exactly. With a backlog each node remembers only the path to it with the
     least sum of completion time and price so far, though a dearer one could end earlier: then it is a heuristic, and
-    exact again where all prices are equal to zero.
+    exact again where all prices are equal to zero. Where tasks stream it is the best such plan of the slot's tasks as
+    one lump, a heuristic too: what many tasks need of the bottleneck is for the prices to say.
 
     **Arguments:** `price`: [N + 1], not negative, dimensionless.
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from mecpart.fields import quantity, short_repr
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
-from mecpart.planning.optimum import undominated_plans
+from mecpart.planning.optimum import check_lump, undominated_plans
 
 #: Delays and energies that differ by less, as a share, are equal as far as float32 can tell.
 ROUNDING = 1e-6
@@ -44,9 +44,10 @@ def pareto_front(scenario: Scenario, slot: Slot, *, memory: Float[Array, " nodes
 
     **Returns:** a `ParetoFront`; empty where no plan comes to an end within the memory.
 
-    **Raises:** `ValueError` for a bad slot or `memory` as `optimal_plan`, or for traced values.
+    **Raises:** `ValueError` for a bad slot, rules or `memory` as `optimal_plan`, or for traced values.
     """
     check_slot(scenario, slot)
+    check_lump(scenario)
     values, plans = undominated_plans(scenario, slot, ("delay", "energy"), memory)
     kept: list[int] = []
     for at, (delay, energy) in enumerate(values):  # by rising delay

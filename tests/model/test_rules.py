@@ -12,7 +12,7 @@ from mecpart.dnn.workload import Workload
 from mecpart.model.delay import PlanCost, evaluate_plan, plan_cost
 from mecpart.model.environment import PartitionEnv, observe, read_observation, rollout
 from mecpart.model.network import make_network
-from mecpart.model.rules import AS_PRINTED, LOADED, RULES, Rules
+from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
 from mecpart.model.scenario import SCENARIOS, check_scenario
 
 NETWORK = make_network([3e9, 6e9])
@@ -21,9 +21,10 @@ NAMES = [rule.name for rule in fields(Rules)][1:]
 
 
 class TestRules:
-    def test_the_paper_adds_nothing_and_loaded_all(self):
-        assert {**asdict(AS_PRINTED)} == {"name": "as_printed", **dict.fromkeys(NAMES, False)}
-        assert {**asdict(LOADED)} == {"name": "loaded", **dict.fromkeys(NAMES, True)}
+    def test_the_paper_adds_nothing_and_the_others_either_queues_or_streams(self):
+        assert asdict(AS_PRINTED) == {"name": "as_printed", **dict.fromkeys(NAMES, False)}
+        assert asdict(LOADED) == {"name": "loaded", **dict.fromkeys(NAMES, True), "streams": False}
+        assert asdict(PIPELINED) == {"name": "pipelined", **dict.fromkeys(NAMES, True), "queues": False}
 
     def test_every_scenario_has_some(self):
         assert RULES.keys() == SCENARIOS.keys()
@@ -32,7 +33,8 @@ class TestRules:
     @pytest.mark.parametrize("scenario", SCENARIOS)
     @pytest.mark.parametrize("rule", NAMES)
     def test_a_single_one_can_be_switched(self, scenario, rule):
-        for value in (True, False, np.bool_(True), np.bool_(False)):
+        both = {scenario, rule} in ({"loaded", "streams"}, {"pipelined", "queues"})  # which is refused
+        for value in (np.bool_(False), False) if both else (True, False, np.bool_(True), np.bool_(False)):
             switched = SCENARIOS[scenario](WORKLOAD, NETWORK, **{rule: value})
             assert switched.name == scenario
             assert switched.rules == replace(RULES[scenario], **{rule: bool(value)})
@@ -40,6 +42,11 @@ class TestRules:
 
     def test_slots_couple_where_there_are_queues(self):
         assert [replace(LOADED, queues=queues).slots_couple for queues in (False, True)] == [False, True]
+
+    def test_queues_and_streams_together_are_refused(self, refused):
+        for scenario, rule in (("loaded", "streams"), ("pipelined", "queues")):
+            with refused("queues", "streams", "both"):
+                SCENARIOS[scenario](WORKLOAD, NETWORK, **{rule: True})
 
     @pytest.mark.parametrize("rule", NAMES)
     def test_what_is_neither_true_nor_false_is_refused(self, refused, rule):
@@ -51,7 +58,7 @@ class TestRules:
 
     def test_rules_of_no_scenario_are_refused(self, refused):
         scenario = SCENARIOS["loaded"](WORKLOAD, NETWORK)
-        with refused("scenario.rules.name", "'mine'", "'as_printed', 'loaded'"):
+        with refused("scenario.rules.name", "'mine'", "'as_printed', 'loaded', 'pipelined'"):
             check_scenario(replace(scenario, rules=replace(LOADED, name="mine")))
         with refused("scenario.rules must be a mecpart.Rules", "'loaded'"):
             check_scenario(replace(scenario, rules="loaded"))

@@ -14,7 +14,7 @@ from mecpart.model.delay import evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe
 from mecpart.model.network import Network, make_network, sample_network, shannon_rate
 from mecpart.model.rules import AS_PRINTED, LOADED
-from mecpart.model.scenario import ARRIVALS, SCENARIOS, Scenario, Slot, as_printed, loaded
+from mecpart.model.scenario import ARRIVALS, SCENARIOS, Scenario, Slot, as_printed, loaded, pipelined
 from mecpart.model.slots import check_slot, sample_slot, sample_slots
 from mecpart.planning.bounds import episode_bound, lower_bound
 from mecpart.planning.optimum import optimal_plan, priced_plan
@@ -139,7 +139,7 @@ class TestLoaded:
         chex.assert_trees_all_equal(replace(loaded(table(), NETWORK), rules=AS_PRINTED), as_printed(table(), NETWORK))
 
     def test_is_in_the_list_of_scenarios(self):
-        assert {"as_printed": as_printed, "loaded": loaded} == SCENARIOS
+        assert {"as_printed": as_printed, "loaded": loaded, "pipelined": pipelined} == SCENARIOS
 
     @pytest.mark.parametrize("arrivals", ARRIVALS)
     def test_arrivals(self, arrivals):
@@ -310,7 +310,10 @@ class TestSlotsInShort:
             bounds = lower_bound(scenario, slot), episode_bound(scenario, episode, jnp.zeros(3))
             state = EnvState(slot, jnp.float32(1), jnp.int32(0))
             stepped = PartitionEnv().step(KEY, state, plan, scenario)[1:3]
-            best = optimal_plan(scenario, slot), priced_plan(scenario, slot, jnp.ones(3))
+            best = (
+                priced_plan(scenario, slot, jnp.ones(3)),
+                *([] if rules == "pipelined" else [optimal_plan(scenario, slot)]),
+            )
             return plans, bounds, observe(scenario, state), stepped, best
 
         whole = Slot(np.broadcast_to(np.float32([2, 4]), (3, 2)), np.zeros(3, np.float32))
