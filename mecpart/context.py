@@ -22,6 +22,7 @@ class Context:
     - `scheduler`: address of the Dask scheduler whose workers compute the runs instead.
     - `runs_folder`: where the runs of learners are kept.
     - `methods_file`: a Python file that registers methods of one's own.
+    - `world`: by which constants (`mecpart.experiments.worlds`).
     - `progress_file`: where an experiment tells how far it is (`mecpart.experiments.progress`).
     """
 
@@ -29,6 +30,7 @@ class Context:
     scheduler: str | None = None
     runs_folder: str | None = None
     methods_file: str | None = None
+    world: str | None = None
     progress_file: str | None = None
 
     def variables(self) -> dict[str, str]:

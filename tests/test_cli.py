@@ -40,7 +40,7 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
     monkeypatch.setattr(cli, "reproduce", reproduce)
     monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
     command = "reproduce --profile smoke --scenario as_printed --only fig8 fig6 --only headline --jobs 2"
-    command += " --processes 3 --scheduler local --methods mine.py --output there"
+    command += " --processes 3 --scheduler local --methods mine.py --world nearest --output there"
     assert cli.main(command.split()) == code
     assert given == {
         "profile": "smoke",
@@ -52,6 +52,7 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
         "output": "there",
         "scheduler": "local",
         "methods": "mine.py",
+        "world": "nearest",
     }
 
 
@@ -96,7 +97,7 @@ def test_a_report_on_nothing_is_refused(tmp_path, capsys, profile, message):
 def test_defaults_are_the_quick_profile_of_the_paper():
     arguments = cli._parser().parse_args(["reproduce"])
     assert (arguments.profile, arguments.scenario, arguments.only, arguments.all) == ("quick", None, None, False)
-    assert (arguments.jobs, arguments.output) == (1, None)
+    assert (arguments.jobs, arguments.output, arguments.world) == (1, None, "ledger")
 
 
 def test_one_cannot_ask_for_all_and_for_some(capsys):
@@ -118,6 +119,7 @@ def test_version(capsys):
         ("--profile huge", "profile must be one of smoke, quick, paper; got 'huge'"),
         ("--scenario empty", "scenario must be one of as_printed"),
         ("--only fig99", "only must name notebooks out of"),
+        ("--world flat", "world must be one of 'ledger', 'nearest'; got 'flat'"),
         ("--jobs 0", "jobs must be a whole number of at least 1; got 0"),
     ],
 )

@@ -28,7 +28,10 @@ def test_another_process_has_it_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"proceses": 2}, "must be a JSON object of processes, scheduler, runs_folder, methods_file, progress_file"),
+        (
+            {"proceses": 2},
+            "must be a JSON object of processes, .*, methods_file, world, progress_file",
+        ),
         ([], "must be a JSON object of"),
         ("many", "must be a JSON object of"),
         ({"processes": 0}, "processes in MECPART_CONTEXT must be a whole number of at least 1; got 0"),

@@ -32,19 +32,12 @@ from jaxtyping import Float
 
 from mecpart.comparison.catalogue import FramesOf, by_scenario, paper_claims
 from mecpart.comparison.claim import Claim
+from mecpart.comparison.impossible import why_impossible
 from mecpart.comparison.measures import Reduction, Settling, Trend, joined, mean_in_each_seed
 from mecpart.comparison.naming import fact_name, places
 from mecpart.comparison.paper import LEARNED, PROPOSED, RULES
 from mecpart.comparison.rule import FEWEST_SEEDS, Region, about, beyond, direction, region_words, same_within, verdict
 from mecpart.comparison.statistics import Estimate, holm_levels, least_level, student_interval
-
-try:  # a later room of this folder, which not every version has
-    from mecpart.comparison.impossible import why_impossible
-except ImportError:
-
-    def why_impossible(claim: Claim, scenario: str) -> str:
-        return ""
-
 
 DEPENDS = "depends on an unstated constant"
 CANNOT_HOLD = "cannot hold"

@@ -20,7 +20,7 @@ from scipy.special import rel_entr
 from mecpart.comparison.claim import Claim
 from mecpart.comparison.curves import as_curves, by_setting
 from mecpart.comparison.measures import Advantage, Trend
-from mecpart.comparison.paper import DELAYS, published
+from mecpart.comparison.paper import DELAYS, RULES, published
 from mecpart.comparison.rule import NEGATIVE, POSITIVE
 from mecpart.comparison.words import METRIC_WORDS
 from mecpart.model.scenario import SCENARIOS
@@ -132,9 +132,6 @@ def _by_rate(xs: Series) -> np.ndarray:
     return np.column_stack([xs, np.maximum(1.0, xs[:, None] / xs)])
 
 
-_RULES = ("APDI", "RPDI", "Greedy")
-
-
 #: Of two networks of Fig. 13 the one whose best plan never takes less time, and the other.
 SLOWER_FASTER = (("VGG16", "ResNet32"), ("NiN", "ResNet32"), ("NiN", "AlexNet"))
 
@@ -176,7 +173,7 @@ def invariants() -> tuple[Invariant, ...]:
             _rising, xs=(3, 21), given="a block is one layer or more; cycles are proportional to operations",
         ),
         Invariant(
-            "fig10", _RULES, DELAYS,
+            "fig10", RULES, DELAYS,
             "proportional to the rate",
             "None of the three looks at the rate (Greedy compares loads, of which each is proportional to it), so "
             "neither do their plans. For a plan every term of Eqs. 3, 5 and 6 is proportional to the c_m and I_m of "
@@ -191,7 +188,7 @@ def invariants() -> tuple[Invariant, ...]:
             _by_rate, given="any number of devices",
         ),
         Invariant(
-            "fig12", _RULES, DELAYS,
+            "fig12", RULES, DELAYS,
             "the same for all tau",
             "None of the three looks at tau, so neither do their plans, and no delay has tau in it (Eqs. 3 to 9).",
             _constant, scenarios=everywhere,

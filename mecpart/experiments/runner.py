@@ -1,7 +1,7 @@
 """The one function that runs any experiment, and what it returns."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ from mecpart.experiments.processes import cores
 from mecpart.experiments.programs import check, program_of, try_out
 from mecpart.experiments.runs import Costs, Run
 from mecpart.experiments.setting import outline
+from mecpart.experiments.worlds import LEDGERS, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
@@ -78,6 +79,7 @@ def run_experiment(
     profile: str = "quick",
     scenario: str = "as_printed",
     *,
+    world: str | None = None,
     seeds: int | None = None,
     episodes: int | None = None,
     methods: Sequence[str] | None = None,
@@ -95,6 +97,8 @@ def run_experiment(
     **Arguments:**
 
     - `name`: a key of `EXPERIMENTS`; `profile`: of `PROFILES`; `scenario`: of `SCENARIOS`.
+    - `world`: by which constants: "ledger", or another of `data/worlds.json`, of which the experiment then changes what
+      it sweeps; by default the ledger's.
     - `seeds`, `episodes`, `methods`: instead of the profile's, or those of the experiment that the scenario has; at
       most `MOST_SEEDS` and `MOST_EPISODES`.
     - `processes`: single-threaded processes to use, at most one for each core; by default one for each core.
@@ -102,7 +106,7 @@ def run_experiment(
     - `runs_folder`: where the runs of learners are kept, and taken from if they are there; by default nowhere. A
       setting that several figures share is then trained once, and a stopped call goes on where it was.
 
-    In the kernel of a batch these three are by default what the batch says (`mecpart.context`).
+    In the kernel of a batch the world and the last three are by default what the batch says (`mecpart.context`).
 
     **Returns:** a DataFrame with `COLUMNS`, and `setting` where the experiment has series; sorted by method, setting,
     x and seed.
@@ -121,16 +125,22 @@ def run_experiment(
     if methods is None:
         methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
+    experiment = _in_world(experiment, scenario, world or context.current().world)
     points = experiment.points(scenario)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
 
-def usual_runs(name: str, profile: str, scenario: str) -> set[Run]:
+def usual_runs(name: str, profile: str, scenario: str, world: str | None = None) -> set[Run]:
     """The runs that `run_experiment` needs for these names, before anything is checked or run."""
-    experiment = EXPERIMENTS[name]
+    experiment = _in_world(EXPERIMENTS[name], scenario, world)
     seeds, episodes = amounts(profile, None, None)
     points, methods = experiment.points(scenario), _usual_methods(experiment, scenario)
     return set(_wanted(experiment, scenario, points, seeds, episodes, methods).values())
+
+
+def _in_world(experiment: Experiment, scenario: str, world: str | None) -> Experiment:
+    """The experiment with the constants of a world in the place of the ledger's."""
+    return replace(experiment, fixed=world_of(world or LEDGERS, scenario).to(experiment.fixed))
 
 
 def _usual_methods(experiment: Experiment, scenario: str) -> list[str]:

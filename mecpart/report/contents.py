@@ -119,7 +119,8 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
     if shown["headline"] is None and set(DELAY_FIGURES) & set(found):
         shown["headline"] = comparison.beside_published(comparison.headline_table(pd.concat(found.values())))
     results = output / "data" / "results" / profile / folder.name
-    agreement = compare_with_reference(results, profile, folder.name, found)
+    of_ledger = not any("world" in page.record["identity"] for page in pages)  # of which the reference is
+    agreement = compare_with_reference(results, profile, folder.name, found) if of_ledger else []
     return Section(folder.name, tuple(pages), missing, agreement=agreement, **shown)
 
 

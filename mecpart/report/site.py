@@ -234,7 +234,14 @@ def _provenance(records: list[dict[str, Any]]) -> dict[str, str]:
         "Machine": _distinct(_machine(record["device"]) for record in records),
         "Versions": _distinct(", ".join(f"{name} {version}" for name, version in found.items()) for found in versions),
         "Computing time": duration(sum(record["seconds"] for record in records)),
+        **_world(records),
     }
+
+
+def _world(records: list[dict[str, Any]]) -> dict[str, str]:
+    """By which constants, where they are not the ledger's."""
+    told = _distinct(record["identity"]["world"] for record in records if "world" in record["identity"])
+    return {"World": told} if told else {}
 
 
 def _commit(commit: str | None) -> str:

@@ -27,6 +27,7 @@ from mecpart.experiments.cluster import LOCAL, Scheduler, check_address, install
 from mecpart.experiments.processes import cores
 from mecpart.experiments.progress import Line
 from mecpart.experiments.runner import PROFILES
+from mecpart.experiments.worlds import LEDGERS, check_world, world_folder
 from mecpart.files import STANDARD_OUTPUT, naming, place
 from mecpart.locations import output_folder
 from mecpart.methods.register import check_methods_file
@@ -53,6 +54,7 @@ def reproduce(
     scheduler: str | None = None,
     methods: Path | str | None = None,
     *,
+    world: str = LEDGERS,
     everything: bool = False,
     processes: int | None = None,
     notebooks: Path | None = None,
@@ -74,6 +76,8 @@ def reproduce(
       Dask is installed; or else each notebook starts processes of its own on its share of the cores.
     - `methods`: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
       then take part in every notebook.
+    - `world`: by which constants experiments are run (`mecpart.experiments.worlds`). Those of another world than the
+      ledger's go to a folder of their own, `worlds/<name>` below the output folder.
     - `everything`: whether to run also what goes beyond the paper.
     - `processes`: how many single-threaded processes each experiment uses, or how many workers a local scheduler has.
       Default: one for each core.
@@ -93,7 +97,8 @@ def reproduce(
             raise ValueError(f"{name} must be a whole number of at least 1; got {count!r}")
     if everything and only is not None:
         raise ValueError(f"only must not be given where everything is to be run; got {only!r}")
-    output = output_folder(output)
+    check_world(world, *scenarios)
+    output = world_folder(output_folder(output), world)
     told = context.current()
     scheduler = scheduler or told.scheduler
     if scheduler:
@@ -110,6 +115,7 @@ def reproduce(
         scheduler=scheduler,
         runs_folder=told.runs_folder or str(output / "build" / "cache" / "runs"),
         methods_file=str(check_methods_file(methods)) if methods else None,
+        world=world,
     )
     with only_batch_in(output), stopped_by_sigterm():
         return _Batch(output, jobs, runs, told).complete()
@@ -142,7 +148,7 @@ class _Batch:
         self.scheduler = Scheduler(told.scheduler, self.environment, workers) if told.scheduler else None
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.kept = [run for run in runs if self.is_kept(run)]
-        self.outlook = Outlook(output, runs, self.kept)
+        self.outlook = Outlook(output, runs, self.kept, told.world)
         self.line = Line(self.outlook.reading)
 
     def complete(self) -> Summary:
@@ -232,7 +238,7 @@ class _Batch:
         return [self.runs[need, run.scenario] for need in run.notebook.needs]
 
     def identity(self, run: Run) -> dict[str, Any]:
-        return identity(run, self.results.data_of(self.needs(run)), self.methods)
+        return identity(run, self.results.data_of(self.needs(run)), self.methods, self.context.world)
 
     def is_kept(self, run: Run) -> bool:
         """Whether a run, and all that it needs, is done and as it would come out now."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mecpart.experiments.processes import cores
+from mecpart.experiments.worlds import LEDGERS, world_words
 from mecpart.locations import data_folder
 from mecpart.reproduction.execution import read_notebook
 from mecpart.reproduction.notebooks import Run
@@ -19,11 +20,11 @@ from mecpart.sources import digest, imported
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
 
 
-def identity(run: Run, needed: dict[str, str], methods: Path | None) -> dict[str, Any]:
+def identity(run: Run, needed: dict[str, str], methods: Path | None, world: str | None = None) -> dict[str, Any]:
     """Everything that the results of a run depend on; equal identities need no second run.
 
     **Arguments:** `needed`: path and hash of the data that other notebooks hand over; `methods`: a file that registers
-    some.
+    some; `world`: by whose constants.
     """
     root = data_folder()
     files = [file for given in run.notebook.inputs for file in files_of(root / given)]
@@ -35,7 +36,11 @@ def identity(run: Run, needed: dict[str, str], methods: Path | None) -> dict[str
         "package": _package(run.notebook.path),
         "inputs": inputs | needed,
     }
-    return found | {"methods": sha256(methods)} if methods else found
+    if methods:
+        found["methods"] = sha256(methods)
+    if world not in (None, LEDGERS):
+        found["world"] = world_words(world, run.scenario)
+    return found
 
 
 def origin() -> dict[str, Any]:

@@ -22,13 +22,16 @@ class Outlook:
 
     May be used by several threads at once.
 
-    **Arguments:** `output`: of the batch; `runs`: all of it; `kept`: those of them that need not be run.
+    **Arguments:** `output`: of the batch; `runs`: all of it; `kept`: those of them that need not be run;
+    `world`: by whose constants.
     """
 
-    def __init__(self, output: Path, runs: Sequence[Run], kept: Collection[Run]) -> None:
+    def __init__(self, output: Path, runs: Sequence[Run], kept: Collection[Run], world: str | None = None) -> None:
         self._all, self._kept = len(runs), len(kept)
         left = [run for run in runs if run not in kept]
-        self._runs = len({one for run in left for name in run.notebook.experiments for one in _runs_of(name, run)})
+        self._runs = len(
+            {one for run in left for name in run.notebook.experiments for one in _runs_of(name, run, world)}
+        )
         earlier = _earlier(output)
         reference: dict[tuple[str, str, str], float] = {}
         for profile, scenario in {(run.profile, run.scenario) for run in left}:
@@ -92,8 +95,8 @@ class Outlook:
         return text, done / (done + left) if done + left else 1.0
 
 
-def _runs_of(experiment: str, run: Run) -> Collection[Hashable]:
-    return usual_runs(experiment, run.profile, run.scenario) if experiment in EXPERIMENTS else ()
+def _runs_of(experiment: str, run: Run, world: str | None) -> Collection[Hashable]:
+    return usual_runs(experiment, run.profile, run.scenario, world) if experiment in EXPERIMENTS else ()
 
 
 def _key(run: Run) -> tuple[str, str, str]:
