@@ -4,6 +4,7 @@ How intervals are made stands at the head of `statistics.py`, how verdicts are r
 facts are at that of `facts.py`.
 """
 
+from mecpart.comparison.bars import BARS, bars
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, claims, paper_claims
 from mecpart.comparison.claim import Claim
 from mecpart.comparison.curves import Curves, as_curves, by_setting
@@ -38,6 +39,7 @@ from mecpart.comparison.sweeps import paired_differences, rank_agreement, relati
 from mecpart.comparison.words import METRIC_WORDS, methods_table
 
 __all__ = [
+    "BARS",
     "BASELINES",
     "CLAIM_COLUMNS",
     "DELAYS",
@@ -62,6 +64,7 @@ __all__ = [
     "about",
     "answer",
     "as_curves",
+    "bars",
     "beside_published",
     "bootstrap_interval",
     "by_setting",

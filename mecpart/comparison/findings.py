@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from mecpart.comparison.bars import bars
 from mecpart.comparison.curves import as_curves, groups
 from mecpart.comparison.headline import delay_results, headline_verdicts, main_figures
 from mecpart.comparison.measures import Reduction
@@ -27,7 +28,7 @@ def findings(results: pd.DataFrame, headline: pd.DataFrame, claims_table: pd.Dat
     sweeps = delay_results(results)
     for scenario, part in sweeps.groupby("scenario", sort=False):
         table = headline.query("scenario == @scenario")
-        sentences += answer(table)
+        sentences += answer(table) + bars(part)
         sentences.append(_verdict_count(str(scenario), claims_table.query("scenario == @scenario")))
         rows = main_figures(table.query("baseline == 'learned'")).set_index(["metric", "averaging"])
         figures = list(groups(part))

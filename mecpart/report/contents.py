@@ -66,6 +66,7 @@ class Section:
     missing: dict[str, str]
     claims: pd.DataFrame | None
     headline: pd.DataFrame | None
+    bars: list[str]
     agreement: list[Agreement]
 
 
@@ -121,7 +122,8 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
     results = output / "data" / "results" / profile / folder.name
     of_ledger = not any("world" in page.record["identity"] for page in pages)  # of which the reference is
     agreement = compare_with_reference(results, profile, folder.name, found) if of_ledger else []
-    return Section(folder.name, tuple(pages), missing, agreement=agreement, **shown)
+    bars = comparison.bars(pd.concat(found.values())) if found else []
+    return Section(folder.name, tuple(pages), missing, bars=bars, agreement=agreement, **shown)
 
 
 def reading_order(name: str) -> tuple:

@@ -136,6 +136,7 @@ def _shown_section(section: Section, sections: list[Section], profile: str) -> d
         "claims": None if claims is None else _by_notebook(claims),
         "headline": None if section.headline is None else list(_shown_headline(section.headline)),
         "answer": [] if section.headline is None else comparison.answer(section.headline),
+        "bars": section.bars,
         "verdicts": [] if section.headline is None else list(_shown_verdicts(section.headline)),
         "agreement": [
             (one.agrees, _label(one.experiment) + str(one).removeprefix(one.experiment)) for one in section.agreement
