@@ -56,12 +56,12 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
         total = max(path, max_r (head_r + n_r load_r + tail_r))
 
     where a task has load_r seconds on resource r, head_r before and tail_r after, and n_r tasks pass it: all, or
-    max(1, tasks / D) of a device and its radio links. It is a lower bound for all schedules, and nearly always what
-    first come, first served takes (`mecpart.simulate`). What exceeds the path is `waiting_delay` of the blocks on the
-    resource that attains the maximum, by their part of its load; on the devices it counts as local.
+    max(1, tasks / D) of a device and its radio links. It is a lower bound for all schedules; first come, first served
+    takes as much or a few per cent more (`mecpart.simulate`). What exceeds the path is `waiting_delay` of the blocks on
+    the resource that attains the maximum, by their part of its load; on the devices it counts as local.
 
-    Where the rules charge it, the last block also waits for its result to be
-    back at the device; that is part of its transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p
+    Where the rules charge it, the last block also waits for its result to be back at the device; that is part of its
+    transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p
     times every transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
     **Arguments:**
@@ -140,11 +140,11 @@ def _moves_of_blocks(operations) -> Float[Array, " blocks"]:
 
 def task_chain(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Chain:
     """What one task of `slot` needs under `plan`, operation after operation."""
-    inputs, result, computation = _operations(scenario, one_task(scenario, slot), plan)
+    inputs, result, computation = operations(scenario, one_task(scenario, slot), plan)
     return chain_of(scenario, slot, plan, jnp.append(inputs, result), computation)
 
 
-def _operations(scenario: Scenario, slot: Slot, plan):
+def operations(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> tuple[Array, Array, Array]:
     """How long it takes to move the blocks' inputs, [M], to move the result, and to compute the blocks, [M]; s."""
     block = jnp.arange(scenario.num_blocks)
     source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
@@ -154,7 +154,7 @@ def _operations(scenario: Scenario, slot: Slot, plan):
 
 def _run_blocks(scenario: Scenario, slot: Slot, plan):
     """Transmission, waiting and computation of each block, and the time e_m when it is done, s: four arrays [M]."""
-    transmission, _, computation = _operations(scenario, slot, plan)
+    transmission, _, computation = operations(scenario, slot, plan)
 
     def run_block(finished, block_delays):
         transmission, free, computation = block_delays

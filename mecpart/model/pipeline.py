@@ -8,7 +8,7 @@ resource r, `head_r` before it and `tail_r` after it, and n_r tasks have to pass
     total = max(path, max_r (head_r + n_r load_r + tail_r))
 
 since r cannot begin before head_r, has n_r load_r to do, and the last task still has tail_r to go. No schedule takes
-less, and first come, first served takes exactly that for nearly all plans (`mecpart.simulate`). With one task it is the
+less, and first come, first served takes as much or a few per cent more (`mecpart.simulate`). With one task it is the
 latency of a cut; with many it is about n_r times the bottleneck's load, which is what PipeDream (Narayanan et al.
 2019) and PipeEdge (Hu et al. 2022) minimise.
 """

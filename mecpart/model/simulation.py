@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 import jax
@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from mecpart.model.delay import checked_plan, computation_delay, return_delay, transmission_delay
+from mecpart.model.delay import checked_plan, operations
+from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
 from mecpart.validation import check_shape, is_concrete, shown
 
-#: What works: ("node", n), or what carries from node i to node j: ("link", i, j).
+#: What works, as `Operation` says.
 Resource = tuple[str | int, ...]
 
 
@@ -32,7 +33,8 @@ class Operation:
 
     - `slot`: whose tasks it is for, from 0. - `tasks`: the range of those tasks that it is for; None: all, as one lump.
     - `block`: from 0. - `kind`: "computation", "transmission" (of the block's input) or "return" (of the result).
-    - `resource`: ("node", n), or ("link", i, j) from node i to node j.
+    - `resource`: ("node", n), or ("link", i, j) from node i to node j. Where tasks stream, ("node", 0, d), ("link", 0,
+      n, d) and ("link", n, 0, d) are those of device d, from 0, and ("wire", i, j), i < j, serves both ways.
     """
 
     slot: int
@@ -80,6 +82,13 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
 
     `evaluate_plan` says the same of one slot by a recursion, and `rollout` of an episode, but for rounding.
 
+    Where the tasks stream (`Rules.streams`) they are dealt out to the devices in turn, each device with a CPU and links
+    of its own. Every node, link and wire serves one task at a time, first come, first served, the task of lower number
+    where two come at once; what a task needs of it in a row is one service. Numbers that are not whole count as one
+    task more, and as one device less. The end is never before the total delay of `evaluate_plan`, and equal
+    where the tasks of one device pass each node and link once. So it is for half of all random plans at the defaults;
+    on average these take 3 % more, since all devices hand on their last tasks at the same time.
+
     **Arguments:**
 
     - `slot`: one slot; or those of an episode, every array with a leading axis [T]. With queues only the backlog of the
@@ -101,6 +110,13 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
         check_slot(scenario, slot)
         plans = checked_plan(scenario, plan)[None]
         slots = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], slot)
+    run = _stream_slots if scenario.rules.streams else _run_slots
+    found, begins, ends = run(scenario, slots, plans)
+    return Schedule(tuple(sorted(found, key=lambda operation: operation.start)), tuple(begins), tuple(ends))
+
+
+def _run_slots(scenario: Scenario, slots: Slot, plans) -> tuple[list[Operation], list[float], list[float]]:
+    """The operations of slots whose tasks move as one lump, and when each slot begins and ends."""
     chains = _chains(scenario, slots, plans)
     length = float(scenario.slot_seconds)
     begins = [number * length for number in range(len(chains))]
@@ -110,16 +126,26 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
     else:
         alone = zip(chains, begins, free, strict=True)
         times = [_serve([chain], [begin], _nodes(begin + until))[0] for chain, begin, until in alone]
-    operations = [
+    found = [
         Operation(number, None, step.block, step.kind, step.resource, start, end)
         for number, (chain, run) in enumerate(zip(chains, times, strict=True))
         for step, (start, end) in zip(chain, run, strict=False)  # what never begins has no times
     ]
-    return Schedule(
-        operations=tuple(sorted(operations, key=lambda operation: operation.start)),
-        begins=tuple(begins),
-        ends=tuple(run[-1][1] for run in times),
-    )
+    return found, begins, [run[-1][1] for run in times]
+
+
+def _stream_slots(scenario: Scenario, slots: Slot, plans) -> tuple[list[Operation], list[float], list[float]]:
+    """The same of slots whose tasks follow each other."""
+    found: list[Operation] = []
+    tasks = np.broadcast_to(np.ceil(jax.vmap(scenario.tasks_in)(slots)), len(plans)).astype(int).tolist()
+    devices = max(int(scenario.network.num_devices), 1)
+    begins = [number * float(scenario.slot_seconds) for number in range(len(plans))]
+    ends = []
+    for number, chain in enumerate(_chains(scenario, slots, plans)):
+        operations, end = _serve_stream(number, chain, tasks[number], devices, begins[number])
+        found += operations
+        ends.append(end)
+    return found, begins, ends
 
 
 class _Step(NamedTuple):
@@ -133,7 +159,7 @@ class _Step(NamedTuple):
 
 def _chains(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> list[list[_Step]]:
     """What each slot has done for it, one after the other; what takes no time on its way is left out."""
-    on_the_way, computing, back = (np.asarray(part).tolist() for part in _durations(scenario, slots, plans))
+    on_the_way, back, computing = (np.asarray(part).tolist() for part in _durations(scenario, slots, plans))
     chains = []
     for slot, nodes in enumerate(np.asarray(plans).tolist()):
         chain, source = [], 0
@@ -148,15 +174,11 @@ def _chains(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) 
 
 @jax.jit
 def _durations(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]):
-    """Transmission and computation of each block [T, M], and the return of the result [T], s."""
+    """Of each block its transmission [T, M], the return of the result [T], and of each block its computation [T, M], s:
+    of all tasks of a slot, or of one where they stream."""
 
     def of_slot(slot, plan):
-        block, source = jnp.arange(scenario.num_blocks), jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
-        return (
-            transmission_delay(scenario, slot, block, source, plan),
-            computation_delay(scenario, slot, block, plan),
-            return_delay(scenario, slot, plan[-1]),
-        )
+        return operations(scenario, one_task(scenario, slot) if scenario.rules.streams else slot, plan)
 
     return jax.vmap(of_slot)(slots, plans)
 
@@ -206,3 +228,55 @@ def _serve(
             if math.isfinite(end):
                 heapq.heappush(events, (end, number, step.resource if alone else ()))
     return times
+
+
+def _serve_stream(
+    slot: int, chain: Sequence[_Step], tasks: int, devices: int, begin: float
+) -> tuple[list[Operation], float]:
+    """The operations of `tasks` tasks of a slot that each need the steps of `chain`, and when the last is done."""
+    needed = [step for step in chain if step.seconds > 0]
+    runs = [list(run) for _, run in groupby(needed, key=lambda step: _shared(step.resource))]
+    found: list[Operation] = []
+    lines: dict[Resource, deque[int]] = {}  # of each resource the tasks that came: who is served, and who waits
+    begun, left = [0] * tasks, tasks  # runs of each task that are done or being done; tasks that are not through
+    # When which task is ready for its next run.
+    events = [(begin, task) for task in range(tasks)]
+
+    def resource_of(task: int, run: int) -> Resource:
+        resource = _shared(runs[run][0].resource)
+        return (*resource, task % devices) if 0 in resource else resource
+
+    def serve(task: int, now: float) -> None:
+        resource = resource_of(task, begun[task])
+        for step in runs[begun[task]]:
+            if math.isfinite(now):
+                found.append(
+                    Operation(slot, range(task, task + 1), step.block, step.kind, resource, now, now + step.seconds)
+                )
+            now += step.seconds
+        begun[task] += 1
+        if math.isfinite(now):
+            heapq.heappush(events, (now, task))
+
+    end = begin
+    while events:
+        end, task = heapq.heappop(events)
+        if begun[task]:
+            line = lines[resource_of(task, begun[task] - 1)]
+            line.popleft()
+            if line:
+                serve(line[0], end)
+        if begun[task] == len(runs):
+            left -= 1
+            continue
+        line = lines.setdefault(resource_of(task, begun[task]), deque())
+        line.append(task)
+        if len(line) == 1:
+            serve(task, end)
+    return found, math.inf if left else end
+
+
+def _shared(resource: Resource) -> Resource:
+    """What does the work of `resource` where tasks stream: a wire carries both ways."""
+    kind, *ends = resource
+    return ("wire", *sorted(ends)) if kind == "link" and 0 not in ends else resource
