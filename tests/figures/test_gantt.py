@@ -79,6 +79,21 @@ def test_loaded_by_hand():
     assert axes.get_xlim()[1] < 20  # the axis is as long as the plan, not as the queue of an idle server
 
 
+def test_a_stream_by_hand():
+    """Four tasks on two devices: 1 s on each, 2 s to the server, there 0.5 and 1 s in a row, 0.25 s back."""
+    (axes,) = mecpart.plot_plan(*round_problem("pipelined"), [0, 1, 1]).axes
+    assert times(axes, "task 1") == [[0, 1], [1, 3], [3, 3.5], [3.5, 4.5], [4.5, 4.75]]
+    assert times(axes, "task 2") == [[0, 1], [1, 3], [4.5, 5], [5, 6], [6, 6.25]]
+    assert times(axes, "task 3") == [[1, 2], [3, 5], [6, 6.5], [6.5, 7.5], [7.5, 7.75]]
+    assert times(axes, "task 4", "even task", "odd task")[-1] == [9, 9.25]
+    assert times(axes, *PARTS) == []
+    (first, *rest), (second, *_) = bars(axes, "task 1"), bars(axes, "task 2")
+    up, computed, _, down = rest
+    assert down[2] < first[2] < second[2] < up[2] < computed[2], "each device has a line in the row of all"
+    assert times(axes, *(f"{part} in total" for part in PARTS)) == [[0, 2.25], [2.25, 6.75], [6.75, 7.75], [7.75, 9.25]]
+    assert times(axes, "odd", "even") == [[0, 1], [1, 5], [5, 9.25]]
+
+
 # Against the equations of the tests
 
 

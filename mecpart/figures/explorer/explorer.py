@@ -30,7 +30,6 @@ from mecpart.planning.optimum import optimal_plan
 from mecpart.validation import check_choice, check_number
 
 _sampled = jax.jit(sample_slot)
-_times = jax.jit(plan_times)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -134,8 +133,8 @@ class Explorer(widgets.HBox):
         else:
             plan = np.asarray(_plan(self._methods[rules.name][method], self.scenario, self.slot, key))
         checked = checked_plan(self.scenario, plan)  # that of a method of one's own may name any node
-        found = [_times(self.scenario, self.slot, each) for each in (checked, _best_plan(self.scenario, self.slot))]
-        times = dict(zip((method, best), jax.device_get(found), strict=True))
+        found = [plan_times(self.scenario, self.slot, each) for each in (checked, _best_plan(self.scenario, self.slot))]
+        times = dict(zip((method, best), found, strict=True))
         self.plans = {name: each.plan for name, each in times.items()}
         picture = self._painter.draw(self.scenario, times)
         self.numbers.value, self.picture.value = costs_table(self.scenario, times), picture

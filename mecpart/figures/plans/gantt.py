@@ -3,9 +3,7 @@
 import math
 from collections.abc import Mapping
 
-import jax
 import matplotlib.pyplot as plt
-import numpy as np
 from jaxtyping import Array, Int
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -20,8 +18,6 @@ from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
 from mecpart.tables import format_number
 
-_compiled_times = jax.jit(plan_times)
-
 
 def plot_plan(
     scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"] | Mapping[str, Int[Array, " blocks"]]
@@ -33,6 +29,10 @@ def plot_plan(
     its way (hatched), and its wait until the node is free (upright lines). In `loaded` the result comes back to the
     devices in the same way. The strip above the nodes is the delay L_m of each block, with what is beyond its deadline
     marked; the strip below is the total delay as the sum of its parts. Labels that do not fit are left out.
+
+    Where tasks stream it is the schedule of `simulate`: a bar for what is done for each task, the first few of them in
+    colours of their own, and in the row of the devices a line for each device. The strips are those of `evaluate_plan`;
+    the last task may be done a little later than the total delay.
 
     ```python
     best = mecpart.optimal_plan(scenario, slot)
@@ -55,7 +55,7 @@ def plot_plan(
         raise ValueError("plan must be a plan, or at least one by name; got {}")
     check_slot(scenario, slot)
     plans = {name: checked_plan(scenario, given) for name, given in plans.items()}
-    times = {name: jax.tree.map(np.asarray, _compiled_times(scenario, slot, given)) for name, given in plans.items()}
+    times = {name: plan_times(scenario, slot, given) for name, given in plans.items()}
     frame = Frame.around(scenario, times.values())
     with plt.style.context(STYLE):
         figure = plt.figure()

@@ -36,9 +36,8 @@ class Panel:
     def draw(self, scenario: Scenario) -> None:
         self._draw_delays(np.asarray(scenario.deadline, float))
         self._draw_backlogs()
-        for kind in ("transmission", "waiting", "on devices", "on servers"):
-            lane = self.frame.arriving if kind in ("transmission", "waiting") else self.frame.computing
-            self._rectangles(kind, [(bar.start, bar.length, *lane(bar.node)) for bar in self.bars if bar.kind == kind])
+        for kind in LOOKS:
+            self._rectangles(kind, [(bar.start, bar.length, *self._lane(bar)) for bar in self.bars if bar.kind == kind])
         self._draw_moves()
         self._draw_sum()
         self._name_blocks(scenario.workload.block_names)
@@ -61,6 +60,10 @@ class Panel:
         self.drawn.append(self.axes.annotate(parts, (0, 1), (0, 4), fontsize=7.5, **place))
 
     # What is drawn
+
+    def _lane(self, bar: Bar) -> tuple[float, float]:
+        lane = self.frame.arriving if bar.arriving else self.frame.computing
+        return lane(bar.node, bar.line)
 
     def _draw_delays(self, deadline: np.ndarray) -> None:
         """The strip of the blocks' delays, with what is beyond a deadline."""

@@ -1,14 +1,16 @@
 """When what happens under a plan: each block on its way, waiting and computed, and what that adds up to."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mecpart.model.delay import PlanCost, plan_cost, return_delay, transmission_delay
 from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.simulation import Operation, simulate
 
 #: The parts of the total delay, in words.
 PARTS = {
@@ -17,6 +19,8 @@ PARTS = {
     "on devices": "computing on devices",
     "on servers": "computing on servers",
 }
+#: So many tasks of a stream are told apart.
+FIRST_TASKS = 4
 #: What travels back, among the numbers of blocks.
 RESULT = 0
 
@@ -37,6 +41,8 @@ class PlanTimes:
     input_delay: Float[Array, " blocks"]
     return_delay: Float[Array, ""]
     queue_delay: Float[Array, " nodes"]
+    devices: Float[Array, ""]
+    stream: tuple[Operation, ...] = field(default=(), metadata={"static": True})
 
     @property
     def total_delay(self) -> float:
@@ -57,7 +63,13 @@ class PlanTimes:
 
 
 def plan_times(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanTimes:
-    """The times of a plan that is known to be valid; a pure function, to be compiled by who calls it."""
+    """The times of a plan that is known to be valid, as NumPy arrays."""
+    times = jax.tree.map(np.asarray, _plan_times(scenario, slot, plan))
+    return replace(times, stream=simulate(scenario, slot, plan).operations) if scenario.rules.streams else times
+
+
+@jax.jit
+def _plan_times(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> PlanTimes:
     source = jnp.concatenate([jnp.zeros(1, plan.dtype), plan[:-1]])
     return PlanTimes(
         plan=plan,
@@ -65,18 +77,25 @@ def plan_times(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> P
         input_delay=transmission_delay(scenario, slot, jnp.arange(scenario.num_blocks), source, plan),
         return_delay=return_delay(scenario, slot, plan[-1]),
         queue_delay=scenario.backlog_in(slot),
+        devices=scenario.network.num_devices,
     )
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Something of block number `block` that lasts from `start` for `length`, s; infinite ones run to the edge."""
+    """Something of block number `block` that lasts from `start` for `length`, s; infinite ones run to the edge.
+
+    - `arriving`: whether it is on its way to `node` or waits for it; otherwise it is computed there.
+    - `line`: (which, of how many) lines, one above the other, it has for itself.
+    """
 
     kind: str
     node: int
     block: int
     start: float
     length: float
+    arriving: bool
+    line: tuple[int, int] = (0, 1)
 
     @property
     def end(self) -> float:
@@ -85,13 +104,15 @@ class Bar:
 
 def bars_of(times: PlanTimes) -> list[Bar]:
     """What happens in a slot, in its order; what comes after something that never ends does not happen."""
+    if times.stream:
+        return [_bar_of_task(times, operation) for operation in times.stream]
     bars: list[Bar] = []
     now = 0.0
 
     def happen(kind: str, node: int, block: int, length: float) -> None:
         nonlocal now
         if length > 0 and math.isfinite(now):
-            bars.append(Bar(kind, node, block, now, length))
+            bars.append(Bar(kind, node, block, now, length, arriving=kind in ("transmission", "waiting")))
         now += length
 
     lengths = zip(
@@ -109,8 +130,27 @@ def bars_of(times: PlanTimes) -> list[Bar]:
     return bars
 
 
+def _bar_of_task(times: PlanTimes, operation: Operation) -> Bar:
+    """What is done for one task of a stream; each device has a line of its own."""
+    assert operation.tasks is not None  # only a lump has none
+    task, devices = operation.tasks[0], max(int(times.devices), 1)
+    node = 0 if operation.kind == "return" else int(times.plan[operation.block])
+    of_device = 0 in operation.resource[1:3]
+    return Bar(
+        kind=f"task {task + 1}" if task < FIRST_TASKS else ("even task", "odd task")[task % 2],
+        node=node,
+        block=operation.block + 1,
+        start=operation.start,
+        length=operation.end - operation.start,
+        arriving=operation.kind != "computation",
+        line=(task % devices, devices) if of_device else (0, 1),
+    )
+
+
 def moves_of(times: PlanTimes) -> list[tuple[float, int, int]]:
-    """(time, s; node where a block ended; another node, of the next block or of the result)."""
+    """(time, s; node where a block ended; another node, of the next block or of the result); none of a stream."""
+    if times.stream:
+        return []
     moves, node, now = [], 0, 0.0
     for destination, delay in zip(times.plan.tolist(), times.cost.block_delay.tolist(), strict=True):
         if destination != node and math.isfinite(now):
