@@ -11,7 +11,7 @@ import mecpart
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.progress import duration
 from mecpart.experiments.runner import PROFILES
-from mecpart.experiments.worlds import LEDGERS
+from mecpart.experiments.worlds import LEDGERS, kept_worlds
 from mecpart.files import STANDARD_OUTPUT, naming
 from mecpart.model.scenario import SCENARIOS
 from mecpart.report.site import write_report
@@ -141,6 +141,7 @@ def _list(arguments: argparse.Namespace) -> int:
         _table("notebooks", notebooks)
         _table("experiments", {name: experiment.title for name, experiment in EXPERIMENTS.items()})
         _table("profiles", {name: f"{p.seeds} seeds, {p.episodes} episodes" for name, p in PROFILES.items()})
+        _table("worlds", {LEDGERS: "the constants of the ledger"} | {w: ", ".join(s) for w, s in kept_worlds().items()})
         _table("scenarios", {name: (build.__doc__ or "").partition("\n")[0] for name, build in SCENARIOS.items()})
     return 0
 

@@ -15,7 +15,7 @@ from mecpart.experiments.experiment import Experiment, Point, check_methods, sho
 from mecpart.experiments.processes import cores
 from mecpart.experiments.programs import check, program_of, try_out
 from mecpart.experiments.runs import Costs, Run
-from mecpart.experiments.setting import outline
+from mecpart.experiments.setting import Setting, outline
 from mecpart.experiments.worlds import LEDGERS, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
@@ -139,8 +139,15 @@ def usual_runs(name: str, profile: str, scenario: str, world: str | None = None)
 
 
 def _in_world(experiment: Experiment, scenario: str, world: str | None) -> Experiment:
-    """The experiment with the constants of a world in the place of the ledger's."""
-    return replace(experiment, fixed=world_of(world or LEDGERS, scenario).to(experiment.fixed))
+    """The experiment with the constants of a world in the place of the ledger's, where it has none of its own."""
+    there, fixed = world_of(world or LEDGERS, scenario).to(Setting()), experiment.fixed
+    of_network = {} if fixed.edge_network else dict(there.of_network)
+    fixed = replace(
+        fixed,
+        of_network=of_network | dict(fixed.of_network),
+        of_scenario=dict(there.of_scenario) | dict(fixed.of_scenario),
+    )
+    return replace(experiment, fixed=fixed)
 
 
 def _usual_methods(experiment: Experiment, scenario: str) -> list[str]:

@@ -55,6 +55,16 @@ def test_what_an_experiment_sweeps_wins_over_the_world(fast_world):
     assert {dict(one.of_network)["device_frequency"] for one in settings} == {1e12}
 
 
+def test_what_an_experiment_fixes_wins_over_the_world(fast_world, monkeypatch):
+    """Constants of its own, and a network of its own."""
+    own = {"of_network": {"device_frequency": 2e9}}, {"edge_network": mecpart.make_network([3e9])}
+    for fixed in own:
+        experiment = mecpart.Experiment("mine", "", "deadline", "", (1.0,), fixed=mecpart.Setting(**fixed))
+        monkeypatch.setitem(mecpart.EXPERIMENTS, "mine", experiment)
+        (setting,) = {one.setting for one in usual_runs("mine", "smoke", "as_printed", "fast")}
+        assert dict(setting.of_network).get("device_frequency") == fixed.get("of_network", {}).get("device_frequency")
+
+
 def test_the_kernels_of_a_batch_are_told(fast_world, monkeypatch):
     for name, value in Context(world="fast").variables().items():
         monkeypatch.setenv(name, value)
