@@ -107,7 +107,7 @@ def test_the_length_of_a_slot_leaves_a_problem_that_can_be_solved():
     keeps, busy = run(on_ten_networks(110.0))
     assert (keeps.sum(), round(float(busy.mean()), 2)) == (9, 0.66)
 
-    work = 60 * 4 * 313_725_952  # cycles
+    work = 60 * 4 * 313_725_952.0  # cycles
     alone = work / on_ten_networks(60.0).network.speed[:, 1:].max(axis=1) / 7
     assert [round(float(load), 1) for load in (alone.min(), alone.max())] == [1.2, 2.2]
 

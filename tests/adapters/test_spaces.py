@@ -30,7 +30,7 @@ class TestPlayable:
 
     def test_a_server_missing_in_the_middle_is_left_out(self, small):
         left = playable(small(network=mecpart.make_network([3e9, 0.0, 9e9])))
-        np.testing.assert_array_equal(left.network.speed, np.float32([8e9, 3e9, 9e9]))
+        np.testing.assert_array_equal(left.network.speed, np.float32([3.4e9, 3e9, 9e9]))
 
     @pytest.mark.parametrize("name", ["as_printed", "loaded"])
     def test_a_name_stands_for_the_defaults(self, name):
@@ -41,7 +41,7 @@ class TestPlayable:
 
     def test_anything_else_is_refused(self, small, refused):
         batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), small())
-        deviceless = replace(small(), network=replace(small().network, speed=np.float32([8e9, 0, 0, 0])))
+        deviceless = replace(small(), network=replace(small().network, speed=np.float32([3.4e9, 0, 0, 0])))
         for bad, told in (
             ("printed", ("'printed'", "'as_printed', 'loaded'")),
             (None, ("None", "a Scenario or one of 'as_printed', 'loaded'")),
@@ -73,13 +73,17 @@ class TestObservationBounds:
         assert (np.asarray(low) <= np.array(seen)).all()
         assert (np.array(seen) <= np.asarray(high)).all()
 
-    @pytest.mark.parametrize("node", range(4))
-    def test_a_queue_can_get_as_long_as_they_say(self, small, node):
-        scenario = small("loaded", num_slots=50)
+    def test_a_queue_can_get_about_as_long_as_they_say(self, small):
+        """With all on the slowest node and no way to it: the devices, in slots that they cannot keep up with."""
+        scenario = small("loaded", num_slots=50, slot_seconds=0.01)
+        network = replace(scenario.network, device_rate_range=np.float32([1e12, 1e12]), wired_rate=np.float32(1e12))
+        scenario = replace(scenario, network=network)
+        node = int(np.argmin(network.speed))
         _, high = observation_bounds(scenario)
         observation, state = RESET(jax.random.key(0), scenario)
         for key in jax.random.split(jax.random.key(1), 50):
             observation, state, *_ = STEP_ENV(key, state, np.full(4, node), scenario)
+        assert observation[-4 + node] > 1
         np.testing.assert_allclose(high[-4 + node], observation[-4 + node], rtol=1e-4)
 
     def test_the_energy_can_get_as_low_as_they_say(self):
@@ -92,7 +96,7 @@ class TestObservationBounds:
     def test_by_hand(self):
         """Work 16, 32, 64 of 8 cycles; rates 1/8 to 4; at 3 W and 1/4 byte/s the blocks take 384, 192, 96 J.
 
-        On the servers a slot leaves 112 - 16 and 112 - 32 cycles over, and on the devices 112 - 8, ten times.
+        A slot takes at most (32 + 16 + 8) / (1/4) s on its way and 112 / 8 s to compute, and is 1 s long; ten times.
         """
         scenario, _ = round_problem("loaded")
         low, high = observation_bounds(scenario)
@@ -102,8 +106,7 @@ class TestObservationBounds:
         np.testing.assert_allclose(low[6:12], 1 / 32, rtol=1e-3)
         np.testing.assert_allclose(high[:3], [2, 4, 8], rtol=1e-4)
         np.testing.assert_allclose(high[3:13], 1, rtol=1e-4)
-        behind = 10 * np.array([104 / 8, 96 / 16, 80 / 32])
-        np.testing.assert_allclose(high[-3:], np.log1p(10 * behind) / np.log(11), rtol=1e-4)
+        np.testing.assert_allclose(high[-3:], np.log1p(10 * 10 * (56 * 4 + 14 - 1)) / np.log(11), rtol=1e-4)
 
     def test_a_link_that_may_be_down_can_take_infinite_energy(self, small):
         network = mecpart.make_network([3e9, 6e9, 9e9], device_rate_range=(0.0, 2e6))

@@ -27,7 +27,7 @@ def states_of(scenario, count=40):
     length = jnp.asarray(
         np.random.default_rng(0).choice([0, 0.02, 0.05, 0.1], (count, scenario.num_nodes)), jnp.float32
     )
-    slots = replace(slots, backlog=length * scenario.network.speed * scenario.slot_seconds)
+    slots = replace(slots, backlog=jnp.where(scenario.network.available, length, 0) * scenario.slot_seconds)
     return EnvState(slots, jnp.full(count, scenario.energy_budget), jnp.arange(count))
 
 
@@ -56,9 +56,8 @@ class TestPolicy:
 
     def test_a_price_grows_with_the_queue(self, loaded):
         """By `priced_plan` at fixed + growing * queue in slots."""
-        slots, speed = states_of(loaded).slot, loaded.network.speed
-        length = np.where(speed > 0, slots.backlog / np.where(speed > 0, speed * loaded.slot_seconds, 1), 0)
-        prices = self.WEIGHTS[:4] + self.WEIGHTS[4:] * length
+        slots = states_of(loaded).slot
+        prices = self.WEIGHTS[:4] + self.WEIGHTS[4:] * slots.backlog / loaded.slot_seconds
         expected = jax.jit(jax.vmap(mecpart.planning.optimum.priced_plan, (None, 0, 0)))(loaded, slots, prices)
         plans = jax.jit(jax.vmap(PricePolicy(self.WEIGHTS, loaded).plan))(slots)
         np.testing.assert_array_equal(plans, expected)

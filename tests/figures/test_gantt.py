@@ -64,9 +64,9 @@ def test_a_local_block_after_an_edge_block_pays_nothing_as_printed():
 
 def test_loaded_by_hand():
     scenario, slot = round_problem("loaded")
-    slot = mecpart.Slot(slot.device_rate, np.float32([0, 128, 640]))
+    slot = mecpart.Slot(slot.device_rate, np.float32([0, 8, 20]))
     (axes,) = mecpart.plot_plan(scenario, slot, [0, 1, 1]).axes
-    # 16 cycles by 8; 16 bytes by 4 bytes/s; the server is busy for 128 / 16; the result is 4 bytes by 8 bytes/s.
+    # 16 cycles by 8; 16 bytes by 4 bytes/s; the server is busy for 8 s; the result is 4 bytes by 8 bytes/s.
     assert times(axes, "on devices") == [[0, 2]]
     assert times(axes, "transmission") == [[2, 6], [14, 14.5]]
     assert times(axes, "waiting") == [[6, 8]]
