@@ -23,6 +23,7 @@ from measurements import (
     matrix_products,
     optimum,
     runs_of,
+    streams,
 )
 
 from mecpart.agents import AGENTS
@@ -89,6 +90,8 @@ def measure_parts(report: Report, processes: Processes) -> None:
     report.note("environment alone, given plans", len(processes) * 2048 * 64 / seconds, "slots/s")
     seconds = processes.seconds(optimum, 65536)
     report.note("optimal_plan, N=4, M=6", len(processes) * 65536 / seconds, "slots/s")
+    seconds = processes.seconds(streams, 65536)
+    report.note("evaluate_plan in pipelined, N=4, M=6", len(processes) * 65536 / seconds, "plans/s")
     report.note("matrix products", matrix_rate(processes), "GFLOP/s")
 
 

@@ -7,6 +7,7 @@ nowhere.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +118,14 @@ def optimum(count: int) -> tuple[float, float]:
     """Start and end of `count` exact plans."""
     scenario, slots = default_slots(count)
     return _span("optimum", jax.vmap(lambda slot: mecpart.optimal_plan(scenario, slot)), slots)
+
+
+def streams(count: int) -> tuple[float, float]:
+    """Start and end of `count` random plans evaluated where tasks stream, each in a slot of its own."""
+    scenario = Setting().build("pipelined", 0)
+    slots = mecpart.sample_slots(jax.random.key(0), scenario, count)
+    plans = jax.random.randint(jax.random.key(1), (count, scenario.num_blocks), 0, scenario.num_nodes)
+    return _span("streams", jax.vmap(partial(mecpart.evaluate_plan, scenario)), slots, plans)
 
 
 def matrix_products(size: int, count: int) -> tuple[float, float]:

@@ -165,7 +165,8 @@ def stream_cost_of(scenario, slot, plan) -> SimpleNamespace:
     deadline, penalty = np.broadcast_to(np.asarray(scenario.deadline), len(plan)), float(scenario.penalty)
     late = np.maximum(block_delay - deadline, 0) if penalty else np.zeros(len(plan))
     rules = replace(scenario.rules, streams=False)  # what is sent and computed for all tasks is the same
-    lump = cost_of(replace(scenario, rules=rules), slot, np.array(plan))
+    empty = replace(slot, backlog=np.zeros(len(scenario.network.speed)))
+    lump = cost_of(replace(scenario, rules=rules), empty, np.array(plan))
     return SimpleNamespace(
         block_delay=block_delay,
         transmission_delay=transmission,

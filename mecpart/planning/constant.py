@@ -42,7 +42,7 @@ def best_constant_plan(scenario: Scenario, slots: Slot, *, beam: int = LEDGER.de
     check_slots(scenario, slots)
     beam = check_count("beam", beam)
     slots = jax.vmap(scenario.complete)(slots)
-    if scenario.rules.slots_couple:
+    if scenario.rules.slots_couple or scenario.rules.streams:
         return _searched(scenario, slots, beam)
     return _shortest(scenario, slots)
 

@@ -20,6 +20,7 @@ from mecpart.model.environment import EnvState, PartitionEnv, read_observation
 RULES = {
     "as_printed": {"name": "as_printed"},
     "loaded": {"name": "loaded"},
+    "pipelined": {"name": "pipelined"},
     "queues alone": {"name": "as_printed", "queues": True},
     "poisson": {"name": "loaded", "arrivals": "poisson"},
     "padded": {"name": "loaded", "network": mecpart.sample_network(jax.random.key(0), 2, pad_to=4)},

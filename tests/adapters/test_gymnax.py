@@ -111,7 +111,7 @@ class TestEveryForm:
 
 
 class TestPlans:
-    @pytest.mark.parametrize("name", ["as_printed", "loaded"])
+    @pytest.mark.parametrize("name", mecpart.SCENARIOS)
     def test_steps_as_partition_env_does(self, small, name):
         env, params = adapter.make(small(name))
         _, state = env.reset(KEY, params)
@@ -156,7 +156,7 @@ class TestJointPlans:
 
 
 class TestBlockByBlock:
-    @pytest.mark.parametrize("name", ["as_printed", "loaded"])
+    @pytest.mark.parametrize("name", mecpart.SCENARIOS)
     def test_the_last_block_runs_the_slot(self, small, name):
         """The costs are those of the equations for the plan placed; before, nothing is paid, drawn or spent."""
         env, params = adapter.make(small(name, num_slots=6), "block")

@@ -11,7 +11,7 @@ from mecpart.model.environment import PartitionEnv, read_observation
 
 ENV = PartitionEnv()
 RESET, STEP_ENV = jax.jit(ENV.reset), jax.jit(ENV.step_env)
-CASES = [("as_printed", "constant"), ("loaded", "constant"), ("loaded", "poisson")]
+CASES = [("as_printed", "constant"), ("loaded", "constant"), ("loaded", "poisson"), ("pipelined", "poisson")]
 
 
 class TestPlayable:
@@ -32,7 +32,7 @@ class TestPlayable:
         left = playable(small(network=mecpart.make_network([3e9, 0.0, 9e9])))
         np.testing.assert_array_equal(left.network.speed, np.float32([3.4e9, 3e9, 9e9]))
 
-    @pytest.mark.parametrize("name", ["as_printed", "loaded"])
+    @pytest.mark.parametrize("name", mecpart.SCENARIOS)
     def test_a_name_stands_for_the_defaults(self, name):
         scenario = playable(name)
         assert (scenario.name, scenario.num_blocks, scenario.num_nodes) == (name, 6, 5)
@@ -43,8 +43,8 @@ class TestPlayable:
         batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), small())
         deviceless = replace(small(), network=replace(small().network, speed=np.float32([3.4e9, 0, 0, 0])))
         for bad, told in (
-            ("printed", ("'printed'", "'as_printed', 'loaded'")),
-            (None, ("None", "a Scenario or one of 'as_printed', 'loaded'")),
+            ("printed", ("'printed'", "'as_printed', 'loaded', 'pipelined'")),
+            (None, ("None", "a Scenario or one of 'as_printed', 'loaded', 'pipelined'")),
             (batch, ("(2, 4)", "a single one")),
             (deviceless, ("none", "at least one server that exists")),
         ):
@@ -62,7 +62,7 @@ class TestObservationBounds:
     @pytest.mark.parametrize("play", ["random", 0, 1])
     def test_hold_for_whole_episodes(self, small, name, arrivals, play):
         """Also for plans that put all on the devices, or on the slowest server, in every slot."""
-        scenario = small(name, num_slots=50, **({"arrivals": arrivals} if name == "loaded" else {}))
+        scenario = small(name, num_slots=50, **({} if name == "as_printed" else {"arrivals": arrivals}))
         low, high = observation_bounds(scenario)
         observation, state = RESET(jax.random.key(0), scenario)
         rng, seen = np.random.default_rng(0), [observation]

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from mecpart import SCENARIOS
 from mecpart.adapters import gymnasium
 
 pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is missing: install with make clients")
@@ -24,7 +25,7 @@ def model_of(algorithm, env, **settings):
     return algorithm("MlpPolicy", env, gamma=0.9, seed=0, device="cpu", **settings)
 
 
-@pytest.mark.parametrize("rules", ["as_printed", "loaded"])
+@pytest.mark.parametrize("rules", SCENARIOS)
 def test_passes_its_checker_without_a_warning(small, rules):
     check_env(gymnasium.make(small(rules)))
 

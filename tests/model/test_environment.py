@@ -13,7 +13,7 @@ from mecpart.dnn.workload import workload
 from mecpart.model.delay import PlanCost, evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe, read_observation, rollout
 from mecpart.model.network import sample_network
-from mecpart.model.scenario import Slot, as_printed, loaded
+from mecpart.model.scenario import SCENARIOS, Slot, as_printed, loaded
 from mecpart.model.slots import sample_slot, sample_slots
 from mecpart.planning.policies import POLICIES
 
@@ -92,7 +92,9 @@ class TestObserve:
 
 
 class TestReadObservation:
-    @pytest.mark.parametrize(("name", "tasks"), [("as_printed", False), ("loaded", False), ("loaded", True)])
+    @pytest.mark.parametrize(
+        ("name", "tasks"), [("as_printed", False), ("loaded", False), ("loaded", True), ("pipelined", True)]
+    )
     def test_is_the_slot_that_was_observed(self, name, tasks):
         problems = random_instances(2, 50, blocks=4, servers=3, backlog=name == "loaded", name=name, tasks=tasks)
         problems[1].backlog[problems[0].network.speed == 0] = 0  # there is no queue where there is no server
@@ -500,7 +502,7 @@ class TestRolloutWithQueues:
         ]
         np.testing.assert_array_equal(together, one_by_one)
 
-    @pytest.mark.parametrize("rules", ["as_printed", "loaded"])
+    @pytest.mark.parametrize("rules", SCENARIOS)
     def test_a_trace_of_rates_is_an_episode_from_empty_queues(self, rules):
         """[T, N] rates for all blocks alike, no queues, no slot after the last, and no state to start from."""
         scenario, (slots, noise) = short_episode(20, rules), self.draws(0)

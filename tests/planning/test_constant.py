@@ -17,13 +17,14 @@ EVERY = equations.all_plans(BLOCKS, SERVERS + 1)
 def episodes(rules, seed=3):
     """Random scenarios by `rules`, each with the slots of an episode; [COUNT] and [COUNT, LENGTH].
 
-    With queues no link is ever down: in so short episodes that leaves one or two plans, which no search could find.
+    Where plans are searched for no link is down: in so short episodes that leaves one or two plans, which no search
+    could find.
     """
     size = {"blocks": BLOCKS, "servers": SERVERS, "name": "loaded", "tasks": True}
     scenario, _ = random_instances(seed, COUNT, **size)
     drawn = random_instances(seed + 1, COUNT * LENGTH, backlog=True, **size)[1]
     slots = jax.tree.map(lambda leaf: leaf.reshape(COUNT, LENGTH, *leaf.shape[1:]), drawn)
-    if rules.slots_couple:
+    if rules.slots_couple or rules.streams:
         slots = replace(slots, device_rate=np.maximum(slots.device_rate, 0.125))
     return replace(scenario, rules=rules, num_slots=LENGTH), slots
 
@@ -38,9 +39,9 @@ def delays(scenario, slots, plans):
     return total
 
 
-def excess(rules, **options):
+def excess(rules, count=COUNT, **options):
     """By how much the plan that is chosen takes longer than the best of all, as a share, in each episode."""
-    scenarios, slots = episodes(rules)
+    scenarios, slots = jax.tree.map(lambda leaf: leaf[:count], episodes(rules))
     plans = jax.jit(jax.vmap(partial(best_constant_plan, **options)))(scenarios, slots)
     found = []
     for i, plan in enumerate(np.asarray(plans)):
@@ -58,6 +59,9 @@ class TestBestConstantPlan:
 
     def test_with_queues_the_best_of_all_plans_in_small_episodes(self):
         np.testing.assert_allclose(excess(RULES["loaded"]), 0, atol=1e-5)
+
+    def test_of_streams_too(self):
+        np.testing.assert_allclose(excess(RULES["pipelined"], count=10), 0, atol=1e-5)
 
     def test_a_beam_of_one_is_a_descent_that_gets_stuck(self):
         found = excess(RULES["loaded"], beam=1)
