@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mecpart.experiments.catalogue import EXPERIMENTS
     from mecpart.experiments.compare import compare
     from mecpart.experiments.experiment import Change, Experiment
+    from mecpart.experiments.many import run_rules
     from mecpart.experiments.runner import COLUMNS, PROFILES, run_experiment
     from mecpart.experiments.setting import Setting
     from mecpart.figures import plot_comparison, plot_plan
@@ -91,6 +92,7 @@ __all__ = [
     "register_policy",
     "rollout",
     "run_experiment",
+    "run_rules",
     "sample_network",
     "sample_slot",
     "sample_slots",
@@ -118,6 +120,7 @@ _MODULES: dict[str, list[str]] = {
     "experiments.compare": ["compare"],
     "experiments.catalogue": ["EXPERIMENTS"],
     "experiments.experiment": ["Change", "Experiment"],
+    "experiments.many": ["run_rules"],
     "experiments.runner": ["COLUMNS", "PROFILES", "run_experiment"],
     "experiments.setting": ["Setting"],
     "figures": ["plot_comparison", "plot_plan"],

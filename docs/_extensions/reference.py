@@ -81,7 +81,8 @@ GROUPS = (
         "methods.method.Method", "methods.method.Execution", "methods.method.Case",
     )),
     ("running", "Running experiments", "Sweeps as data, and the batch of all notebooks.", (
-        "compare", "run_experiment", "Experiment", "Setting", "Change", "EXPERIMENTS", "PROFILES", "COLUMNS",
+        "compare", "run_experiment", "run_rules", "Experiment", "Setting", "Change", "EXPERIMENTS", "PROFILES",
+        "COLUMNS",
         "experiments.experiment.Point", "experiments.setting.Given",
         "reproduction.batch.reproduce", "reproduction.outcome.Summary", "reproduction.outcome.Outcome",
         "reproduction.notebooks.Run", "reproduction.notebooks.Notebook",

@@ -7,9 +7,10 @@ facts are at that of `facts.py`.
 from mecpart.comparison.bars import BARS, bars
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, claims, paper_claims
 from mecpart.comparison.claim import Claim
+from mecpart.comparison.constants import depending, facts_in_worlds
 from mecpart.comparison.curves import Curves, as_curves, by_setting
 from mecpart.comparison.facts import FACT_COLUMNS, Fact, facts, paper_facts
-from mecpart.comparison.findings import answer, findings
+from mecpart.comparison.findings import answer, counted, findings
 from mecpart.comparison.headline import beside_published, headline_table, headline_verdicts
 from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
 from mecpart.comparison.paper import (
@@ -70,10 +71,13 @@ __all__ = [
     "by_setting",
     "claims",
     "concordance",
+    "counted",
+    "depending",
     "detectable_difference",
     "estimate",
     "expanded_level",
     "facts",
+    "facts_in_worlds",
     "findings",
     "headline_table",
     "headline_verdicts",

@@ -17,7 +17,7 @@ sentence states, a direction or a number, with three exceptions, the last of whi
 
 * it is *not reproduced* as well if the interval of one of its rows lies where that row says it does not, at the fact's
   level divided by the number of its rows: a mean over weak and strong opponents proves nothing;
-* it *depends on an unstated constant* if other values of what the ledger had to choose turn it round (`in_worlds`);
+* it *depends on an unstated constant* if other values of what the ledger had to choose turn it round (`constants.py`);
 * it *cannot hold* if the paper's equations exclude one of its rows for all constants (`impossible.py`).
 """
 

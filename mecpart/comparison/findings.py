@@ -8,6 +8,7 @@ import pandas as pd
 
 from mecpart.comparison.bars import bars
 from mecpart.comparison.curves import as_curves, groups
+from mecpart.comparison.facts import VERDICTS
 from mecpart.comparison.headline import delay_results, headline_verdicts, main_figures
 from mecpart.comparison.measures import Reduction
 from mecpart.comparison.paper import DELAYS, LEARNED, PROPOSED, published
@@ -16,20 +17,20 @@ from mecpart.comparison.statistics import estimate, share
 from mecpart.comparison.words import METRIC_WORDS, SCENARIO_WORDS, comparison_words, figure_words, listed
 
 
-def findings(results: pd.DataFrame, headline: pd.DataFrame, claims_table: pd.DataFrame) -> list[str]:
+def findings(results: pd.DataFrame, headline: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
     """What the numbers say about the headline, and why they differ from the paper's where the numbers tell.
 
-    **Arguments:** results of at least one delay figure, with `headline_table` and `claims` of the same
-    results.
+    **Arguments:** results of at least one delay figure, with `headline_table` and `facts` (of one figure rather the
+    `claims`) of the same results.
 
     **Returns:** sentences, each computed from the tables; those of one scenario follow each other, its `answer` first.
     """
     sentences = []
     sweeps = delay_results(results)
     for scenario, part in sweeps.groupby("scenario", sort=False):
-        table = headline.query("scenario == @scenario")
+        table = headline[headline["scenario"] == scenario]
         sentences += answer(table) + bars(part)
-        sentences.append(_verdict_count(str(scenario), claims_table.query("scenario == @scenario")))
+        sentences.append(counted(judged[judged["scenario"] == scenario], part["seed"].nunique()))
         rows = main_figures(table.query("baseline == 'learned'")).set_index(["metric", "averaging"])
         figures = list(groups(part))
         sentences += [_headline_sentence(metric, rows.loc[metric], figures) for metric in DELAYS]
@@ -106,13 +107,13 @@ def _on_part(metric: str, rows: pd.DataFrame) -> str:
     return f"Of {METRIC_WORDS[metric]} the paper says {stated:g} % less; here {PROPOSED} has {_against(rows)}."
 
 
-def _verdict_count(scenario: str, table: pd.DataFrame) -> str:
-    count = table["verdict"].value_counts()
-    told = ", ".join(
-        f"{count.get(word, 0)} {word}" for word in ("reproduced", "not reproduced", "undecided", "not run")
-    )
-    seeds = int(table["num_seeds"].max())
-    return f"In `{scenario}`, of {len(table)} claims: {told} ({seeds} seeds)."
+def counted(judged: pd.DataFrame, seeds: int) -> str:
+    """How many `facts` or `claims` of a scenario there are of each verdict, in a sentence."""
+    count = judged["verdict"].value_counts()
+    always = ("reproduced", "not reproduced", "undecided")
+    told = listed(f"{count.get(word, 0)} {word}" for word in VERDICTS if word in always or count.get(word, 0))
+    what = "facts that the paper's sentences come down to" if "fact" in judged else "claims"
+    return f"In `{judged['scenario'].iloc[0]}`, of {len(judged)} {what}: {told} ({seeds} seeds)."
 
 
 def _headline_sentence(metric: str, rows: pd.DataFrame, figures: list[pd.DataFrame]) -> str:

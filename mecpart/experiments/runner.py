@@ -47,15 +47,19 @@ MOST_SEEDS, MOST_EPISODES = 10_000, 1_000_000
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is run: seeds, and training episodes. Nothing else differs between profiles."""
+    """How much is run: seeds, training episodes, and networks for what costs nothing (`run_rules`).
+
+    Nothing else differs between profiles.
+    """
 
     seeds: int
     episodes: int
+    networks: int = 1000
 
 
 #: Episodes are multiples of every number of workers in Fig. 7b.
 PROFILES = {
-    "smoke": Profile(seeds=2, episodes=24),
+    "smoke": Profile(seeds=2, episodes=24, networks=20),
     "quick": Profile(seeds=5, episodes=336),
     "paper": Profile(seeds=10, episodes=LEDGER.default("episodes")),
 }
@@ -270,7 +274,8 @@ def _checked(
     return tuple(method for method in methods if method not in left_out)
 
 
-_COLUMN_OF_COST = {"total_delay": "total_delay_s", "edge_delay": "edge_delay_s", "local_delay": "local_delay_s",
+#: The columns of `COLUMNS` whose name differs from that of the cost in them.
+COLUMN_OF_COST = {"total_delay": "total_delay_s", "edge_delay": "edge_delay_s", "local_delay": "local_delay_s",
                    "energy": "energy_j"}  # fmt: skip
 
 
@@ -279,7 +284,7 @@ def _rows(run: Run, costs: Costs, experiment: Experiment, x) -> list[dict]:
 
     def row(x, cost: EpisodeCost | None, trained: int) -> dict:
         assert cost is not None
-        values = {_COLUMN_OF_COST.get(name, name): float(value) for name, value in asdict(cost).items()}
+        values = {COLUMN_OF_COST.get(name, name): float(value) for name, value in asdict(cost).items()}
         steps = trained * run.num_slots if run.of.learns else 0
         return {"method": run.method, "seed": run.seed, "x": x, **values, "env_steps": steps}
 

@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any, ClassVar
 
 import jax
+from jaxtyping import PRNGKeyArray
 
 from mecpart.dnn.workload import LayerTable, workload
 from mecpart.dnn.zoo import NETWORKS
@@ -119,15 +120,19 @@ class Setting:
         """
         self.check(scenario)
         check_count("seed", seed, minimum=0)
+        return self.drawn(scenario, jax.random.key(seed), self.padded_servers if pad else self.num_servers)
+
+    def drawn(self, scenario: str, key: PRNGKeyArray, servers: int) -> Scenario:
+        """The scenario on the network that the key of a seed draws, padded to so many; of a setting that is checked."""
         network = self.edge_network
         if network is None:
             rates = self.device_rate_range
             if self.link_capacity is not None:
                 rates = (self.link_capacity * 1e6 / 8,) * 2
             network = sample_network(
-                jax.random.fold_in(jax.random.key(seed), 0),
+                jax.random.fold_in(key, 0),
                 self.num_servers,
-                pad_to=self.padded_servers if pad else self.num_servers,
+                pad_to=servers,
                 device_rate_range=rates,
                 **dict(self.of_network),
             )

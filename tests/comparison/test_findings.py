@@ -41,6 +41,16 @@ def test_room_that_was_there_is_no_reason():
     assert first.endswith("; at most 20.00 % and 50.00 % less was possible.")
 
 
+def test_facts_are_counted_by_verdict():
+    facts = pd.DataFrame({"fact": list("abcde"), "scenario": "loaded", "verdict": ["cannot hold", *["reproduced"] * 4]})
+    assert comparison.counted(facts, 5) == (
+        "In `loaded`, of 5 facts that the paper's sentences come down to: 4 reproduced, 0 not reproduced, 1 "
+        "cannot hold and 0 undecided (5 seeds)."
+    )
+    claims = facts.rename(columns={"fact": "claim"})
+    assert comparison.counted(claims, 5).startswith("In `loaded`, of 5 claims: 4 reproduced")
+
+
 def test_an_unattainable_headline_is_said_so():
     near = {name: 1.01 for name in BASELINES} | {PROPOSED: 1.0}
     assert "no method could have reached the stated value" in sentences(results(near))
