@@ -180,6 +180,11 @@ CALLS = {
         {"seeds": OPTIONAL, "episodes": OPTIONAL, "methods": OPTIONAL, "processes": OPTIONAL,
          "scheduler": {"None", "empty"}, "runs_folder": {"None", "a text"}},
     ),
+    "run_rules": (
+        mecpart.run_rules,
+        {"name": "fig12", "methods": ["RPDI"], "profile": "smoke", "scenario": "as_printed", "networks": 2},
+        {"networks": OPTIONAL},
+    ),
     "sample_network": (
         mecpart.sample_network, {"key": KEY, "num_servers": 1, "server_speed_range": (3e9, 4e9), "pad_to": 2},
         {"key": {"a key"}, "num_servers": set(), "pad_to": OPTIONAL},

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
+from mecpart import context
 from mecpart.agents.learning import EpisodeCost, sum_costs
 from mecpart.compilation import compiled
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.experiment import Point, check_methods, shown_x
-from mecpart.experiments.runner import COLUMN_OF_COST, COLUMNS, MOST_SEEDS, PROFILES
+from mecpart.experiments.runner import COLUMN_OF_COST, COLUMNS, MOST_SEEDS, PROFILES, in_world
 from mecpart.experiments.setting import Setting, outline
 from mecpart.methods.method import Case, Planner
 from mecpart.methods.register import METHODS, methods_in
@@ -45,6 +46,8 @@ def run_rules(
 ) -> pd.DataFrame:
     """Run rules of the package in an experiment on many networks, which are those of the seeds 0, 1, 2, ...
 
+    In the kernel of a batch the constants are those of the batch's world.
+
     **Arguments:**
 
     - `name`: a key of `EXPERIMENTS` whose settings are swept; `scenario`: of `SCENARIOS`.
@@ -62,7 +65,7 @@ def run_rules(
     check_choice("scenario", scenario, SCENARIOS)
     networks = check_count("networks", PROFILES[profile].networks if networks is None else networks, maximum=MOST_SEEDS)
     check_methods(methods, [method for method, made in methods_in(scenario).items() if type(made) is Planner])
-    experiment = EXPERIMENTS[name]
+    experiment = in_world(EXPERIMENTS[name], scenario, context.current().world)
     if experiment.convergence:
         raise ValueError(f"name must be that of a sweep; got {name!r}, which shows training")
     points, tables = experiment.points(scenario), []

@@ -129,20 +129,20 @@ def run_experiment(
     if methods is None:
         methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
-    experiment = _in_world(experiment, scenario, world or context.current().world)
+    experiment = in_world(experiment, scenario, world or context.current().world)
     points = experiment.points(scenario)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
 
 def usual_runs(name: str, profile: str, scenario: str, world: str | None = None) -> set[Run]:
     """The runs that `run_experiment` needs for these names, before anything is checked or run."""
-    experiment = _in_world(EXPERIMENTS[name], scenario, world)
+    experiment = in_world(EXPERIMENTS[name], scenario, world)
     seeds, episodes = amounts(profile, None, None)
     points, methods = experiment.points(scenario), _usual_methods(experiment, scenario)
     return set(_wanted(experiment, scenario, points, seeds, episodes, methods).values())
 
 
-def _in_world(experiment: Experiment, scenario: str, world: str | None) -> Experiment:
+def in_world(experiment: Experiment, scenario: str, world: str | None) -> Experiment:
     """The experiment with the constants of a world in the place of the ledger's, where it has none of its own."""
     there, fixed = world_of(world or LEDGERS, scenario).to(Setting()), experiment.fixed
     of_network = {} if fixed.edge_network else dict(there.of_network)
