@@ -176,8 +176,8 @@ CALLS = {
     "run_experiment": (
         mecpart.run_experiment,
         {"name": "fig8", "profile": "smoke", "scenario": "loaded", "seeds": 1, "episodes": 24, "methods": ["Greedy"],
-         "processes": 1, "scheduler": None, "runs_folder": None},
-        {"seeds": OPTIONAL, "episodes": OPTIONAL, "methods": OPTIONAL, "processes": OPTIONAL,
+         "processes": 1, "scheduler": None, "runs_folder": None, "world": None},
+        {"seeds": OPTIONAL, "episodes": OPTIONAL, "methods": OPTIONAL, "processes": OPTIONAL, "world": {"None"},
          "scheduler": {"None", "empty"}, "runs_folder": {"None", "a text"}},
     ),
     "run_rules": (

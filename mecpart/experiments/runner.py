@@ -16,7 +16,7 @@ from mecpart.experiments.processes import cores
 from mecpart.experiments.programs import check, program_of, try_out
 from mecpart.experiments.runs import Costs, Run
 from mecpart.experiments.setting import Setting, outline
-from mecpart.experiments.worlds import LEDGERS, world_of
+from mecpart.experiments.worlds import LEDGERS, check_world, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
@@ -129,7 +129,9 @@ def run_experiment(
     if methods is None:
         methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
-    experiment = in_world(experiment, scenario, world or context.current().world)
+    if world is not None:
+        check_world(world, scenario)
+    experiment = in_world(experiment, scenario, context.current().world if world is None else world)
     points = experiment.points(scenario)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
