@@ -65,7 +65,7 @@ WORLDS: dict[str, tuple] = {
     "step_range": ((0.005, 0.5), (0.02, 2.0)),
     "beam": (4, 64),
     "horizon": (4, 16),
-    "patience": (5.0, 20.0),
+    "patience": (10.0, 40.0),
 }
 
 
