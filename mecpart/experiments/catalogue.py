@@ -63,7 +63,7 @@ WORLDS: dict[str, tuple] = {
     "replay_size": (5_000, 20_000),
     "target_period": (50, 200),
     "step_range": ((0.005, 0.5), (0.02, 2.0)),
-    "beam": (4, 64),
+    "beam": (4, 16),
     "horizon": (4, 16),
     "patience": (10.0, 40.0),
 }

@@ -12,7 +12,7 @@ from instances import assemble, by_any_mixture, instance, instances, padded, per
 from scipy import stats
 
 from mecpart.methods.register import METHODS
-from mecpart.model.rules import LOADED
+from mecpart.model.rules import LOADED, RULES
 from mecpart.model.scenario import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
 from mecpart.planning.policies import POLICIES, apdi, drift_plus_penalty, earliest_finish, greedy, look_ahead, rpdi
@@ -204,14 +204,26 @@ class TestEarliestFinish:
     def by_one_node_after_the_other(self, scenario, slot):
         """By NumPy: of each block the time at which it is finished on every node, after the blocks that have theirs."""
         blocks, plan = scenario.num_blocks, []
-        for m in range(blocks):
-            tried = np.array([[*plan, node, *[0] * (blocks - m - 1)] for node in range(scenario.num_nodes)])
-            plan.append(int(equations.cost_of(scenario, slot, tried).finished[:, m].argmin()))
+        for m in range(1, blocks + 1):
+            workload = scenario.workload
+            first = {name: getattr(workload, name)[:m] for name in ("macs", "input_bytes", "parameter_bytes")}
+            rules = replace(scenario.rules, return_charged=scenario.rules.return_charged and m == blocks)
+            workload, deadline = replace(workload, **first), scenario.deadline[:m]
+            beginning = replace(scenario, workload=workload, deadline=deadline, rules=rules)
+            tried = np.array([[*plan, node] for node in range(scenario.num_nodes)])
+            cost = equations.cost_of(beginning, replace(slot, device_rate=slot.device_rate[:m]), tried)
+            plan.append(int(cost.total_delay.argmin()))
         return plan
 
     @by_any_mixture
     def test_the_node_on_which_each_block_is_finished_first(self, rules):
-        scenario, slots = random_instances(11, 60, blocks=5, servers=3, backlog=True, name="loaded", tasks=True)
+        self.compare(rules)
+
+    def test_where_tasks_stream_the_node_by_which_all_tasks_are_through_first(self):
+        self.compare(RULES["pipelined"])
+
+    def compare(self, rules):
+        scenario, slots = random_instances(11, 60, blocks=5, servers=3, backlog=rules.queues, name="loaded", tasks=True)
         problems = replace(scenario, rules=rules), slots
         expected = [self.by_one_node_after_the_other(*instance(problems, i)) for i in range(60)]
         np.testing.assert_array_equal(self.RUN(*problems), expected)
