@@ -1,9 +1,9 @@
 """The nearest world: the constants that bring the methods without learning as close to the published curves as can be.
 
-    python -m mecpart.comparison.nearest as_printed
+    python -m mecpart.comparison.nearest as_printed 60
 
 finds them for a scenario and writes them to `data/worlds.json`, from where `mecpart reproduce --world nearest` and
-`run_experiment(..., world="nearest")` take them. Stopped, it goes on where it was; done once more, it finds the same.
+`run_experiment(..., world="nearest")` take them. 60 generations are searched; stopped, it goes on where it was.
 """
 
 import sys
@@ -248,16 +248,17 @@ def as_change(constants: Mapping[str, float]) -> Change:
     return Change(network={"server_speed_range": speeds, **rounded}, scenario=scenario)
 
 
-def main(scenario: str) -> None:
+def main(scenario: str, generations: str = "60") -> None:
     """Fit the nearest world of a scenario, and keep it in the data file.
 
-    **Raises:** `ValueError` for an unknown scenario.
+    **Raises:** `ValueError` for an unknown scenario, or a bad number of generations.
     """
     check_choice("scenario", scenario, SCENARIOS)
     kept = default_output() / "build" / "nearest" / f"{scenario}.npz"
     told = {figure: _logs(published(figure)) for figure in DELAY_FIGURES}
-    constants, residual = fit(Curves(scenario), told, kept=kept)
-    made = {"by": f"python -m mecpart.comparison.nearest {scenario}", "residual_percent": round(100 * residual, 2)}
+    constants, residual = fit(Curves(scenario), told, int(generations), kept=kept)
+    by = f"python -m mecpart.comparison.nearest {scenario} {generations}"
+    made = {"by": by, "residual_percent": round(100 * residual, 2)}
     keep_world("nearest", scenario, as_change(constants), made)
     print(f"{scenario}: {100 * residual:.2f} % left with {constants}")
 
