@@ -3,10 +3,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # What takes time here is compiling, not running. So all processes of the tests, and what these start, share one cache,
-# which is there for the next time too; and leave out the passes that take half the time. Before JAX is imported.
+# which is there for the next time too; and leave out what takes most of the time. Before JAX is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "cache" / "tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import pytest
 from compilation import compilations

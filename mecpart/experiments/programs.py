@@ -23,16 +23,21 @@ from mecpart.model.slots import sample_slots
 #: Programs that a process keeps compiled, at most: each takes 20 to 60 MB.
 COMPILED = 32
 
+#: Up to so many steps in a run are compiled with the least effort: those of the profile smoke, and of most tests.
+FEW_STEPS = 4
+
 
 @dataclass(frozen=True)
 class Program:
     """What is compiled for a run. Those of equal `key` are one, in every process.
 
     - `execution`: the functions that are compiled, unless one of this key has been.
+    - `effort`: how long each of them is compiled.
     """
 
     key: str
     execution: Execution = field(compare=False)
+    effort: tuple[str, str, str]
 
 
 def program_of(run: Run) -> Program:
@@ -41,7 +46,10 @@ def program_of(run: Run) -> Program:
     case = outline_of(run)
     shapes = [(leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(case)]
     text = f"{execution} {jax.tree.structure(case)} {shapes}"
-    return Program(hashlib.sha256(text.encode()).hexdigest(), execution)
+    begin, step, evaluate = execution.effort
+    if run.trained <= FEW_STEPS * execution.width:
+        step = "least"
+    return Program(hashlib.sha256(text.encode()).hexdigest(), execution, (begin, step, evaluate))
 
 
 def _peers(run: Run) -> tuple[Method, ...]:
@@ -83,8 +91,9 @@ class Compiled:
 def _compiled(program: Program) -> Compiled:
     execution = program.execution
     # Functions of their own: what is compiled goes when they go.
-    parts: list[Callable] = [partial(part) for part in (execution.begin, execution.step, execution.evaluate)]
-    return Compiled(execution.width, *(map(_side_by_side, parts) if side_by_side() else map(compiled, parts)))
+    parts = execution.begin, execution.step, execution.evaluate
+    lay_out = _side_by_side if side_by_side() else partial
+    return Compiled(execution.width, *map(compiled, map(lay_out, parts), program.effort))
 
 
 def side_by_side() -> bool:
@@ -105,7 +114,7 @@ def _side_by_side(function: Callable) -> Callable:
     else:
         share = jax.vmap(function)
     over = _over_devices()
-    return compiled(jax.shard_map(share, mesh=over.mesh, in_specs=over.spec, out_specs=over.spec, check_vma=False))
+    return jax.shard_map(share, mesh=over.mesh, in_specs=over.spec, out_specs=over.spec, check_vma=False)
 
 
 def _over_devices() -> NamedSharding:

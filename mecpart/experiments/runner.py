@@ -60,7 +60,7 @@ class Profile:
 #: Episodes are multiples of every number of workers in Fig. 7b.
 PROFILES = {
     "smoke": Profile(seeds=2, episodes=24, networks=20),
-    "quick": Profile(seeds=5, episodes=336),
+    "quick": Profile(seeds=5, episodes=192),
     "paper": Profile(seeds=10, episodes=LEDGER.default("episodes")),
 }
 

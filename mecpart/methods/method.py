@@ -92,6 +92,8 @@ class Execution(ABC):
 
     #: Training episodes in a step.
     width: int = WIDTH
+    #: How long `begin`, `step` and `evaluate` are compiled (`mecpart.compilation.EFFORTS`).
+    effort: ClassVar[tuple[str, str, str]] = ("full", "full", "full")
 
     @abstractmethod
     def begin(self, case: Case) -> Any:
@@ -112,6 +114,7 @@ class Planning(Execution):
 
     planners: tuple["Planner", ...]
     changes: tuple[tuple[str, Any], ...] = ()
+    effort = ("plain", "plain", "plain")
 
     def begin(self, case):
         return ()
@@ -180,6 +183,7 @@ class Learning(Execution):
     stages: Stages = field(repr=False)
     structure: jax.tree_util.PyTreeDef
     width: int
+    effort = ("least", "full", "least")
 
     def begin(self, case):
         return self.stages.init(case.config, case.keys[0], case.scenario)
@@ -195,6 +199,8 @@ class Learning(Execution):
 @dataclass(frozen=True)
 class Bounding(Execution):
     """No plans: what no plans can be better than. Of training episodes by the prices that are best in the first."""
+
+    effort = ("plain", "plain", "plain")
 
     def begin(self, case):
         return bound_prices(case.scenario, case.training_slots(0)) if case.scenario.rules.slots_couple else ()

@@ -211,9 +211,9 @@ from mecpart.experiments.setting import Setting
 
 plain, shares = programs.compiled, set()
 
-def watched(function):
+def watched(function, effort):
     def call(*cases):
-        found = plain(function)(*cases)
+        found = plain(function, effort)(*cases)
         shares.update(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in jax.tree.leaves(found))
         return found
     return call
