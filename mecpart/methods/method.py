@@ -93,7 +93,7 @@ class Execution(ABC):
     #: Training episodes in a step.
     width: int = WIDTH
     #: How long `begin`, `step` and `evaluate` are compiled (`mecpart.compilation.EFFORTS`).
-    effort: ClassVar[tuple[str, str, str]] = ("full", "full", "full")
+    effort: ClassVar[tuple[str, str, str]] = ("plain", "plain", "plain")
 
     @abstractmethod
     def begin(self, case: Case) -> Any:
@@ -114,7 +114,6 @@ class Planning(Execution):
 
     planners: tuple["Planner", ...]
     changes: tuple[tuple[str, Any], ...] = ()
-    effort = ("plain", "plain", "plain")
 
     def begin(self, case):
         return ()
@@ -199,8 +198,6 @@ class Learning(Execution):
 @dataclass(frozen=True)
 class Bounding(Execution):
     """No plans: what no plans can be better than. Of training episodes by the prices that are best in the first."""
-
-    effort = ("plain", "plain", "plain")
 
     def begin(self, case):
         return bound_prices(case.scenario, case.training_slots(0)) if case.scenario.rules.slots_couple else ()

@@ -216,6 +216,7 @@ class OwnTraining(Execution):
 
     learner: OwnLearner
     width: int
+    effort = ("full", "plain", "plain")
 
     def begin(self, case: Case):
         result = self.learner.train(case.keys[0], case.scenario, self.width)
