@@ -97,7 +97,7 @@ def _program(rules: tuple[Rule, ...]) -> Callable:
     def of_one(case: tuple[Array, Scenario]) -> list[EpisodeCost]:
         return _episode(rules, Case(jax.random.fold_in(jax.random.key(case[0]), 1), case[1]))
 
-    return compiled(lambda *cases: jax.lax.map(of_one, cases, batch_size=SIDE_BY_SIDE))
+    return compiled(lambda *cases: jax.lax.map(of_one, cases, batch_size=SIDE_BY_SIDE), "plain")
 
 
 def _episode(rules: tuple[Rule, ...], case: Case) -> list[EpisodeCost]:

@@ -91,9 +91,10 @@ class Compiled:
 def _compiled(program: Program) -> Compiled:
     execution = program.execution
     # Functions of their own: what is compiled goes when they go.
-    parts = execution.begin, execution.step, execution.evaluate
-    lay_out = _side_by_side if side_by_side() else partial
-    return Compiled(execution.width, *map(compiled, map(lay_out, parts), program.effort))
+    parts: list[Callable] = [partial(part) for part in (execution.begin, execution.step, execution.evaluate)]
+    if side_by_side():
+        parts = list(map(_side_by_side, parts))
+    return Compiled(execution.width, *map(compiled, parts, program.effort))
 
 
 def side_by_side() -> bool:
