@@ -64,6 +64,7 @@ class Section:
     scenario: str
     pages: tuple[Page, ...]
     missing: dict[str, str]
+    facts: pd.DataFrame | None
     claims: pd.DataFrame | None
     headline: pd.DataFrame | None
     bars: list[str]
@@ -111,12 +112,19 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
         path = f"data/results/{profile}/{folder.name}/{name}.csv"
         return pd.read_csv(output / path) if path in written else None
 
-    shown = {name: table(name) for name in ("claims", "headline")}
+    shown = {name: table(name) for name in ("facts", "claims", "headline")}
     found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and set(COLUMNS) <= set(frame)}
     # What the headline notebook tells, of what has been run, where it has not run itself.
-    if shown["claims"] is None and found:
-        told = comparison.claims(pd.concat(found.values()))
-        shown["claims"] = told[told["verdict"] != "not run"]
+    if found:
+        several = [frame for name in found if (frame := table(f"{name}-rules")) is not None]
+        rules = pd.concat(several) if several else None
+        for name, tell in (("facts", comparison.facts), ("claims", comparison.claims)):
+            if shown[name] is None:
+                told = tell(pd.concat(found.values()), rules=rules)
+                shown[name] = told[told["verdict"] != "not run"]
+    worlds = table("sensitivity-facts")
+    if shown["facts"] is not None and worlds is not None:
+        shown["facts"] = comparison.depending(shown["facts"], worlds)
     if shown["headline"] is None and set(DELAY_FIGURES) & set(found):
         shown["headline"] = comparison.beside_published(comparison.headline_table(pd.concat(found.values())))
     results = output / "data" / "results" / profile / folder.name

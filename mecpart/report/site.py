@@ -23,6 +23,7 @@ from traitlets.config import Config
 
 from mecpart import comparison
 from mecpart.comparison import METRIC_WORDS
+from mecpart.comparison.facts import VERDICTS
 from mecpart.comparison.headline import main_figures
 from mecpart.comparison.rule import FEWEST_SEEDS
 from mecpart.comparison.words import GLOSSARY, figure_words
@@ -35,7 +36,7 @@ from mecpart.report.pages import template, templates, to_html, write_page
 from mecpart.reproduction.reference import made_from
 from mecpart.tables import UNDEFINED, format_number, heading
 
-VERDICTS = ("reproduced", "not reproduced", "undecided", "not run")
+OF_CLAIMS = ("reproduced", "not reproduced", "undecided", "not run")
 
 
 def write_report(profile: str = "quick", output: Path | str | None = None) -> Path:
@@ -131,7 +132,9 @@ def _shown_section(section: Section, sections: list[Section], profile: str) -> d
         "pages": section.pages,
         "by_name": pages,
         "missing": section.missing,
-        "counts": {verdict: sum(row["verdict"] == verdict for row in claims or ()) for verdict in VERDICTS},
+        "counts": {said: sum(row["verdict"] == said for row in claims or ()) for said in OF_CLAIMS},
+        "fact_counts": {} if section.facts is None else _counts(section.facts),
+        "facts": None if section.facts is None else list(_shown_facts(section.facts)),
         "others": list(others),
         "claims": None if claims is None else _by_notebook(claims),
         "headline": None if section.headline is None else list(_shown_headline(section.headline)),
@@ -144,6 +147,29 @@ def _shown_section(section: Section, sections: list[Section], profile: str) -> d
         "reference": made_from(profile, section.scenario),
         "written": written,
     }
+
+
+def _counts(facts: pd.DataFrame) -> dict[str, int]:
+    """How many facts there are of each verdict, of those that there are."""
+    return {said: int(count) for said in VERDICTS if (count := (facts["verdict"] == said).sum())}
+
+
+def _shown_facts(facts: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in facts.to_dict("records"):
+        yield {
+            "fact": _text(row["fact"]),
+            "where": _text(row["where"]),
+            "test": _text(row["test"]),
+            "published": _number(row["published"]),
+            "measured": _number(row["measured"]),
+            "interval": _interval(row["low"], row["high"]),
+            "sign": _text(row["sign"]),
+            "size": _text(row["size"]),
+            "verdict": _text(row["verdict"]),
+            "rows": _text(row["rows"]),
+            "seeds": int(row["num_seeds"]),
+            "reason": _text(row["reason"]),
+        }
 
 
 def _shown_claims(claims: pd.DataFrame, others: dict[str, dict[tuple[str, str], str]]) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ import pandas as pd
 from scipy import stats
 
 from mecpart.comparison.curves import require
-from mecpart.comparison.paper import DELAYS
+from mecpart.comparison.paper import DELAY_FIGURES, DELAYS
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed, setting_words
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.files import write_atomically
@@ -40,6 +40,9 @@ ROUNDING = 1e-4
 
 #: Chance that anything is named where nothing has changed.
 FALSE_ALARM = 0.05
+
+# Tables of what was found, by whole results.
+_JUDGED = ("headline", "claims", "facts")
 
 #: Windows of a learning curve that are kept.
 KEPT_WINDOWS = 30
@@ -252,15 +255,17 @@ def _counted(found: Agreement, tests: pd.DataFrame) -> Agreement:
 def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     """Make the results of a finished batch in the folder `output` the reference of its profile and scenario.
 
-    Learning curves are thinned to `KEPT_WINDOWS` windows, numbers to six significant digits. `headline.csv` and
-    `claims.csv` are kept too: when a learning curve settles can be judged on whole ones only.
+    Learning curves are thinned to `KEPT_WINDOWS` windows, numbers to six significant digits. `headline.csv`,
+    `claims.csv` and `facts.csv` are kept too: when a learning curve settles can be judged on whole ones only. Of rules
+    on many networks the means and their standard errors are kept.
 
     **Raises:** `ValueError` if the batch has not run every experiment, or not all of it with the same code.
     """
     results, records = (output / part / profile / scenario for part in ("data/results", "build/notebooks"))
     # Fig. 11 has no results of its own: it reads those of Figs. 8 to 10.
     names = [name for name in EXPERIMENTS if not name.startswith("fig11")]
-    missing = [name for name in (*names, "headline", "claims") if not (results / f"{name}.csv").exists()]
+    rules = [f"{figure}-rules" for figure in DELAY_FIGURES]
+    missing = [name for name in (*names, *rules, *_JUDGED) if not (results / f"{name}.csv").exists()]
     if missing:
         raise ValueError(f"output must hold a finished batch; missing in {results}: {', '.join(missing)}")
     by_notebook = {
@@ -279,7 +284,9 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
             kept = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
             frame = frame[frame["x"].isin(kept)]
         _write(frame, target / f"{name}.csv")
-    for name in ("headline", "claims"):
+    for name in rules:
+        _write(_means(pd.read_csv(results / f"{name}.csv")), target / f"{name}.csv")
+    for name in _JUDGED:
         _write(pd.read_csv(results / f"{name}.csv"), target / f"{name}.csv")
     provenance = {
         "profile": profile,
@@ -294,6 +301,13 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     }
     text = json.dumps(provenance, indent=1) + "\n"
     return write_atomically(target / "provenance.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _means(rules: pd.DataFrame) -> pd.DataFrame:
+    """Of results on many networks the means, their standard errors, and on how many."""
+    points = rules.groupby(["figure", "scenario", "method", "x_name", "x"], sort=False)
+    means, errors = points[list(DELAYS)].mean(), points[list(DELAYS)].sem().add_suffix("_standard_error")
+    return means.join(errors).assign(networks=points.size()).reset_index()
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

@@ -57,6 +57,19 @@ CLAIMS = [
 ]
 
 
+def fact(sentence, verdict, **given):
+    told = {"where": "Fig. 8a", "test": "% of RPDI's value, above 0", "published": 12.5, "measured": 28.25, "low": 11.0}
+    told |= {"high": 44.0, "level": 0.0025, "sign": "reproduced", "size": "not reproduced", "rows": "12 of 12"}
+    return {"fact": sentence, **told, "verdict": verdict, "num_seeds": 5, "reason": "", "scenario": "as_printed"} | given
+
+
+FACTS = [
+    fact("Proposed has less delay than the <rules>", "reproduced"),
+    fact("Proposed has less delay than A3C", "undecided"),
+    fact("Total delay falls", "cannot hold", sign="", reason="it must not"),
+]
+
+
 def reductions(figure, baseline="learned", value=2.2222):
     for metric in ("total_delay_s", "edge_delay_s"):
         for averaging in ("mean of ratios", "ratio of means"):
@@ -169,7 +182,7 @@ def fill(output):
         title="Delay against load",
         started="2026-11-26T04:00:00+00:00",
     )
-    results = {"claims": CLAIMS, "headline": [*reductions("fig8"), *reductions("fig8", "A3C", 77.0)]}
+    results = {"facts": FACTS, "claims": CLAIMS, "headline": [*reductions("fig8"), *reductions("fig8", "A3C", 77.0)]}
     batch.run("headline", new_markdown_cell("# Headline"), title="The headline", results=results)
     return batch
 
@@ -289,9 +302,33 @@ def test_first_page_tells_what_this_is(site):
     assert "python 3.11.7, jax 0.10.2" in page.words
 
 
+def test_first_page_counts_facts_and_shows_each_with_its_verdicts(site):
+    page = Page(site / "index.html")
+    assert "Of 3 facts that the paper’s sentences come down to: 1 reproduced 1 cannot hold 1 undecided" in page.words
+    assert page.row("Proposed has less delay than the <rules>") == (
+        "Proposed has less delay than the <rules> Fig. 8a; % of RPDI's value, above 0 reproduced reproduced "
+        "not reproduced 12.5 28.25 (11 to 44) 12 of 12 5"
+    )
+    assert page.row("Total delay falls") == (
+        "Total delay falls Fig. 8a; % of RPDI's value, above 0 it must not cannot hold not reproduced 12.5 28.25 "
+        "(11 to 44) 12 of 12 5"
+    )
+    assert "claims of the paper" not in page.words
+
+
+def test_a_fact_that_depends_on_a_constant_is_said_so_where_sensitivity_has_run(filled):
+    worlds = [
+        {"fact": FACTS[0]["fact"], "world": world, "verdict": verdict, "scenario": "as_printed"}
+        for world, verdict in (("ledger", "reproduced"), ("num_devices=5", "not reproduced"))
+    ]
+    filled.run("sensitivity", title="What depends", results={"sensitivity-facts": worlds})
+    page = Page(write_report("smoke", filled.output))
+    assert "1 depends on an unstated constant 1 cannot hold 1 undecided" in page.words
+    assert "reproduced with the ledger's values; not reproduced with num devices 5" in page.row(FACTS[0]["fact"])
+
+
 def test_first_page_shows_every_claim_with_its_verdict(site):
     page = Page(site / "index.html")
-    assert "Of 4 claims of the paper: 1 reproduced 1 not reproduced 1 undecided 1 not run" in page.words
     assert page.row("Proposed has less delay than <b>A3C</b> & others") == (
         "Proposed has less delay than <b>A3C</b> & others reduction [%]: above 0 Fig. 8a reproduced 4.76 "
         "4.568 (3.568 to 5.568) 1 235"
@@ -414,6 +451,7 @@ def test_headline_pools_the_figures_if_there_are_several(filled):
     assert page.row("total delay mean of ratios") == "total delay mean of ratios 4.76 4.056 9.9 (1.2 to 3.7) 3.142"
     assert "over all delay figures that were run, pooled" in page.words
     assert "There is no table of claims" in page.words
+    assert "There is no table of facts" in page.words
 
 
 def test_first_page_leads_to_figures_tables_and_notebooks(site):

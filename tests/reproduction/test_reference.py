@@ -229,8 +229,12 @@ def batch(tmp_path, monkeypatch):
     for name, experiment in EXPERIMENTS.items():
         methods = tuple(experiment.methods or methods_in("as_printed"))[:1]
         frame(name, methods=methods).to_csv(results / f"{name}.csv", index=False)
-    for name in ("headline", "claims"):
+    for name in ("headline", "claims", "facts"):
         pd.DataFrame({"claim": ["one"]}).to_csv(results / f"{name}.csv", index=False)
+    delays = {"total_delay_s": [2.0, 4.0, 9.0], "edge_delay_s": [1.0, 1.0, 1.0], "local_delay_s": [1.0, 3.0, 8.0]}
+    point = {"figure": "fig8", "scenario": "as_printed", "method": "RPDI", "x_name": "x", "x": 4.0}
+    for figure in ("fig8", "fig9", "fig10", "fig12"):
+        pd.DataFrame(delays).assign(**point, seed=[0, 1, 2]).to_csv(results / f"{figure}-rules.csv", index=False)
     for name, seconds in (("fig8", 2.0), ("headline", 1.5)):
         record = {"identity": {"package": "p", "versions": {"jax": "1"}}, "commit": "c", "device": {"cores": 2}}
         record |= {"started": f"2026-01-0{int(seconds)}", "seconds": seconds}
@@ -247,7 +251,14 @@ class TestKeeping:
         told = json.loads(path.read_text())
         assert told["commit"] == ["c"]
         assert (told["seconds"], told["started"], told["device"]) == (3.5, "2026-01-01", {"cores": 2})
-        assert {"headline.csv", "claims.csv"} <= {file.name for file in path.parent.iterdir()}
+        assert {"headline.csv", "claims.csv", "facts.csv"} <= {file.name for file in path.parent.iterdir()}
+
+    def test_of_rules_on_many_networks_means_and_standard_errors_are_kept(self, batch):
+        kept = pd.read_csv(keep_reference(batch, "quick", "as_printed").parent / "fig9-rules.csv")
+        (row,) = kept.to_dict("records")
+        assert (row["method"], row["x"], row["networks"]) == ("RPDI", 4, 3)
+        assert (row["total_delay_s"], row["edge_delay_s_standard_error"]) == (5, 0)
+        assert row["total_delay_s_standard_error"] == pytest.approx(13**0.5 / 3**0.5, rel=1e-5)  # variance (9+1+16)/2
 
     def test_learning_curves_are_thinned_and_keep_both_ends(self, batch):
         folder = keep_reference(batch, "quick", "as_printed").parent
