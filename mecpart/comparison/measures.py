@@ -151,7 +151,8 @@ class Advantage(Measure):
 class Trend(Measure):
     """By how many percent of its mean one method's `metric` changes from end to end of the sweep, along a fitted line.
 
-    The line is that of least squares, so that every setting counts. A curve that is zero throughout does not change.
+    The line is that of least squares, so that every setting counts. A curve that is the same throughout has no change
+    at all, nor one of rounding.
     """
 
     metric: str
@@ -166,7 +167,8 @@ class Trend(Measure):
             return np.full(len(curve), np.nan), "one setting only"
         centred = xs - xs.mean()
         change = curve @ centred / (centred @ centred) * (xs[-1] - xs[0])
-        return 100 * np.divide(change, curve.mean(axis=1), out=np.zeros(len(curve)), where=curve.any(axis=1)), ""
+        varies = np.ptp(curve, axis=1) > 0
+        return 100 * np.divide(change, curve.mean(axis=1), out=np.zeros(len(curve)), where=varies), ""
 
     def words(self, figure: str) -> str:
         """What is measured in the experiment of that name, in words."""
