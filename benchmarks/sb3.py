@@ -10,7 +10,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.vec_env import VecEnv
 
 import mecpart
-from mecpart.agents.learning import learning_reward
+from mecpart.agents.learning import reward_scale
 
 
 class NumpyEnv(VecEnv):
@@ -24,7 +24,7 @@ class NumpyEnv(VecEnv):
         self.computing = float(network.energy_coefficient) * float(network.device_frequency) ** 2 * self.work
         self.power, self.budget = float(network.transmit_power), float(scenario.energy_budget)
         self.deadline, self.penalty = float(scenario.deadline), float(scenario.penalty)
-        self.slots, self.scale = scenario.num_slots, float(learning_reward(scenario, 1.0))
+        self.slots, self.scale = scenario.num_slots, float(reward_scale(scenario))
         parameters = np.asarray(scenario.workload.parameter_bytes)
         constants = np.concatenate(
             [self.work / (self.speed[0] * float(scenario.slot_seconds)), parameters / parameters.sum()]

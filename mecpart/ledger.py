@@ -142,6 +142,14 @@ LEDGER = Ledger(
     Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
     Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
     Constant(
+        "queue_price",
+        "",
+        1.0,
+        "1",
+        "chosen",
+        "1 is what later slots pay for a second that all of them wait; 0 leaves the queues out of the learners' reward",
+    ),
+    Constant(
         "patience", "V", 20.0, "s", "chosen", "Drift-plus-penalty: best of 1 to 100 s on 6 networks that no figure uses"
     ),
     Constant("horizon", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by little more than 1 % there"),

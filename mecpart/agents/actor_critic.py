@@ -34,13 +34,14 @@ from mecpart.validation import check_choice, check_count, check_flag, check_numb
 
 @traced(
     "episodes", "sharing_weight", "discount", "learning_rate", "critic_learning_rate", "entropy_weight",
-    "rmsprop_decay", "rmsprop_epsilon", "max_gradient_norm",
+    "rmsprop_decay", "rmsprop_epsilon", "max_gradient_norm", "queue_price",
 )  # fmt: skip
 @dataclass(frozen=True)
 class ActorCriticConfig:
     """Plain values that define an actor-critic; the defaults are the ledger's and make the paper's method.
 
     - `heads`, `sharing`: see `mecpart.agents.networks`.
+    - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
     - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
     - `episodes`: of training, over all workers together.
     - `t_max`: slots of a rollout, the k of the k-step return (Eq. 16).
@@ -65,6 +66,7 @@ class ActorCriticConfig:
     rmsprop_decay: float = LEDGER.default("rmsprop_decay")
     rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
     max_gradient_norm: float = LEDGER.default("max_gradient_norm")
+    queue_price: float = LEDGER.default("queue_price")
 
     def __post_init__(self):
         check_choice("heads", self.heads, HEADS)
@@ -176,7 +178,7 @@ def step(
         learner, copies, memory, states = carry
         slots, noise, replayed, number = inputs
         stale = jax.vmap(unravel)(copies)
-        states, rollouts, costs = jax.vmap(partial(collect, scenario, network))(stale, states, slots, noise)
+        states, rollouts, costs = jax.vmap(partial(collect, config, scenario, network))(stale, states, slots, noise)
         if config.replay_rollouts:
             memory, rollouts = _replay(config.replay_rollouts, memory, rollouts, replayed, number)
         gradients = jax.vmap(partial(gradient, config, network, scenario.network.available))(stale, rollouts)
@@ -202,7 +204,13 @@ def policy(config: ActorCriticConfig, state: ActorCriticState, scenario: Scenari
 
 
 def collect(
-    scenario: Scenario, network: PartitionNetwork, parameters, start: EnvState, slots: Slot, noise
+    config: ActorCriticConfig,
+    scenario: Scenario,
+    network: PartitionNetwork,
+    parameters,
+    start: EnvState,
+    slots: Slot,
+    noise,
 ) -> tuple[EnvState, Rollout, EpisodeCost]:
     """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
 
@@ -211,7 +219,7 @@ def collect(
 
     states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
     active = states.time[:-1] < scenario.num_slots
-    seen = Rollout(observe_all(scenario, states), plans, learning_reward(scenario, cost.reward), active)
+    seen = Rollout(observe_all(scenario, states), plans, learning_reward(config, scenario, states, cost.reward), active)
     return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
 
 

@@ -140,7 +140,7 @@ def check_learner(config) -> None:
         check_count("hidden", width)
     for name in ("discount", "rmsprop_decay"):
         check_fraction(name, getattr(config, name))
-    for name in ("learning_rate", "rmsprop_epsilon"):
+    for name in ("learning_rate", "rmsprop_epsilon", "queue_price"):
         check_number(name, getattr(config, name), shapes=((),))
     check_number("max_gradient_norm", config.max_gradient_norm, exclusive=True, shapes=((),))
     if config.episodes % config.workers:
@@ -239,21 +239,36 @@ def evaluate_policy(
     return run_episode(key, scenario, episode, choose_plans, noise, slots)
 
 
-def learning_reward(scenario: Scenario, reward: Float[Array, "*slots"]) -> Float[Array, "*slots"]:
-    """The reward as the learners see it: of order one, in units of the time that a slot's tasks take on the devices.
+def learning_reward(
+    config, scenario: Scenario, states: EnvState, reward: Float[Array, " slots"]
+) -> Float[Array, " slots"]:
+    """What the learners learn from in slots between `states` [slots + 1]: the scaled reward, shaped by the queues.
 
-    With queues a reward below -`REWARD_KNEE` such units goes on by its logarithm (with the same slope at the knee).
-    The order of plans stays, but an overloaded slot, which can take a thousand times as long, no longer drowns all
-    others, and the values that the critic has to learn stay finite and small.
+    Where slots couple, the reward of a slot tells nothing of the queues that it leaves: later slots pay for them, many
+    times over. Shaping by a potential P of the state (Ng, Harada and Russell 1999) adds
+
+        discount * P(next state) - P(state),  P = -queue_price * (price of a second) * (time until all nodes are free)
+
+    so that a queue is paid for in the slot that builds it, and earns its price when it is worked off. The sum of what
+    is added depends on the first and the last state alone, whatever the plans, so the best policies stay the same. An
+    episode is truncated, not over, after its last slot: its next state is the one it ends in, with its queues, whose
+    value is bootstrapped. The price of a second is what later slots pay if all of them wait for it, each beyond its
+    deadline: (1 + penalty) / (1 - discount), or (1 + penalty) T where the discount is nearly 1. Waiting and price then
+    cancel, and deep in an overload rewards say as clearly as at its beginning whether a plan makes it better or worse.
+
+    **Arguments:** `config`: of a learner; its `discount` and `queue_price` count.
     """
+    scale = reward_scale(scenario)
+    if not scenario.rules.slots_couple:
+        return scale * reward
+    later_slots = 1 / jnp.maximum(1 - config.discount, 1 / scenario.num_slots)
+    price = config.queue_price * (1 + scenario.penalty) * later_slots
+    potential = -price * jnp.max(states.slot.backlog, axis=-1)
+    return scale * (reward + config.discount * potential[1:] - potential[:-1])
+
+
+def reward_scale(scenario: Scenario) -> Float[Array, ""]:
+    """What makes a reward of order one, 1/s: it counts the time that a slot's tasks take on the devices as one."""
     network, work = scenario.network, jnp.sum(scenario.work)
     speed = network.speed[0] * (scenario.devices_for(scenario.release_rate) / network.num_devices)
-    reward = reward * (speed / jnp.where(work > 0, work, 1))  # without any work there is no delay to scale
-    if not scenario.rules.queues:
-        return reward
-    beyond = jnp.maximum(-reward / REWARD_KNEE, 1)
-    return jnp.maximum(reward, -REWARD_KNEE) - REWARD_KNEE * jnp.log(beyond)
-
-
-#: Where rewards begin, with queues, to count by their logarithm; a good slot is above -2 at the defaults.
-REWARD_KNEE = 2.0
+    return speed / jnp.where(work > 0, work, 1)  # without any work there is no delay to scale

@@ -30,7 +30,7 @@ from mecpart.validation import check_count, check_fraction, is_concrete
 
 @traced(
     "episodes", "target_period", "exploration", "exploration_fraction", "discount", "learning_rate", "rmsprop_decay",
-    "rmsprop_epsilon", "max_gradient_norm",
+    "rmsprop_epsilon", "max_gradient_norm", "queue_price",
 )  # fmt: skip
 @dataclass(frozen=True)
 class QLearningConfig:
@@ -41,6 +41,7 @@ class QLearningConfig:
 
     - `exploration`: probability of a random plan in the first episode and from `exploration_fraction` of the
       episodes on, linear between.
+    - `queue_price`: as in `ActorCriticConfig`.
     - `replay_size`: slots that the replay memory holds, rounded up to whole rounds.
     - `target_period`: updates between two copies of the parameters to the target network.
     """
@@ -61,6 +62,7 @@ class QLearningConfig:
     rmsprop_decay: float = LEDGER.default("rmsprop_decay")
     rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
     max_gradient_norm: float = LEDGER.default("max_gradient_norm")
+    queue_price: float = LEDGER.default("queue_price")
 
     def __post_init__(self):
         check_learner(self)
@@ -171,7 +173,7 @@ def step(
     def one_round(carry, inputs):
         learner, memory, states = carry
         slots, noise, replayed, number = inputs
-        run = jax.vmap(partial(collect, scenario, network, unravel(learner[0])))
+        run = jax.vmap(partial(collect, config, scenario, network, unravel(learner[0])))
         states, seen, costs = run(explore, states, slots, noise)
         place = (number % config.memory_rounds) * per_round
         memory = jax.tree.map(
@@ -219,7 +221,14 @@ def exploration(config: QLearningConfig, episodes: Int[Array, " workers"]) -> Fl
 
 
 def collect(
-    scenario: Scenario, network: PartitionNetwork, parameters, explore: Float[Array, ""], start: EnvState, slots, noise
+    config: QLearningConfig,
+    scenario: Scenario,
+    network: PartitionNetwork,
+    parameters,
+    explore: Float[Array, ""],
+    start: EnvState,
+    slots,
+    noise,
 ) -> tuple[EnvState, Transition, EpisodeCost]:
     """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
     available = scenario.network.available
@@ -234,7 +243,9 @@ def collect(
     states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
     observations = observe_all(scenario, states)
     active = states.time[:-1] < scenario.num_slots
-    seen = Transition(observations[:-1], plans, learning_reward(scenario, cost.reward), observations[1:], active)
+    seen = Transition(
+        observations[:-1], plans, learning_reward(config, scenario, states, cost.reward), observations[1:], active
+    )
     return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
 
 

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 import mecpart
 from mecpart.agents import ActorCriticConfig, agent_config, make_train
 from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns
-from mecpart.agents.learning import channel_key, episode_slots, learning_reward, training_keys
+from mecpart.agents.learning import channel_key, episode_slots, reward_scale, training_keys
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork
 from mecpart.model.environment import observe
 from mecpart.sampling import uniform
@@ -200,7 +200,7 @@ def loop_over_workers(config, key, scenario):
 
     rates = np.asarray(ravel_pytree(jax.tree_util.tree_map_with_path(rate_of, first))[0])
     there = np.flatnonzero(scenario.network.available)
-    scale = float(learning_reward(scenario, 1.0))
+    scale = float(reward_scale(scenario))
     length, rounds = scenario.num_slots, -(-scenario.num_slots // config.t_max)
 
     @jax.jit

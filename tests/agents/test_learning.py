@@ -1,23 +1,27 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from instances import assemble
 
 import mecpart
+from mecpart.agents import ActorCriticConfig, QLearningConfig
 from mecpart.agents.learning import (
-    REWARD_KNEE,
     Policy,
     channel_key,
     episode_rounds,
     episode_slots,
     evaluate_policy,
     learning_reward,
+    reward_scale,
     run_episode,
     sum_costs,
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork
-from mecpart.model.environment import observe
+from mecpart.model.environment import observe, rollout
 
 
 @pytest.fixture(scope="module")
@@ -99,42 +103,94 @@ class TestCosts:
             other = mecpart.as_printed(scenario.workload, scenario.network, release_rate, deadline=1e3, num_slots=10)
             slot = mecpart.sample_slot(jax.random.key(0), other)
             reward = mecpart.evaluate_plan(other, slot, np.zeros(3, int)).reward
-            np.testing.assert_allclose(float(learning_reward(other, reward)), -1, rtol=1e-5)
+            np.testing.assert_allclose(float(reward_scale(other) * reward), -1, rtol=1e-5)
+
+
+def states_of(free):
+    """States with these times [slots, nodes] until nodes are free, s."""
+    free, count = jnp.asarray(free, float), len(free)
+    return mecpart.EnvState(mecpart.Slot(jnp.zeros(count), free), jnp.zeros(count), jnp.arange(count))
 
 
 class TestLearningReward:
-    """In `loaded`, in units of what a slot's tasks take on the devices."""
+    """Shaped by what it costs later slots to wait until all nodes are free."""
 
     @pytest.fixture
-    def rule(self, scenario):
-        loaded = mecpart.loaded(scenario.workload, scenario.network)
-        unit = float(jnp.sum(loaded.work) / loaded.network.speed[0])
-        return lambda units: learning_reward(loaded, unit * jnp.float32(units))
+    def loaded(self, scenario):
+        return mecpart.loaded(scenario.workload, scenario.network, penalty=0.5, num_slots=10)
 
-    def test_as_it_is_above_the_knee(self, rule):
-        units = np.linspace(-REWARD_KNEE, 1, 50)
-        np.testing.assert_allclose(rule(units), units, rtol=1e-5, atol=1e-6)
+    def test_by_hand(self, loaded):
+        """A second costs 1.5 / (1 - 0.9) = 15 s: the potentials of 2, 6 and 0 s are -30, -90 and 0."""
+        config = ActorCriticConfig(discount=0.9)
+        states = states_of([[2, 0, 0, 1], [6, 6, 0, 0], [0, 0, 0, 0]])
+        found = learning_reward(config, loaded, states, jnp.array([-10.0, -20.0]))
+        np.testing.assert_allclose(found / reward_scale(loaded), [-10 - 0.9 * 90 + 30, -20 + 90], rtol=1e-5)
 
-    def test_by_its_logarithm_below(self, rule):
-        for units, expected in [(-2 * np.e, -4), (-2 * np.e**3, -8), (-2 * np.exp(10), -22)]:
-            np.testing.assert_allclose(float(rule(units)), expected, rtol=1e-5)
+    def test_later_slots_are_those_of_an_episode_at_most(self, loaded):
+        for discount in (1.0, 0.999):
+            config = ActorCriticConfig(discount=discount, queue_price=2.0)
+            found = learning_reward(config, loaded, states_of([[0] * 4, [0, 0, 0, 3]]), jnp.zeros(1))
+            np.testing.assert_allclose(found / reward_scale(loaded), [-discount * 2 * 1.5 * 10 * 3], rtol=1e-5)
 
-    def test_keeps_the_order_and_has_no_step_and_no_kink(self, rule):
-        units = -np.geomspace(0.1, 1e9, 400)
-        assert (np.diff(rule(units)) < 0).all()
-        left, right = rule(-REWARD_KNEE - 1e-3), rule(-REWARD_KNEE + 1e-3)
-        np.testing.assert_allclose([float(left), float(right)], [-REWARD_KNEE - 1e-3, -REWARD_KNEE + 1e-3], rtol=1e-5)
-        slope = jax.vmap(jax.grad(lambda units: rule(units)))
-        np.testing.assert_allclose(slope(jnp.array([-1.9, -2.002, -20.0])), [1, 2 / 2.002, 2 / 20], rtol=1e-4)
+    def test_without_a_price_or_queues_the_scaled_reward_alone(self, scenario, loaded):
+        states, reward = states_of([[2, 0, 0, 1], [6, 6, 0, 0]]), jnp.array([-1e6])
+        for config, case in ((QLearningConfig(queue_price=0.0), loaded), (ActorCriticConfig(), scenario)):
+            expected = np.asarray(reward_scale(case) * reward)
+            np.testing.assert_allclose(learning_reward(config, case, states, reward), expected, rtol=1e-6)
 
-    def test_of_huge_costs_finite_and_small(self, rule):
-        found = rule([-1e10, -1e25])
-        assert np.isfinite(found).all()
-        assert (found > -150).all()
+    @pytest.mark.parametrize("kind", [ActorCriticConfig, QLearningConfig])
+    def test_the_return_of_an_episode_changes_by_its_ends_alone(self, loaded, kind):
+        """It begins with empty queues; so whatever was done, what is added comes to the potential of the last state."""
+        busy = replace(loaded, slot_seconds=jnp.float32(0.5))
+        noise = jax.random.uniform(jax.random.key(3), (10, 3))
 
-    def test_in_as_printed_never_bent(self, scenario):
-        unit = float(jnp.sum(scenario.work) / scenario.network.speed[0])
-        np.testing.assert_allclose(float(learning_reward(scenario, -1e6 * unit)), -1e6, rtol=1e-5)
+        def choose_plans(states, noise):
+            return jnp.array([0, 1, 3])[(noise * 3).astype(jnp.int32)]
+
+        states, _, cost = rollout(busy, None, episode_slots(jax.random.key(5), busy, 0), choose_plans, noise)
+        left, discounts = float(states.slot.backlog[-1].max()), 0.8 ** np.arange(10)
+        assert left > 1
+        shaped, plain = (
+            discounts @ learning_reward(kind(discount=0.8, queue_price=price), busy, states, cost.reward)
+            for price in (1.0, 0.0)
+        )
+        expected = -(0.8**10) * float(reward_scale(busy)) * 1.5 / (1 - 0.8) * left
+        np.testing.assert_allclose(shaped - plain, expected, rtol=1e-3)
+
+    def test_the_best_plans_of_a_small_problem_stay_the_same(self):
+        """Backward induction over all that five slots of one block on two nodes can lead to.
+
+        A slot has 2 s; its tasks take the devices 4 s and the server 3 s, and nothing is sent: what waits is worked out
+        by hand. The last state is worth nothing; seen from its potential, that is minus the potential.
+        """
+        scenario, _ = assemble(
+            name="loaded", macs=[4], input_bytes=[0], parameter_bytes=[1], speed=[32 / 3], num_devices=2,
+            device_frequency=4, wired_rate=1, transmit_power=1, energy_coefficient=1, release_rate=4, deadline=5,
+            penalty=0.5, cycles_per_mac=2, device_rate=[[1]], backlog=[0, 0],
+        )  # fmt: skip
+
+        def values(config, free, slots):
+            """What each node is worth in a state [2], and the best of it, with so many slots to go."""
+            if not slots:
+                return [], config.queue_price * 1.5 / (1 - 0.7) * max(free) * float(reward_scale(scenario))
+            worth = []
+            for node, seconds in enumerate((4, 3)):
+                delay = free[node] + seconds
+                after = [max(0, (delay if n == node else free[n]) - 2) for n in (0, 1)]
+                reward = jnp.array([-(delay + 0.5 * max(delay - 5, 0))])
+                now = learning_reward(config, scenario, states_of([free, after]), reward)
+                worth.append(float(now[0]) + 0.7 * values(config, after, slots - 1)[1])
+            chosen.append((tuple(free), slots, int(np.argmax(worth))))
+            return worth, max(worth)
+
+        best = []
+        for price in (0.0, 1.0):
+            chosen = []
+            values(QLearningConfig(discount=0.7, queue_price=price), [0, 0], 5)
+            best.append(chosen)
+        assert len(best[0]) == 2**5 - 1
+        assert {node for *_, node in best[0]} == {0, 1}
+        assert best[0] == best[1]
 
 
 @pytest.fixture(scope="module", params=["branches", "sequential", "joint"])

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 
 import mecpart
 from mecpart.agents import QLearningConfig, agent_config, make_train
-from mecpart.agents.learning import channel_key, episode_slots, learning_reward, training_keys
+from mecpart.agents.learning import channel_key, episode_slots, reward_scale, training_keys
 from mecpart.agents.networks import PartitionNetwork
 from mecpart.agents.q_learning import Transition, q_learning_loss, q_learning_targets, q_values
 from mecpart.model.environment import observe
@@ -130,7 +130,7 @@ def loop_over_slots(config, key, scenario):
     first = network.initialise(first_key, jnp.zeros(FEATURES))
     parameters, unravel = ravel_pytree(first)
     parameters = target = np.asarray(parameters)
-    scale, blocks = float(learning_reward(scenario, 1.0)), scenario.num_blocks
+    scale, blocks = float(reward_scale(scenario)), scenario.num_blocks
     length, rounds = scenario.num_slots, -(-scenario.num_slots // config.t_max)
     per_round = config.workers * config.t_max
     capacity = -(-config.replay_size // per_round)  # rounds
