@@ -41,6 +41,7 @@ class ActorCriticConfig:
     """Plain values that define an actor-critic; the defaults are the ledger's and make the paper's method.
 
     - `heads`, `sharing`: see `mecpart.agents.networks`.
+    - `advantage_scaling`: advantages of a rollout in units of their root mean square.
     - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
     - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
     - `episodes`: of training, over all workers together.
@@ -59,6 +60,7 @@ class ActorCriticConfig:
     asynchronous: bool = True
     t_max: int = LEDGER.default("t_max")
     replay_rollouts: int = 0
+    advantage_scaling: bool = False
     discount: float = LEDGER.default("discount")
     learning_rate: float = LEDGER.default("learning_rate")
     critic_learning_rate: float = LEDGER.default("critic_learning_rate")
@@ -75,7 +77,8 @@ class ActorCriticConfig:
         check_count("replay_rollouts", self.replay_rollouts, minimum=0)
         for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
             check_number(name, getattr(self, name), shapes=((),))
-        check_flag("asynchronous", self.asynchronous)
+        for name in ("asynchronous", "advantage_scaling"):
+            check_flag(name, getattr(self, name))
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -249,19 +252,26 @@ def actor_critic_loss(
     """Eq. 20: the mean over the branches of their actor losses (Eq. 18) plus the critic's (Eq. 19), mean over slots.
 
     The branches' loss is minus (log-probability times advantage plus `entropy_weight` times entropy); soft sharing adds
-    `sharing_weight` times the squared L2 distance between the trunks. Returns and advantages are constants here.
+    `sharing_weight` times the squared L2 distance between the trunks. Returns and advantages are constants here. Where
+    advantages are scaled, 1e-4 stands beside their root mean square, so that none stay none.
     """
+
+    def mean(of_slots):
+        return jnp.sum(jnp.where(batch.active, of_slots, 0)) / jnp.maximum(jnp.sum(batch.active), 1)
+
     log_probabilities, choices, values = network.assess(parameters, batch.observation[:-1], batch.plan, available)
     bootstrap = jax.lax.stop_gradient(network.first_value(parameters, batch.observation[-1]))
     errors = k_step_returns(batch.reward, batch.active, bootstrap, config.discount) - values
     advantage = jax.lax.stop_gradient(errors)
+    if config.advantage_scaling:
+        advantage /= jnp.sqrt(mean(jnp.mean(advantage**2, axis=0))) + 1e-4
 
     chosen = choices[:, None] == jnp.arange(log_probabilities.shape[1])[:, None]
     chosen_log_probability = jnp.sum(jnp.where(chosen, log_probabilities, 0), axis=1)
     entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=1)
     actor = -jnp.mean(chosen_log_probability * advantage + config.entropy_weight * entropy, axis=0)
     critic = jnp.mean(errors**2, axis=0)
-    loss = jnp.sum(jnp.where(batch.active, actor + critic, 0)) / jnp.maximum(jnp.sum(batch.active), 1)
+    loss = mean(actor + critic)
     if config.sharing == "soft":
         loss += config.sharing_weight * trunk_distance(parameters)
     return loss

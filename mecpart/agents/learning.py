@@ -263,7 +263,7 @@ def learning_reward(
         return scale * reward
     later_slots = 1 / jnp.maximum(1 - config.discount, 1 / scenario.num_slots)
     price = config.queue_price * (1 + scenario.penalty) * later_slots
-    potential = -price * jnp.max(states.slot.backlog, axis=-1)
+    potential = -price * jnp.max(jax.vmap(scenario.backlog_in)(states.slot), axis=-1)
     return scale * (reward + config.discount * potential[1:] - potential[:-1])
 
 

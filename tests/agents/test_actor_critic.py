@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -154,6 +155,22 @@ class TestLoss:
         value, gradient = jax.jit(jax.value_and_grad(loss_of(config, network, batch_of(active=0))))(parameters)
         assert float(value) == 0
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+    @pytest.mark.parametrize(("heads", "active"), [("branches", SLOTS), ("sequential", 3), ("branches", 0)])
+    def test_scaled_advantages_do_not_depend_on_the_scale_of_rewards(self, heads, active):
+        """The actor's head learns the same from rewards a thousand times as large, where values count for nothing."""
+        network, parameters = build(heads, "none")
+        parameters["params"]["value"] = jax.tree.map(np.zeros_like, parameters["params"]["value"])
+        heads_learn = []
+        for scaled, times in itertools.product((True, False), (1, 1000)):
+            config = ActorCriticConfig(heads=heads, sharing="none", advantage_scaling=scaled, discount=0.5)
+            batch = batch_of(active)
+            batch = replace(batch, reward=times * batch.reward)
+            gradient = jax.jit(jax.grad(loss_of(config, network, batch)))(parameters)
+            heads_learn.append(np.asarray(gradient["params"]["policy"]["kernel"]))
+        np.testing.assert_allclose(heads_learn[0], heads_learn[1], rtol=1e-2, atol=1e-4)
+        assert np.isfinite(heads_learn).all()
+        assert np.allclose(heads_learn[2], heads_learn[3], rtol=1e-2, atol=1e-4) == (not active)
 
     def test_soft_sharing_adds_a_pull_between_the_trunks_and_nothing_else(self):
         """Layer by layer: 2 * weight * (actor - critic), with opposite signs."""
