@@ -147,8 +147,8 @@ LEDGER = Ledger(
         1.0,
         "1",
         "chosen",
-        "1 is what later slots pay for a second that all of them wait, 0 leaves queues out of a learner's reward; of 0, 1 "
-        "and 2, on 8 networks that no figure uses, Proposed and Distributed DQN keep up on all with 1 alone",
+        "1 is what later slots pay for a second that all of them wait, 0 leaves queues out of a learner's reward; of "
+        "0, 1 and 2, on 8 networks that no figure uses, Proposed and Distributed DQN keep up on all with 1 alone",
     ),
     Constant(
         "patience", "V", 20.0, "s", "chosen", "Drift-plus-penalty: best of 1 to 100 s on 6 networks that no figure uses"

@@ -17,7 +17,7 @@ FRESH = jax.random.key(99)  # the channels of the evaluation
 
 
 def small_problem(server_speed, device_rate_range):
-    network = mecpart.make_network(server_speed, device_rate_range=device_rate_range)
+    network = mecpart.make_network(server_speed, device_rate_range=device_rate_range, device_frequency=0.8e9)
     return mecpart.as_printed(mecpart.workload("alexnet", blocks=3), network, num_slots=32)
 
 
