@@ -6,6 +6,9 @@ is made to cost more than a second: by a price of the node, and by another one f
 there. Good prices are found by trying: whole episodes are run under slightly different ones, and those under which an
 episode takes less delay, twice, are kept. With no prices it is the plan of `Optimal` or `Myopic`.
 
+It is no method for tasks that stream: the price of a node scales the time of every block alike, so a shortest path goes
+on putting all of them on one node, whatever the prices; what a stream asks for is to spread them.
+
 Since only the order of episodes counts, an overload spoils nothing; there is no gradient and no neural network.
 """
 

@@ -65,8 +65,9 @@ GLOSSARY = {
     "server n. One plan holds for all tasks of a slot.",
     "Devices (IoT tier)": "Several equal devices side by side, together node 0. Each task has one device: more devices "
     "take more tasks at once, but make no single task faster.",
-    "Delay": "How long all tasks of a slot take through the blocks, one block after the other: sending, waiting and "
-    "computing; summed over the 600 slots of an episode. Local delay is computing on the devices, edge delay the rest.",
+    "Delay": "How long all tasks of a slot take through the blocks: sending, waiting and computing, one block after "
+    "the other (in pipelined one task after the other); summed over the 600 slots of an episode. Local delay is "
+    "computing on the devices, edge delay the rest.",
     "Knows the model": "Whether a method computes delays by the model's equations. The paper's learners do not: they "
     "see the rates and queues of a slot, and what came of their plans.",
     "Learned prices": "A learner of this project, trained for as long, but not on equal terms: it plans each slot "

@@ -40,8 +40,13 @@ def _where_the_optimum_is_known(rules: Rules) -> bool:
     return not rules.slots_couple and not rules.streams
 
 
-# Elsewhere they would be the optimum, or not optimal.
+def _where_tasks_are_a_lump(rules: Rules) -> bool:
+    return not rules.streams
+
+
+# Elsewhere they would be the optimum, or not optimal; prices of nodes put all blocks of a stream on one node.
 _RULES = {
+    "Learned prices": _where_tasks_are_a_lump,
     "Optimal": _where_the_optimum_is_known,
     "Myopic": _where_slots_couple,
     "Look-ahead": _where_slots_couple,
@@ -53,7 +58,7 @@ def _learner(name: str) -> Learner:
     config = AGENTS[name]
     settings = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     settings = {setting: value for setting, value in settings.items() if setting not in ("name", "episodes")}
-    return Learner(name, _anywhere, settings, config=config)
+    return Learner(name, _RULES.get(name, _anywhere), settings, config=config)
 
 
 def _settings(policy: Callable) -> dict[str, Any]:
