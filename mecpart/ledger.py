@@ -67,7 +67,8 @@ class Ledger(Mapping):
 
 def _format(value) -> str:
     if isinstance(value, tuple):
-        return " to ".join(map(_format, value)) if isinstance(value[0], float) else " x ".join(map(_format, value))
+        between = " x " if isinstance(value[0], int) else " to " if len(value) == 2 else ", "
+        return between.join(map(_format, value))
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
@@ -153,6 +154,14 @@ LEDGER = Ledger(
     Constant(
         "patience", "V", 20.0, "s", "chosen", "Drift-plus-penalty: best of 1 to 100 s on 6 networks that no figure uses"
     ),
+    Constant(
+        "patiences",
+        "",
+        (3.0, 10.0, 30.0, 100.0),
+        "s",
+        "chosen",
+        "Look-ahead: of Drift-plus-penalty's plans among its candidates, from impatient to nearly myopic",
+    ),
     Constant("horizon", "", 8, "slots", "chosen", "Look-ahead: 4, 8 and 16 differed by little more than 1 % there"),
     Constant(
         "beam",
@@ -173,4 +182,19 @@ LEDGER = Ledger(
     Constant("batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),
     Constant("target_period", "", 100, "updates", "chosen", "updates between two copies to the target network"),
+    Constant(
+        "queue_scale",
+        "",
+        10.0,
+        "1",
+        "chosen",
+        "q slots of queue are observed as log(1 + 10 q) / log 11: of order one",
+    ),
+    Constant(
+        "initial_scale", "", 1e-4, "1", "chosen", "variance x fan-in of the last layers: a nearly uniform first policy"
+    ),
+    Constant("stitch", "", 0.9, "1", "chosen", "cross-stitch: part of its own layer at first (Misra et al. 2016)"),
+    Constant("bound_steps", "", 300, "1", "chosen", "of the ascent to the prices of the certified bound"),
+    Constant("bound_step_range", "", (0.5, 1e-3), "1", "chosen", "first and last step of that ascent"),
+    Constant("bound_momentum", "", 0.8, "1", "chosen", "part of the direction that such a step keeps"),
 )

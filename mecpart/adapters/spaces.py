@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mecpart.experiments.setting import Setting
 from mecpart.model.delay import divide
-from mecpart.model.environment import energy_scale, rate_scale
+from mecpart.model.environment import energy_scale, observed_queue, rate_scale
 from mecpart.model.scenario import SCENARIOS, Scenario, check_scenario
 from mecpart.validation import check_choice, is_concrete, shown
 
@@ -86,7 +86,7 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
         slowest_plan = jnp.sum(sent) + jnp.sum(work) / jnp.min(jnp.where(network.available, speed, jnp.inf))
         slots = scenario.num_slots * jnp.maximum(slowest_plan / scenario.slot_seconds - 1, 0)
         low.append(jnp.zeros(network.num_nodes))
-        high.append(jnp.full(network.num_nodes, jnp.log1p(10 * slots) / np.log(11)))
+        high.append(jnp.full(network.num_nodes, observed_queue(slots)))
     least, most = jnp.concatenate(low), jnp.concatenate(high)
     rounding = (scenario.num_slots + 8) * float(jnp.finfo(jnp.float32).eps)
     return jnp.where(least == 0, 0, least - rounding * (1 + jnp.abs(least))), most + rounding * (1 + jnp.abs(most))

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mecpart.ledger import LEDGER
 from mecpart.sampling import uniform
 
 HEADS = ("branches", "sequential", "joint")
@@ -45,7 +46,10 @@ def _fan_in(scale: float):
 
 
 _he = _fan_in(2.0)  # He et al. 2015, for ReLU
-_small = _fan_in(1e-4)  # a nearly uniform first policy and nearly zero first values
+_small = _fan_in(LEDGER.default("initial_scale"))  # a nearly uniform first policy and nearly zero first values
+
+_own = LEDGER.default("stitch")
+_STITCH = ((_own, 1 - _own), (1 - _own, _own))  # what actor and critic have of either's layer, at first
 
 
 class PartitionNetwork(nn.Module):
@@ -81,7 +85,7 @@ class PartitionNetwork(nn.Module):
                     out = out[:, None] + self._question(column, width, block, previous)
                 hidden[column] = nn.relu(out).reshape(-1, width)
             if self.sharing == "cross_stitch" and self.critic:
-                mix = self.param(f"stitch_{layer}", lambda _: jnp.array([[0.9, 0.1], [0.1, 0.9]]))
+                mix = self.param(f"stitch_{layer}", lambda _: jnp.array(_STITCH))
                 actor, critic = hidden["actor"], hidden["critic"]
                 hidden["actor"] = mix[0, 0] * actor + mix[0, 1] * critic
                 hidden["critic"] = mix[1, 0] * actor + mix[1, 1] * critic

@@ -69,7 +69,18 @@ WORLDS: dict[str, tuple] = {
     "step_range": ((0.005, 0.5), (0.02, 2.0)),
     "beam": (4, 16),
     "horizon": (4, 16),
+    "patiences": ((1.5, 5.0, 15.0, 50.0), (6.0, 20.0, 60.0, 200.0)),
     "patience": (10.0, 40.0),
+}
+
+#: The chosen constants that are not varied, and why not.
+NOT_VARIED = {
+    "queue_scale": "how queues are seen is part of the environment, the same for all learners",
+    "initial_scale": "only where training begins, and so small that the first policy is uniform",
+    "stitch": "of a way of sharing that no method has, only the ablation",
+    "bound_steps": "a bound is certified whatever its prices; these steps only make it tight",
+    "bound_step_range": "as bound_steps",
+    "bound_momentum": "as bound_steps",
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
+from mecpart.ledger import LEDGER
 from mecpart.model.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost
 from mecpart.model.network import Network
 from mecpart.model.scenario import Scenario, Slot, check_scenario
@@ -140,7 +141,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
         (state.remaining_energy / energy_scale(scenario))[None],
     ]
     if scenario.rules.queues:
-        entries.append(jnp.log1p(10 * scenario.backlog_in(state.slot) / scenario.slot_seconds) / np.log(11))
+        entries.append(observed_queue(scenario.backlog_in(state.slot) / scenario.slot_seconds))
     return jnp.concatenate(entries)
 
 
@@ -150,12 +151,21 @@ def read_observation(scenario: Scenario, observation: Float[Array, " features"])
     work, rate = observation[:blocks], observation[2 * blocks : (2 + servers) * blocks]
     backlog, tasks = jnp.zeros(nodes), None
     if scenario.rules.queues:
-        backlog = jnp.expm1(observation[-nodes:] * np.log(11)) / 10 * scenario.slot_seconds
+        backlog = jnp.expm1(observation[-nodes:] * np.log1p(QUEUE_SCALE)) / QUEUE_SCALE * scenario.slot_seconds
     if scenario.arrivals == "poisson":
         seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
         mean = jnp.sum(scenario.work)
         tasks = scenario.release_rate * seen / jnp.where(mean > 0, mean, 1)
     return Slot(rate.reshape(blocks, servers) * rate_scale(scenario.network), backlog, tasks)
+
+
+#: How many times the time until a node is free, in slots, is taken before its logarithm is observed.
+QUEUE_SCALE = LEDGER.default("queue_scale")
+
+
+def observed_queue(slots: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """How the time until a node is free, in slots, is observed."""
+    return jnp.log1p(QUEUE_SCALE * slots) / np.log1p(QUEUE_SCALE)
 
 
 def rate_scale(network: Network) -> Float[Array, ""]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mecpart.ledger import LEDGER
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
@@ -87,7 +88,7 @@ def _priced_bound(scenario: Scenario, slots: Slot, price) -> Float[Array, ""]:
     return jnp.sum(value - horizon * jnp.sum(price) / value.shape[0])
 
 
-def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Array, " nodes"]:
+def bound_prices(scenario: Scenario, slots: Slot, steps: int = LEDGER.default("bound_steps")) -> Float[Array, " nodes"]:
     """Prices under which `priced_bound` is large; but for what H is more than T d, it is concave in them.
 
     Subgradient ascent from zero by `steps` steps of falling length; the best prices on the way are returned.
@@ -100,18 +101,19 @@ def bound_prices(scenario: Scenario, slots: Slot, steps: int = 300) -> Float[Arr
 
 @partial(jax.jit, static_argnames="steps")
 def _bound_prices(scenario: Scenario, slots: Slot, steps: int) -> Float[Array, " nodes"]:
+    kept, (first, last) = LEDGER.default("bound_momentum"), LEDGER.default("bound_step_range")
     bound_and_slope = jax.value_and_grad(lambda price: _priced_bound(scenario, slots, price))
 
     def step(search, length):
         price, slope, best_price, best = search
         bound, new = bound_and_slope(price)
-        slope = 0.8 * slope + 0.2 * new / (scenario.num_slots * scenario.slot_seconds)
+        slope = kept * slope + (1 - kept) * new / (scenario.num_slots * scenario.slot_seconds)
         best_price, best = jnp.where(bound > best, price, best_price), jnp.maximum(bound, best)
         price = jnp.maximum(price + length * slope / jnp.maximum(jnp.linalg.norm(slope), 1e-9), 0)
         return (price, slope, best_price, best), None
 
     zero = jnp.zeros(scenario.num_nodes)
-    (_, _, best_price, _), _ = jax.lax.scan(step, (zero, zero, zero, -jnp.inf), jnp.geomspace(0.5, 1e-3, steps))
+    (_, _, best_price, _), _ = jax.lax.scan(step, (zero, zero, zero, -jnp.inf), jnp.geomspace(first, last, steps))
     return best_price
 
 

@@ -132,18 +132,22 @@ def look_ahead(
     key: PRNGKeyArray | None = None,
     *,
     horizon: int = LEDGER.default("horizon"),
+    patiences: tuple[float, ...] = LEDGER.default("patiences"),
 ) -> Plan:
     """Of some plans the one with the least delay over this slot and the next `horizon`: a rollout (Bertsekas 2013).
 
-    The candidates are the best plan of this slot, the best without each node in turn, and queue-weighted ones. After
-    each of them the myopic plan is followed, at the mean rates and the mean number of tasks.
+    The candidates are the best plan of this slot, the best without each node in turn, and those of `drift_plus_penalty`
+    with each of some `patiences`. After each of them the myopic plan is followed, at the mean rates and the mean number
+    of tasks.
 
-    **Raises:** `ValueError` unless `horizon` (slots) is a whole number of at least 1.
+    **Raises:** `ValueError` unless `horizon` (slots) is a whole number of at least 1, and `patiences` (s) are numbers
+    above 0.
     """
     check_count("horizon", horizon)
+    check_number("patiences", patiences, exclusive=True, shapes=((len(patiences),),))
     nodes = jnp.arange(scenario.num_nodes)
     queues = scenario.backlog_in(slot)
-    weighted = jnp.stack([queues / patience for patience in (3.0, 10.0, 30.0, 100.0)])
+    weighted = jnp.stack([queues / patience for patience in patiences])
     without = jnp.where(nodes[:, None] == nodes, 1e3, 0.0)
     prices = jnp.concatenate([jnp.zeros((1, scenario.num_nodes)), weighted, without])
     plans = jax.vmap(partial(priced_plan, scenario, slot))(prices)
