@@ -36,7 +36,7 @@ from mecpart.comparison.statistics import (
     least_level,
     student_interval,
 )
-from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends
+from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends, under_load
 from mecpart.comparison.words import METRIC_WORDS, methods_table
 
 __all__ = [
@@ -96,5 +96,6 @@ __all__ = [
     "student_interval",
     "summary",
     "trends",
+    "under_load",
     "verdict",
 ]

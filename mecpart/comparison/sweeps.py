@@ -49,6 +49,35 @@ def summary(results: pd.DataFrame, metrics: Sequence[str] = DELAYS) -> pd.DataFr
     return pd.concat(tables, ignore_index=True)
 
 
+def under_load(results: pd.DataFrame, metric: str = "total_delay_s") -> pd.DataFrame:
+    """Mean and median over networks (seeds) of every method, on average over each sweep.
+
+    The mean is decided by a single overload, the median is not; how often there is one is said by the share of networks
+    on which a method keeps up.
+
+    **Returns:** one row per scenario, figure and method: `mean` and `median` (unit of the metric), `keeps_up_percent`
+    (NaN unless the results have the column `keeps_up`) and `num_seeds`.
+    """
+    rows = []
+    for group in groups(results):
+        block = as_curves(group, metric)
+        kept_up = as_curves(group, "keeps_up") if "keeps_up" in group and group["keeps_up"].notna().all() else None
+        for method in block.methods:
+            rows.append(
+                {
+                    "scenario": block.scenario,
+                    "figure": block.figure,
+                    "metric": metric,
+                    "method": method,
+                    "mean": block.of(method).mean(),
+                    "median": np.median(block.of(method), axis=0).mean(),
+                    "keeps_up_percent": math.nan if kept_up is None else 100 * kept_up.of(method).mean(),
+                    "num_seeds": len(block.seeds),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def paired_differences(
     results: pd.DataFrame,
     metric: str = "total_delay_s",

@@ -16,6 +16,18 @@ def test_summary_by_hand():
     assert row["num_seeds"].item() == 4
 
 
+def test_one_overload_decides_the_mean_and_not_the_median():
+    frame = results({"Greedy": 1.0}, seeds=5, xs=(2, 4)).assign(keeps_up=1.0)
+    worst = frame["seed"] == 4
+    frame.loc[worst, ["total_delay_s", "keeps_up"]] = [1e6, 0.0]
+    (row,) = comparison.under_load(frame).to_dict("records")
+    at_2, at_4 = ([1000 * (1 + seed / 10) * factor for seed in range(4)] for factor in (0.9, 0.8))
+    assert row["mean"] == pytest.approx((sum(at_2) + sum(at_4) + 2e6) / 10)
+    assert row["median"] == pytest.approx((at_2[2] + at_4[2]) / 2)
+    assert (row["keeps_up_percent"], row["num_seeds"]) == (80, 5)
+    assert np.isnan(comparison.under_load(frame.drop(columns="keeps_up"))["keeps_up_percent"]).all()
+
+
 def test_paired_differences_remove_what_seeds_share():
     frame = results({PROPOSED: 1.0, "A3C": 1.1}, seeds=6, xs=(2,))
     frame.loc[frame["method"] == "A3C", "total_delay_s"] = frame.loc[

@@ -16,7 +16,7 @@ def test_they_cost_what_single_runs_do(scenario, xs, monkeypatch):
     sweep = Experiment("small", "A few servers", x_name="num_servers", x_label="servers", xs=xs)
     monkeypatch.setitem(EXPERIMENTS, "small", sweep)
     many = run_rules("small", ("RPDI", "Greedy"), scenario=scenario, networks=3)
-    assert list(many.columns) == list(COLUMNS)
+    assert list(many.columns) == [*COLUMNS, *(["keeps_up"] if scenario == "loaded" else [])]
     assert list(zip(many["method"], many["x"], many["seed"], strict=True)) == [
         (method, x, seed) for method in ("RPDI", "Greedy") for x in xs for seed in range(3)
     ]
@@ -29,6 +29,13 @@ def test_they_cost_what_single_runs_do(scenario, xs, monkeypatch):
             told = (row.total_delay_s, row.edge_delay_s, row.local_delay_s, row.energy_j, row.reward)
             theirs = (cost.total_delay, cost.edge_delay, cost.local_delay, cost.energy, cost.reward)
             assert told == pytest.approx([float(value) for value in theirs], rel=1e-4)
+
+
+def test_rules_keep_up_with_little_and_not_with_much(monkeypatch):
+    sweep = Experiment("small", "Load", x_name="release_rate", x_label="rate", xs=(1.0, 2000.0))
+    monkeypatch.setitem(EXPERIMENTS, "small", sweep)
+    many = run_rules("small", ("RPDI", "Greedy"), scenario="loaded", networks=5)
+    assert many.groupby("x")["keeps_up"].agg(["min", "max"]).to_numpy().tolist() == [[1, 1], [0, 0]]
 
 
 def test_a_random_rule_is_on_every_node_as_often_on_average():
