@@ -182,8 +182,9 @@ CALLS = {
     ),
     "run_rules": (
         mecpart.run_rules,
-        {"name": "fig12", "methods": ["RPDI"], "profile": "smoke", "scenario": "as_printed", "networks": 2},
-        {"networks": OPTIONAL},
+        {"name": "fig12", "methods": ["RPDI"], "profile": "smoke", "scenario": "as_printed", "networks": 2,
+         "world": None},
+        {"networks": OPTIONAL, "world": {"None"}},
     ),
     "sample_network": (
         mecpart.sample_network, {"key": KEY, "num_servers": 1, "server_speed_range": (3e9, 4e9), "pad_to": 2},

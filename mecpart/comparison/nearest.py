@@ -61,27 +61,31 @@ def residuals(results: pd.DataFrame) -> pd.DataFrame:
     Seconds are no target, for the paper has several for one setting: in each figure published values may be multiplied
     by one factor. The residual is the root mean square of what is left of log(measured / published), over methods, x,
     and total, edge and local delay; a curve more than a factor of 20 off counts as that. `flat` is the residual where
-    nothing depends on method or x, and each kind of delay has its published mean: what of it is gone is explained.
+    nothing depends on method or x, and each kind of delay has its published mean: what of it is gone is explained. The
+    same `along x`: where every curve has a factor of its own, so that only how it rises and falls counts.
 
     **Arguments:** `results`: of delay figures in one scenario.
 
     **Returns:** one row per figure, and one of "all", the root of their mean square: `figure`, `factor`,
-    `residual_percent`, `flat_percent`, `explained_percent` (100 * (1 - residual^2 / flat^2)), and the residual of each
-    kind of delay.
+    `residual_percent`, `flat_percent`, `explained_percent` (100 * (1 - residual^2 / flat^2)), the three `along_x`, and
+    the residual of each kind of delay.
     """
     rows = []
     for figure, table in results.groupby("figure", sort=False):
         told = _logs(published(str(figure)))
         factor, left = _fitted(_logs(table) - told)
-        flat = told - told.mean(axis=(0, 1))
-        parts = {f"{metric.removesuffix('_s')}_percent": left[..., at] for at, metric in enumerate(DELAYS)}
-        errors = {"residual_percent": left, "flat_percent": flat, **parts}
+        errors = {"residual": left, "flat": told - told.mean(axis=(0, 1))}
+        errors |= {
+            "along_x": left - left.mean(axis=1, keepdims=True),
+            "along_x_flat": told - told.mean(axis=1, keepdims=True),
+        }
+        errors |= {metric.removesuffix("_s"): left[..., at] for at, metric in enumerate(DELAYS)}
         rows.append({"figure": figure, "factor": factor} | {name: 100 * _rms(part) for name, part in errors.items()})
     frame = pd.DataFrame(rows)
     frame.loc[len(frame)] = {"figure": "all"} | {name: _rms(frame[name].to_numpy()) for name in errors}
-    explained = 100 * (1 - (frame["residual_percent"] / frame["flat_percent"]) ** 2)
-    frame.insert(4, "explained_percent", explained)
-    return frame
+    frame.insert(4, "explained", 100 * (1 - (frame["residual"] / frame["flat"]) ** 2))
+    frame.insert(7, "along_x_explained", 100 * (1 - (frame["along_x"] / frame["along_x_flat"]) ** 2))
+    return frame.rename(columns=lambda name: name if name in ("figure", "factor") else f"{name}_percent")
 
 
 def _logs(table: pd.DataFrame) -> Logs:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from mecpart import context
 from mecpart.agents.learning import EpisodeCost, sum_costs
 from mecpart.compilation import compiled
 from mecpart.experiments.catalogue import EXPERIMENTS
@@ -45,16 +44,16 @@ def run_rules(
     scenario: str = "as_printed",
     *,
     networks: int | None = None,
+    world: str | None = None,
 ) -> pd.DataFrame:
     """Run rules of the package in an experiment on many networks, which are those of the seeds 0, 1, 2, ...
-
-    In the kernel of a batch the constants are those of the batch's world.
 
     **Arguments:**
 
     - `name`: a key of `EXPERIMENTS` whose settings are swept; `scenario`: of `SCENARIOS`.
     - `methods`: names of `METHODS` that the scenario has and that do not learn.
     - `profile`: of `PROFILES`; `networks`: how many, instead of the profile's, at most `MOST_SEEDS`.
+    - `world`: by which constants, as in `run_experiment`.
 
     **Returns:** what `run_experiment` returns for these methods and as many seeds, equal to rounding; but the optimum
     and the gap are not computed (NaN). Where queues couple the slots, the column `keeps_up` says whether the method
@@ -68,7 +67,7 @@ def run_rules(
     check_choice("scenario", scenario, SCENARIOS)
     networks = check_count("networks", PROFILES[profile].networks if networks is None else networks, maximum=MOST_SEEDS)
     check_methods(methods, [method for method, made in methods_in(scenario).items() if type(made) is Planner])
-    experiment = in_world(EXPERIMENTS[name], scenario, context.current().world)
+    experiment = in_world(EXPERIMENTS[name], scenario, world)
     if experiment.convergence:
         raise ValueError(f"name must be that of a sweep; got {name!r}, which shows training")
     points, tables = experiment.points(scenario), []

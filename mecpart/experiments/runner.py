@@ -16,7 +16,7 @@ from mecpart.experiments.processes import cores
 from mecpart.experiments.programs import check, program_of, try_out
 from mecpart.experiments.runs import Costs, Run
 from mecpart.experiments.setting import Setting, outline
-from mecpart.experiments.worlds import LEDGERS, check_world, world_of
+from mecpart.experiments.worlds import LEDGERS, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
@@ -129,9 +129,7 @@ def run_experiment(
     if methods is None:
         methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
-    if world is not None:
-        check_world(world, scenario)
-    experiment = in_world(experiment, scenario, context.current().world if world is None else world)
+    experiment = in_world(experiment, scenario, world)
     points = experiment.points(scenario)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
@@ -145,8 +143,13 @@ def usual_runs(name: str, profile: str, scenario: str, world: str | None = None)
 
 
 def in_world(experiment: Experiment, scenario: str, world: str | None) -> Experiment:
-    """The experiment with the constants of a world in the place of the ledger's, where it has none of its own."""
-    there, fixed = world_of(world or LEDGERS, scenario).to(Setting()), experiment.fixed
+    """The experiment with the constants of a world (None: the batch's) in the place of the ledger's, where it has none.
+
+    **Raises:** `ValueError` for a world that there is not.
+    """
+    if world is None:
+        world = context.current().world or LEDGERS
+    there, fixed = world_of(world, scenario).to(Setting()), experiment.fixed
     of_network = {} if fixed.edge_network else dict(there.of_network)
     fixed = replace(
         fixed,

@@ -76,6 +76,20 @@ def test_flat_curves_explain_nothing():
     found = residuals(published_results(flat)).iloc[0]
     assert found["residual_percent"] == pytest.approx(found["flat_percent"])
     assert found["explained_percent"] == pytest.approx(0, abs=1e-9)
+    assert found["along_x_explained_percent"] == pytest.approx(0, abs=1e-9)
+
+
+def test_along_x_every_curve_has_a_factor():
+    """One method at double its delays is off, but rises and falls as published."""
+
+    def doubled(table):
+        twice = table["method"].eq("APDI") + 1
+        return table.assign(**{metric: twice * table[metric] for metric in nearest.DELAYS})
+
+    found = residuals(published_results(doubled)).iloc[0]
+    # A third of the curves is off by log 2: after the best factor, two thirds of it, and the others a third.
+    assert found["residual_percent"] == pytest.approx(100 * np.log(2) * np.sqrt((4 / 9 + 1 / 9 + 1 / 9) / 3))
+    assert (found["along_x_percent"], found["along_x_explained_percent"]) == pytest.approx((0, 100), abs=1e-9)
 
 
 def test_no_delay_at_all_is_far_off_and_no_more():
