@@ -31,7 +31,7 @@ def run(**arguments):
 
 
 def test_the_file_of_the_package_holds_worlds_that_can_be():
-    assert kept_worlds()["nearest"]
+    assert set(kept_worlds()["nearest"]) == set(SCENARIOS)  # its notebook is of all of them
     for name, kept in kept_worlds().items():
         for scenario in kept:
             world_of(name, scenario).to(mecpart.Setting()).check(scenario)
