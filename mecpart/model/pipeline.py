@@ -50,7 +50,8 @@ def one_task(scenario: Scenario, slot: Slot) -> Slot:
 
 
 def chain_of(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], moving, computing) -> Chain:
-    """The operations of one task: `moving` [M + 1] and `computing` [M] by turns, s."""
+    """The operations of one task: each block's input and the result on their way, `moving` [M + 1], and each block
+    computed, `computing` [M], by turns, s."""
     home, nodes = jnp.zeros(1, plan.dtype), scenario.num_nodes
     source, destination = jnp.concatenate([home, plan]), jnp.concatenate([plan, home])
     wired = (source > 0) & (destination > 0)
