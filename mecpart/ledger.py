@@ -143,6 +143,14 @@ LEDGER = Ledger(
     Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
     Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
     Constant(
+        "evaluation",
+        "",
+        "drawn",
+        "",
+        "chosen",
+        "where slots couple, of an actor-critic: by plans drawn as in training; greedy ones are the alternative",
+    ),
+    Constant(
         "queue_price",
         "",
         1.0,

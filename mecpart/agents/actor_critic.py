@@ -31,6 +31,9 @@ from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
 from mecpart.validation import check_choice, check_count, check_flag, check_number
 
+#: How an actor-critic's plans are made where slots couple, once it is trained.
+EVALUATIONS = ("drawn", "greedy")
+
 
 @traced(
     "episodes", "sharing_weight", "discount", "learning_rate", "critic_learning_rate", "entropy_weight",
@@ -43,6 +46,7 @@ class ActorCriticConfig:
     - `heads`, `sharing`: see `mecpart.agents.networks`.
     - `advantage_scaling`: advantages of a rollout in units of their root mean square.
     - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
+    - `evaluation`: by plans that are `drawn` from what was learned, where slots couple, or `greedy` ones.
     - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
     - `episodes`: of training, over all workers together.
     - `t_max`: slots of a rollout, the k of the k-step return (Eq. 16).
@@ -69,10 +73,12 @@ class ActorCriticConfig:
     rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
     max_gradient_norm: float = LEDGER.default("max_gradient_norm")
     queue_price: float = LEDGER.default("queue_price")
+    evaluation: str = LEDGER.default("evaluation")
 
     def __post_init__(self):
         check_choice("heads", self.heads, HEADS)
         check_choice("sharing", self.sharing, SHARING)
+        check_choice("evaluation", self.evaluation, EVALUATIONS)
         check_learner(self)
         check_count("replay_rollouts", self.replay_rollouts, minimum=0)
         for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
@@ -203,7 +209,8 @@ def step(
 
 def policy(config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario) -> Policy:
     """The policy of the global parameters."""
-    return Policy(state.parameters, scenario.network.available, config.network(scenario))
+    greedy = config.evaluation == "greedy"
+    return Policy(state.parameters, scenario.network.available, config.network(scenario), greedy)
 
 
 def collect(

@@ -24,11 +24,15 @@ from mecpart.validation import check_count, check_fraction, check_number, check_
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A trained policy: call it with observations for its greedy plans. A pytree; `vmap` it at will."""
+    """A trained policy: call it with observations for its greedy plans. A pytree; `vmap` it at will.
+
+    - `greedy`: that it is to be evaluated by these plans, although it is a distribution.
+    """
 
     parameters: dict
     available: Bool[Array, " nodes"]
     network: PartitionNetwork = field(metadata={"static": True})
+    greedy: bool = field(default=False, metadata={"static": True})
 
     __repr__ = short_repr
 
@@ -41,8 +45,8 @@ class Policy:
 
     @property
     def stochastic(self) -> bool:
-        """Whether the policy is a distribution over plans, as an actor-critic's is; that of a Q-network is not."""
-        return self.network.critic
+        """Whether plans are to be drawn from it: an actor-critic's is a distribution, that of a Q-network is not."""
+        return self.network.critic and not self.greedy
 
     def sample(
         self, observations: Float[Array, "slots features"], noise: Float[Array, "slots decisions"]
@@ -223,9 +227,9 @@ def evaluate_policy(
 ) -> EpisodeCost:
     """Cost of one episode under the greedy plans of `policy`; `key` and `episode` name its draws, or `slots` are given.
 
-    Where slots couple, an actor-critic's plans are drawn, as they were in training: spreading the work by chance is
-    part of what it has learned; its most likely nodes are the same ones slot after slot, and can be given more than
-    they are able to do.
+    Where slots couple, an actor-critic's plans are drawn, as they were in training, unless it is `Policy.greedy`:
+    spreading the work by chance is part of what it has learned; its most likely nodes can be the same ones slot after
+    slot, and be given more than they are able to do.
     """
     decisions, plans = 0, lambda observations, noise: policy(observations)
     if scenario.rules.slots_couple and isinstance(policy, Policy) and policy.stochastic:

@@ -63,6 +63,7 @@ WORLDS: dict[str, tuple] = {
     "entropy_weight": (0.003, 0.03),
     "sharing_weight": (1e-4, 1e-2),
     "queue_price": (0.5, 2.0),
+    "evaluation": ("greedy",),
     "exploration_fraction": (0.15, 0.6),
     "replay_size": (5_000, 20_000),
     "target_period": (50, 200),

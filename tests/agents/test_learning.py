@@ -260,11 +260,11 @@ class TestEvaluationInLoaded:
     def loaded(self, scenario):
         return mecpart.loaded(scenario.workload, scenario.network, 5.0, num_slots=10)
 
-    def evaluate(self, loaded, **options):
+    def evaluate(self, loaded, greedy=False, **options):
         network = PartitionNetwork(loaded.num_blocks, loaded.num_nodes, (16,), **options)
         features = mecpart.PartitionEnv().observation_size(loaded)
         parameters = network.initialise(jax.random.key(0), jnp.zeros(features))
-        policy = Policy(jax.tree.map(jnp.zeros_like, parameters), loaded.network.available, network)
+        policy = Policy(jax.tree.map(jnp.zeros_like, parameters), loaded.network.available, network, greedy)
         return jax.jit(jax.vmap(lambda key: evaluate_policy(key, loaded, policy).total_delay))(
             jax.random.split(jax.random.key(1), 300)
         )
@@ -284,8 +284,7 @@ class TestEvaluationInLoaded:
         assert abs(float(jnp.mean(found) - jnp.mean(expected))) < 5 * spread
         assert float(jnp.std(found)) > 0.5 * float(jnp.std(expected))
 
-    def test_a_value_network_takes_the_best(self, loaded):
+    @pytest.mark.parametrize("options", [{"critic": False}, {"greedy": True}])
+    def test_a_value_network_takes_the_best_and_so_does_a_greedy_policy(self, loaded, options):
         """All nodes alike: that is the first, the devices."""
-        np.testing.assert_allclose(
-            self.evaluate(loaded, critic=False), self.episodes_of(loaded, "Local only"), rtol=1e-5
-        )
+        np.testing.assert_allclose(self.evaluate(loaded, **options), self.episodes_of(loaded, "Local only"), rtol=1e-5)
