@@ -50,7 +50,10 @@ _METHODS = {
     "One ES": ("yes", "every block on the one best server"),
     "Single cut": ("yes", "first blocks on the devices, the rest on one server, cut where it is best"),
     "Earliest finish": ("yes", "block by block, the node on which this block is finished first"),
-    "Optimal": ("yes", "the exact best plan of each slot"),
+    "Optimal": (
+        "yes",
+        "the exact best plan of each slot; of more than two million pipelined ones, the best known",
+    ),
     "Myopic": ("yes", "the same under queues: blind to those that it leaves to later slots"),
     "Look-ahead": ("yes", "of a few plans the one that is best over the next slots too"),
     "Drift-plus-penalty": ("yes", "least delay plus a charge for work given to long queues"),

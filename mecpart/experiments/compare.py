@@ -13,6 +13,7 @@ from mecpart.experiments.setting import Given
 from mecpart.methods.register import methods_in
 from mecpart.model.scenario import Scenario, Slot, check_scenario
 from mecpart.model.slots import check_slots
+from mecpart.planning.optimum import optimum_is_known
 from mecpart.validation import check_count
 
 
@@ -74,6 +75,6 @@ def compare(
     experiment, point = Experiment("compare", name, "network", "network"), Point("", name, Given(scenario, slots))
     table = results_of(experiment, scenario.name, [point], seeds, episodes, chosen, methods is not None, processes)
     table = table.drop(columns=["figure", "x_name", "x"])
-    gap_to = "optimum" if "Optimal" in known else "bound"
+    gap_to = "optimum" if optimum_is_known(scenario) else "bound"
     table.insert(table.columns.get_loc("gap_percent") + 1, "gap_to", gap_to)
     return table

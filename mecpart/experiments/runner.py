@@ -20,6 +20,7 @@ from mecpart.experiments.worlds import LEDGERS, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
 from mecpart.model.scenario import SCENARIOS
+from mecpart.planning.optimum import optimum_is_known
 from mecpart.validation import check_choice, check_count, check_path, shown
 
 #: Columns of every result, one row per figure, scenario, method, seed and x.
@@ -226,7 +227,7 @@ def _there(methods: Sequence[str], point: Point, scenario: str) -> list[str]:
 
 def _best(point: Point, scenario: str) -> str:
     """What the gap is measured from: the optimum where it is known, else the bound."""
-    return "Optimal" if _there(["Optimal"], point, scenario) else BOUND.name
+    return "Optimal" if optimum_is_known(outline(point.setting, scenario)) else BOUND.name
 
 
 def _checked(

@@ -36,8 +36,8 @@ def _where_slots_couple(rules: Rules) -> bool:
     return rules.slots_couple
 
 
-def _where_the_optimum_is_known(rules: Rules) -> bool:
-    return not rules.slots_couple and not rules.streams
+def _where_slots_stand_alone(rules: Rules) -> bool:
+    return not rules.slots_couple
 
 
 def _where_tasks_are_a_lump(rules: Rules) -> bool:
@@ -47,7 +47,7 @@ def _where_tasks_are_a_lump(rules: Rules) -> bool:
 # Elsewhere they would be the optimum, or not optimal; prices of nodes put all blocks of a stream on one node.
 _RULES = {
     "Learned prices": _where_tasks_are_a_lump,
-    "Optimal": _where_the_optimum_is_known,
+    "Optimal": _where_slots_stand_alone,
     "Myopic": _where_slots_couple,
     "Look-ahead": _where_slots_couple,
     "Drift-plus-penalty": _where_slots_couple,

@@ -1,6 +1,6 @@
 """Certified bounds: what no policy can go below, in one slot or over an episode.
 
-Where slots do not couple the optimum of each is known exactly, and so is that of all. With queues it is not; but with a
+Where slots do not couple the optimum of each is known, and so is that of all. With queues it is not; but with a
 price on the time of each node, one slot after the other bounds all policies together (`priced_bound`).
 """
 
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mecpart.ledger import LEDGER
-from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
 from mecpart.planning.optimum import checked_prices, optimal_plan, priced_path
@@ -22,15 +21,12 @@ from mecpart.validation import check_count
 def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     """A certified lower bound on the total delay of any plan in this slot, s: the optimum with empty queues.
 
-    Where tasks stream it is the least that one of them takes alone. Otherwise the bound is attained without backlog;
-    and summed over the slots of an episode it bounds every schedule, since the work of other slots never makes a block
-    finish sooner; `episode_bound` is tighter.
+    Without backlog the bound is attained, unless more than two million plans stream (`OptimalPlan.bound`). Summed over
+    the slots of an episode it bounds every schedule, since the work of other slots never makes a block finish sooner;
+    `episode_bound` is tighter.
     """
     check_slot(scenario, slot)
-    if scenario.rules.streams:
-        alone = replace(one_task(scenario, slot), backlog=None)
-        return optimal_plan(replace(scenario, rules=replace(scenario.rules, streams=False)), alone).total_delay
-    return optimal_plan(scenario, replace(slot, backlog=None)).total_delay
+    return optimal_plan(scenario, replace(slot, backlog=None)).bound
 
 
 def episode_bound(scenario: Scenario, slots: Slot, price: Float[Array, " nodes"] | None = None) -> Float[Array, ""]:

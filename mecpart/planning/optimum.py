@@ -4,11 +4,12 @@ Without queues the delay of block m depends only on the nodes of blocks m - 1 an
 stages of N + 1 nodes, and the best plan a shortest path: found exactly by dynamic programming (Viterbi 1967) in
 O(M (N + 1)^2). Slots do not couple, so this is the optimum of the paper's problem (10), which the paper calls NP-hard.
 
-Queues couple the slots. The same recursion then gives the plan that is best for one slot, which is myopic.
+Queues couple the slots. The same recursion then gives the plan that is best for one slot, which is myopic. Where tasks
+stream the best plan is no shortest path: see `mecpart.planning.pipelines`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -28,6 +29,7 @@ from mecpart.model.delay import (
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
 from mecpart.planning.label_setting import Arcs, undominated_paths
+from mecpart.planning.pipelines import MOST_PLANS, all_in_order, best_in_stream
 from mecpart.validation import check_choice, check_number, check_shape, is_concrete
 
 OBJECTIVES = ("delay", "reward", "deadline", "energy")
@@ -41,12 +43,14 @@ class OptimalPlan:
     - `plan`: [M] nodes; -1 throughout where no plan is feasible.
     - `total_delay`: its total delay, s; infinite where no plan is feasible.
     - `value`: what was minimised: the delay or minus the reward, s; or the energy, J.
+    - `bound`: what no plan has a smaller value than: `value` itself, unless there are too many plans to be sure.
     - `feasible`: whether there is a plan at all (deadlines, memory, and links that are down can rule all out).
     """
 
     plan: Int[Array, " blocks"]
     total_delay: Float[Array, ""] = field(metadata=quantity("s"))
     value: Float[Array, ""] = field(metadata=quantity("s"))
+    bound: Float[Array, ""] = field(metadata=quantity("s"))
     feasible: Bool[Array, ""]
 
     __repr__ = short_repr
@@ -56,6 +60,9 @@ def optimal_plan(
     scenario: Scenario, slot: Slot, objective: str = "delay", *, memory: Float[Array, " nodes"] | None = None
 ) -> OptimalPlan:
     """The best of all (N + 1)^M plans of a slot, exactly.
+
+    Where tasks stream and there are more than `MOST_PLANS` plans, 2 million, it is the best plan of a beam search for
+    the least delay, with a certified `bound`: no plan is more than value / bound - 1 better.
 
     **Arguments:**
 
@@ -71,49 +78,68 @@ def optimal_plan(
       `parameter_bytes` add up to at most that. By default there is no limit. With a limit it is a knapsack problem, and
       the time can grow as (N + 1)^M; computed on the host by label setting, not under `jit`.
 
-    **Returns:** an `OptimalPlan`. Without `memory` ties go to the lower node.
+    **Returns:** an `OptimalPlan`. Without `memory` ties go to the lower node, unless tasks stream.
 
     **Raises:** `ValueError` for an unknown objective, a slot of wrong shape or with negative or NaN values,
-    rules by which tasks stream, for then the best plan is no shortest path,
     a backlog with `"reward"` or `"deadline"`, for which the recursion is exact only with empty queues (traced values
     are assumed to keep to this), or a `memory` that is not [N + 1] numbers of at least 0, is given under `jit`, or
-    leaves too many partial plans to compare.
+    leaves too many partial plans to compare; for `"reward"`, `"deadline"` or a `memory` where more than `MOST_PLANS`
+    plans stream.
     """
     check_choice("objective", objective, OBJECTIVES)
     check_slot(scenario, slot)
-    check_lump(scenario)
     queues = objective in ("reward", "deadline") and slot.backlog is not None and is_concrete(slot.backlog)
     if queues and np.any(np.asarray(slot.backlog) > 0):
         raise ValueError(
             f"objective={objective!r} is exact only for an empty slot.backlog; got {np.asarray(slot.backlog)}; "
             "with a backlog only objective='delay' and objective='energy' are allowed"
         )
+    if scenario.rules.streams and objective != "energy":  # which adds up all the same
+        limit = None if memory is None else _checked_memory(scenario, slot, memory)
+        if not (all_in_order(scenario) or (objective == "delay" and memory is None)):
+            raise ValueError(
+                f"objective must be 'delay', without memory, where more than {MOST_PLANS} plans stream; got "
+                f"{objective!r} with {scenario.num_nodes}^{scenario.num_blocks} plans"
+            )
+        return _optimal_stream(scenario, slot, objective, limit)
     if memory is None:
         return _optimal_plan(scenario, slot, objective)
     values, plans = undominated_plans(scenario, slot, (objective,), memory)
     if not len(plans):
-        nothing = jnp.full(scenario.num_blocks, -1, jnp.int32)
-        return OptimalPlan(nothing, jnp.float32(jnp.inf), jnp.float32(jnp.inf), jnp.bool_(False))
+        return _found(jnp.zeros(scenario.num_blocks, jnp.int32), jnp.float32(jnp.inf), jnp.inf)
     plan = jnp.asarray(plans[0], jnp.int32)
+    return _found(plan, jnp.float32(values[0, 0]), plan_cost(scenario, slot, plan).total_delay)
+
+
+def optimum_is_known(scenario: Scenario) -> bool:
+    """Whether `optimal_plan` is for certain the least total delay of whole episodes; the shapes of `scenario` tell."""
+    return not scenario.rules.slots_couple and (not scenario.rules.streams or all_in_order(scenario))
+
+
+@partial(jax.jit, static_argnames="objective")
+def _optimal_stream(scenario: Scenario, slot: Slot, objective: str, memory) -> OptimalPlan:
+    plan, value, others = best_in_stream(scenario, slot, objective, memory)
+    total_delay = plan_cost(scenario, slot, plan).total_delay
+    found = _found(plan, total_delay if objective == "delay" else value, total_delay)
+    return replace(found, bound=jnp.minimum(found.value, others))
+
+
+def _found(plan: Int[Array, " blocks"], value, total_delay) -> OptimalPlan:
+    """The best plan; of an infinite value there is none."""
+    feasible = jnp.isfinite(value)
     return OptimalPlan(
-        plan=plan,
-        total_delay=plan_cost(scenario, slot, plan).total_delay,
-        value=jnp.float32(values[0, 0]),
-        feasible=jnp.bool_(True),
+        plan=jnp.where(feasible, plan, -1),
+        total_delay=jnp.where(feasible, total_delay, jnp.inf),
+        value=value,
+        bound=value,
+        feasible=feasible,
     )
 
 
 @partial(jax.jit, static_argnames="objective")
 def _optimal_plan(scenario: Scenario, slot: Slot, objective: str) -> OptimalPlan:
     value, plan = shortest_path(scenario, partial(block_arcs, scenario, slot, objective))
-    feasible = jnp.isfinite(value)
-    total_delay = value if objective == "delay" else plan_cost(scenario, slot, plan).total_delay
-    return OptimalPlan(
-        plan=jnp.where(feasible, plan, -1),
-        total_delay=jnp.where(feasible, total_delay, jnp.inf),
-        value=value,
-        feasible=feasible,
-    )
+    return _found(plan, value, value if objective == "delay" else plan_cost(scenario, slot, plan).total_delay)
 
 
 def shortest_path(scenario: Scenario, arcs: Callable) -> tuple[Float[Array, ""], Int[Array, " blocks"]]:
@@ -155,12 +181,6 @@ def block_arcs(scenario: Scenario, slot: Slot, objective: str, block):
     return cost, jnp.full(scenario.num_nodes, -jnp.inf), jnp.zeros(scenario.num_nodes)
 
 
-def check_lump(scenario: Scenario) -> None:
-    """Raise `ValueError` where tasks stream: the bottleneck couples all blocks, so no recursion finds the best plan."""
-    if scenario.rules.streams:
-        raise ValueError("scenario.rules.streams must be False for a best plan by shortest paths; got True")
-
-
 def _plan_to(last, came_from) -> Int[Array, " blocks"]:
     """The plan that ends on node `last`, where `came_from` [M, N + 1] names the best node before each."""
     _, plan = jax.lax.scan(lambda node, previous: (previous[node], node), last, came_from, reverse=True)
@@ -169,20 +189,23 @@ def _plan_to(last, came_from) -> Int[Array, " blocks"]:
 
 def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...], memory):
     """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
-    if not is_concrete(scenario, slot, memory):
-        raise ValueError(
-            "scenario, slot and memory must be known values for label setting; got traced ones (under jit)"
-        )
-    limit = np.full(scenario.num_nodes, np.inf)
-    if memory is not None:
-        check_shape("memory", memory, (scenario.num_nodes,))
-        given = np.asarray(memory)
-        finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given  # infinite: no limit
-        check_number("memory", finite, shapes=((scenario.num_nodes,),))
-        limit = given.astype(np.float64)
+    limit = _checked_memory(scenario, slot, memory)
     size = np.asarray(scenario.workload.parameter_bytes, np.float64)
     arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
     return undominated_paths(arcs, size, limit)
+
+
+def _checked_memory(scenario: Scenario, slot: Slot, memory) -> Float[np.ndarray, " nodes"]:
+    """`memory` as an array, infinite where there is no limit; checked as `optimal_plan` says."""
+    if not is_concrete(scenario, slot, memory):
+        raise ValueError("scenario, slot and memory must be known values where memory is limited; got traced ones")
+    if memory is None:
+        return np.full(scenario.num_nodes, np.inf)
+    check_shape("memory", memory, (scenario.num_nodes,))
+    given = np.asarray(memory)
+    finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given
+    check_number("memory", finite, shapes=((scenario.num_nodes,),))
+    return given.astype(np.float64)
 
 
 @partial(jax.jit, static_argnames="objective")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from mecpart.fields import quantity, short_repr
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
-from mecpart.planning.optimum import check_lump, undominated_plans
+from mecpart.planning.optimum import undominated_plans
 
 #: Delays and energies that differ by less, as a share, are equal as far as float32 can tell.
 ROUNDING = 1e-6
@@ -47,7 +47,8 @@ def pareto_front(scenario: Scenario, slot: Slot, *, memory: Float[Array, " nodes
     **Raises:** `ValueError` for a bad slot, rules or `memory` as `optimal_plan`, or for traced values.
     """
     check_slot(scenario, slot)
-    check_lump(scenario)
+    if scenario.rules.streams:
+        raise ValueError("scenario.rules.streams must be False, since delays of streams do not add up; got True")
     values, plans = undominated_plans(scenario, slot, ("delay", "energy"), memory)
     kept: list[int] = []
     for at, (delay, energy) in enumerate(values):  # by rising delay

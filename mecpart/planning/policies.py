@@ -92,9 +92,11 @@ def earliest_finish(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = N
 
 
 def optimal(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
-    """The plan of least total delay, exact: the shortest path through the blocks and nodes (`mecpart.optimal_plan`).
+    """The plan of least total delay, exact (`mecpart.optimal_plan`).
 
-    In `as_printed` no slot depends on another, so it is the optimum of the whole episode too.
+    It is for scenarios in which no slot depends on another, so it is the optimum of the whole episode too. In
+    `pipelined` with more than two million plans it is the best one known, and `mecpart.lower_bound` says what no plan
+    can be better than.
     """
     return optimal_plan(scenario, slot).plan
 

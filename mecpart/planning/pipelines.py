@@ -1,0 +1,224 @@
+"""The best plan of a slot where tasks stream: plans are tried in the order of a bound that holds in every slot.
+
+Where tasks stream the bottleneck couples all blocks, and the best plan is no shortest path. But what differs between
+the slots of a scenario is the radio, and few good plans need much of it: in the nearest slot, one with the fastest
+radio, nearly as long is needed as in any other, and never longer. So plans are put in the order of their delay there,
+once for a scenario, and tried one after the other in every slot until the bound of the next is not below the least
+delay found. Of the million plans of nine servers some 40 have to be tried.
+
+Of too many plans to put in order only the promising ones are, found block by block (a beam search); what was left out
+on the way is bounded too. So the best of them comes with a certificate of how much better any plan can be.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mecpart.model.delay import computation_delay, plan_cost, return_delay, transmission_delay
+from mecpart.model.pipeline import one_task
+from mecpart.model.scenario import Scenario, Slot
+
+#: Plans that are all put in order, at most: then the best is certain, whatever the slot.
+MOST_PLANS = 2**21
+
+#: Of more plans, the promising ones that are put in order; and the numbers that are held of their beginnings.
+PROMISING, HELD = 2**12, 2**20
+
+#: Plans that are tried at a time.
+TRIED = 2**5
+
+
+class Ordered(NamedTuple):
+    """The plans to try, by rising delay in the nearest slot.
+
+    - `nearest`: the slot, at least as fast a radio and as many tasks as (nearly) all slots of the scenario.
+    - `plan`: [K, M] nodes. - `delay`: of each there, [K] s; of no other plan it is below `others`.
+    """
+
+    nearest: Slot
+    plan: Int[Array, "plans blocks"]
+    delay: Float[Array, " plans"]
+    others: Float[Array, ""]
+
+
+def all_in_order(scenario: Scenario) -> bool:
+    """Whether the plans are few enough for the best to be certain; the shapes of `scenario` tell."""
+    return scenario.num_nodes**scenario.num_blocks <= MOST_PLANS
+
+
+def best_in_stream(scenario: Scenario, slot: Slot, objective: str, memory: Float[Array, " nodes"] | None):
+    """The best plan that is tried, its value, and a bound on the value of those that are not put in order.
+
+    Arguments as those of `mecpart.optimal_plan`, which are checked there.
+    """
+    scenario, slot = jax.lax.stop_gradient((scenario, slot))  # how the plan is found has no derivative
+    ordered = _ordered(scenario)
+    share = _share(scenario, slot, ordered.nearest)
+    count, last = min(TRIED, len(ordered.plan)), len(ordered.plan) - 1
+
+    def unfinished(search):
+        at, least, _ = search
+        return (at <= last) & (share * ordered.delay[jnp.minimum(at, last)] < least)
+
+    def try_next(search):
+        at, least, best = search
+        # At the end some come again. A slice is clamped by itself, but XLA forgets that in fusing it with the next.
+        plans = jax.lax.dynamic_slice_in_dim(ordered.plan, jnp.minimum(at, last + 1 - count), count)
+        values = jax.vmap(partial(_value, scenario, slot, objective, memory))(plans)
+        first = jnp.argmin(values)
+        better = values[first] < least
+        return at + count, jnp.where(better, values[first], least), jnp.where(better, plans[first], best)
+
+    start = jnp.int32(0), jnp.float32(jnp.inf), ordered.plan[0]
+    _, least, best = jax.lax.while_loop(unfinished, try_next, start)
+    others = jnp.where(share > 0, share * ordered.others, 0)
+    others = jnp.maximum(others, 1 / jnp.sum(_power(scenario, slot)))
+    return best, least, others
+
+
+def _value(scenario: Scenario, slot: Slot, objective: str, memory, plan) -> Float[Array, ""]:
+    """What is minimised, s: never below the total delay."""
+    cost = plan_cost(scenario, slot, plan)
+    value = -cost.reward if objective == "reward" else cost.total_delay
+    allowed = jnp.bool_(True)
+    if objective == "deadline":
+        allowed &= jnp.all(cost.block_delay <= scenario.deadline)
+    if memory is not None:
+        held = jnp.zeros(scenario.num_nodes).at[plan].add(scenario.workload.parameter_bytes)
+        allowed &= jnp.all(held <= memory)
+    return jnp.where(allowed, value, jnp.inf)
+
+
+def _ordered(scenario: Scenario) -> Ordered:
+    every, mean = all_in_order(scenario), scenario.release_rate
+    rate = jnp.float32(jnp.inf) if every else scenario.network.device_rate_range[1]
+    nearest = Slot(rate, tasks=mean + 4 * jnp.sqrt(mean) if scenario.arrivals == "poisson" else mean)
+    plans, others = _all_plans(scenario) if every else _promising_plans(scenario, nearest)
+    delay = jax.lax.map(lambda plan: plan_cost(scenario, nearest, plan).total_delay, plans, batch_size=4096)
+    order = jnp.argsort(delay)
+    if not every:
+        order, left_out = order[:PROMISING], order[PROMISING:]
+        others = jnp.minimum(others, jnp.min(delay[left_out]))
+    return Ordered(nearest, plans[order], delay[order], others)
+
+
+def _share(scenario: Scenario, slot: Slot, nearest: Slot) -> Float[Array, ""]:
+    """The share of its delay in the nearest slot that any plan takes in `slot` at least: 1 with no fewer tasks and no
+    faster radio, since s times as many tasks or as fast a radio make nothing more than s times as fast."""
+    tasks, most, fastest = scenario.tasks_in(slot), scenario.tasks_in(nearest), jnp.max(slot.device_rate)
+    fewer = jnp.where(tasks < most, tasks / jnp.where(most > 0, most, 1), 1)
+    return fewer * jnp.where(fastest > nearest.device_rate, nearest.device_rate / fastest, 1)
+
+
+def _all_plans(scenario: Scenario) -> tuple[Int[Array, "plans blocks"], Float[Array, ""]]:
+    """Every plan, in lexicographic order; there are no others."""
+    place = scenario.num_nodes ** jnp.arange(scenario.num_blocks - 1, -1, -1)
+    number = jnp.arange(scenario.num_nodes**scenario.num_blocks)
+    return (number[:, None] // place % scenario.num_nodes).astype(jnp.int32), jnp.float32(jnp.inf)
+
+
+def _seconds(scenario: Scenario, slot: Slot) -> Float[Array, "blocks nodes"]:
+    """What one task takes of each block on each node."""
+    blocks, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes)
+    return computation_delay(scenario, one_task(scenario, slot), blocks[:, None], nodes)
+
+
+def _served(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
+    """How many tasks one after the other each node serves: a device its part of them."""
+    tasks = scenario.tasks_in(slot)
+    return jnp.where(jnp.arange(scenario.num_nodes) > 0, tasks, tasks / scenario.devices_for(tasks))
+
+
+def _power(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
+    """The part of all work that each node does in a second."""
+    all_blocks = jnp.sum(_seconds(scenario, slot), axis=0)
+    return jnp.where(scenario.network.available, 1 / (_served(scenario, slot) * all_blocks), 0)
+
+
+class Beginnings(NamedTuple):
+    """Plans for the first blocks, and what one task has behind it under each, s.
+
+    - `plan`: [W, M], of which the first blocks count. - `node`, `path`: where and when they end, [W].
+    - `load`, `start`, `end`: seconds on each node, when they begin (infinite where there are none) and end, [W, N + 1].
+    """
+
+    plan: Int[Array, "plans blocks"]
+    node: Int[Array, " plans"]
+    path: Float[Array, " plans"]
+    load: Float[Array, "plans nodes"]
+    start: Float[Array, "plans nodes"]
+    end: Float[Array, "plans nodes"]
+
+
+def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans blocks"], Float[Array, ""]]:
+    """The plans whose beginnings always had the least bounds, and a bound on the total delay of all others, s.
+
+    However a beginning goes on, all tasks take at least
+
+    - as long as one alone, the rest of whose way is a shortest path;
+    - as each node so far: what is before it, its load times the tasks it serves, and what is after it, unless the tasks
+      come back to the node, which takes all of them one block more;
+    - as the largest block to come, wherever it goes;
+    - as all work spread over all nodes at will, each from when it can begin until the last block, which comes after the
+      work of all nodes but one.
+    """
+    blocks, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes)
+    width = HELD // len(nodes) ** 2
+    alone = one_task(scenario, slot)
+    moving = transmission_delay(scenario, alone, blocks[:, None, None], nodes[:, None], nodes)
+    computing, served, power = _seconds(scenario, slot), _served(scenario, slot), _power(scenario, slot)
+    unused = jnp.min(computing[-1]) * (1 - jnp.max(power) / jnp.sum(power))  # at the end, by the mean of all power
+    later = jnp.concatenate([computing[1:], jnp.full((1, len(nodes)), jnp.inf)])
+    smallest = jax.lax.cummin(later, reverse=True)
+    largest = jax.lax.cummax(jnp.where(jnp.isfinite(later), later, 0), reverse=True)
+
+    def before(rest, block):
+        moving, computing = block
+        return jnp.min(moving + computing + rest, axis=1), rest
+
+    _, rest = jax.lax.scan(before, return_delay(scenario, alone, nodes), (moving, computing), reverse=True)
+
+    def go_on(search, block):
+        beginnings, others = search
+        number, moving, computing, rest, smallest, largest = block
+        here = nodes[:, None] == nodes
+        arrival = beginnings.path[:, None] + moving[beginnings.node]
+        path = arrival + computing  # of each beginning with each next node
+        load = beginnings.load[:, None] + jnp.where(here, computing, 0)
+        start = jnp.minimum(beginnings.start[:, None], jnp.where(here, arrival[..., None], jnp.inf))
+        end = jnp.where(here, path[..., None], beginnings.end[:, None])
+
+        whole = path + rest
+        after = jnp.minimum(whole[..., None] - end, served * smallest)
+        busy = jnp.where(jnp.isfinite(start), start + served * load + after, 0)
+        earliest = jnp.minimum(start, path[..., None])
+        with_largest = jnp.min(earliest + served * (load + largest), axis=-1)
+        bound = jnp.maximum(jnp.maximum(whole, jnp.max(busy, axis=-1)), with_largest)
+        earliest = jnp.minimum(earliest, (bound - unused)[..., None])  # no node does less than nothing
+        spread = unused + (1 + jnp.sum(power * earliest, axis=-1)) / jnp.sum(power)
+        bound = jnp.fmax(bound, spread)  # without tasks there is nothing to spread
+        bound = jnp.where(jnp.isfinite(path), bound, jnp.inf).ravel()
+
+        order = jnp.argsort(bound)
+        others = jnp.minimum(others, bound[order[width]])
+        kept = jnp.divmod(order[:width], len(nodes))
+        parent, node = kept
+        plan = beginnings.plan[parent].at[:, number].set(node)
+        return (Beginnings(plan, node, path[kept], load[kept], start[kept], end[kept]), others), None
+
+    nothing = jnp.zeros((width, len(nodes)))
+    one = jnp.arange(width) == 0  # all others are impossible
+    empty = Beginnings(
+        plan=jnp.zeros((width, len(blocks)), jnp.int32),
+        node=jnp.zeros(width, jnp.int32),
+        path=jnp.where(one, 0, jnp.inf),
+        load=nothing,
+        start=nothing + jnp.inf,
+        end=nothing,
+    )
+    steps = blocks, moving, computing, rest, smallest, largest
+    (found, others), _ = jax.lax.scan(go_on, (empty, jnp.float32(jnp.inf)), steps)
+    return found.plan, others
