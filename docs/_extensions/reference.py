@@ -34,6 +34,7 @@ PUBLIC = (
     "mecpart",
     "mecpart.agents",
     "mecpart.comparison",
+    "mecpart.relatives",
     "mecpart.adapters.gymnasium",
     "mecpart.adapters.gymnax",
     "mecpart.adapters.stable_baselines3",
@@ -102,6 +103,9 @@ GROUPS = (
     ("explorer", "The explorer", "A plan under sliders, in a notebook.", ("figures.explorer.Explorer",)),
     ("saving", "Saving and reading results", "A file is whole or not there: it is written aside and then moved.", (
         "figures.save_figure", "tables.write_table", "tables.read_results",
+    )),
+    ("relatives", "Other publications", "Learned partitioners and offloaders of others, put to the same questions.", (
+        "relatives.assess", "relatives.Relative", "relatives.droo", "relatives.neurosurgeon", "relatives.splitrl",
     )),
     ("constants", "Constants", "What the paper states, what a sibling paper does, and what was chosen.", ("LEDGER",)),
 )  # fmt: skip
