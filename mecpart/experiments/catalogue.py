@@ -68,7 +68,7 @@ WORLDS: dict[str, tuple] = {
     "replay_size": (5_000, 20_000),
     "target_period": (50, 200),
     "step_range": ((0.005, 0.5), (0.02, 2.0)),
-    "beam": (4, 16),
+    "beam": (8, 32),
     "horizon": (4, 16),
     "patiences": ((1.5, 5.0, 15.0, 50.0), (6.0, 20.0, 60.0, 200.0)),
     "patience": (10.0, 40.0),
