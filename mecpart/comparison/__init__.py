@@ -12,7 +12,7 @@ from mecpart.comparison.curves import Curves, as_curves, by_setting
 from mecpart.comparison.facts import FACT_COLUMNS, Fact, facts, paper_facts
 from mecpart.comparison.findings import answer, counted, findings
 from mecpart.comparison.headline import beside_published, headline_table, headline_verdicts
-from mecpart.comparison.measures import Advantage, Reduction, Settling, Trend, settling_episode
+from mecpart.comparison.measures import Advantage, Measure, Reduction, Settling, Trend, settling_episode
 from mecpart.comparison.paper import (
     BASELINES,
     DELAY_FIGURES,
@@ -58,6 +58,7 @@ __all__ = [
     "Curves",
     "Estimate",
     "Fact",
+    "Measure",
     "Reduction",
     "Region",
     "Settling",
