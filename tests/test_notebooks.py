@@ -110,8 +110,8 @@ def test_a_policy_of_ones_own_is_in_the_figure_and_the_table(by_driver, tmp_path
     execute(path, parameters, folder=tmp_path, executed=executed, environment=Context(runs_folder=kept).variables())
     outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    (table,) = [output.data["text/plain"] for output in outputs if "Earliest finish" in str(output.get("data"))]
-    gaps = next(line for line in table.splitlines() if line.startswith("Earliest finish")).split()[2:]
+    (table,) = [output.data["text/plain"] for output in outputs if "Fewest seconds" in str(output.get("data"))]
+    gaps = next(line for line in table.splitlines() if line.startswith("Fewest seconds")).split()[2:]
     assert len(gaps) == 4
     assert all(float(gap) >= 0 for gap in gaps)
 

@@ -110,8 +110,9 @@ class TestMethods:
         planners = ("Myopic", "Look-ahead", "Drift-plus-penalty")
         assert tuple(methods_in("as_printed")) == (*learned, *rules, "Optimal", "Best constant plan")
         assert tuple(methods_in("loaded")) == (*learned, *rules, *planners, "Best constant plan")
+        assert tuple(methods_in("pipelined")) == (*learned[:3], *rules, "Optimal", "Best constant plan")
         assert tuple(METHODS["Greedy"].scenarios) == tuple(mecpart.SCENARIOS)
-        assert METHODS["Optimal"].scenarios == ("as_printed",)
+        assert METHODS["Optimal"].scenarios == ("as_printed", "pipelined")
         assert set(METHODS) == {*methods_in("as_printed"), *methods_in("loaded")}
 
     def test_refuses_a_method_of_the_other_scenario(self, refused):

@@ -48,7 +48,7 @@ class TestAsPrinted:
     def test_defaults(self):
         scenario = as_printed(table(), NETWORK)
         names = ("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
-        assert [float(getattr(scenario, name)) for name in names] == [60, 5, 1, 4, 5]
+        assert [float(getattr(scenario, name)) for name in names] == [60, 5, 1, 4, 7]
         assert scenario.num_slots == 600
 
     def test_every_value_can_be_given(self):
