@@ -315,11 +315,11 @@ def test_first_page_counts_facts_and_shows_each_with_its_verdicts(site):
     assert f"Of 3 facts that the paper\N{RIGHT SINGLE QUOTATION MARK}s sentences come down to: {tally}" in page.words
     assert page.row("Proposed has less delay than the <rules>") == (
         "Proposed has less delay than the <rules> Fig. 8a; % of RPDI's value, above 0 reproduced reproduced "
-        "not reproduced 12.5 28.25 (11 to 44) 12 of 12 5"
+        "not reproduced 12.5 28.25 (11 to 44) 12 of 12 rows, 5 seeds"
     )
     assert page.row("Total delay falls") == (
         "Total delay falls Fig. 8a; % of RPDI's value, above 0 it must not cannot hold not reproduced 12.5 28.25 "
-        "(11 to 44) 12 of 12 5"
+        "(11 to 44) 12 of 12 rows, 5 seeds"
     )
     assert "claims of the paper" not in page.words
 
