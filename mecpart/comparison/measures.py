@@ -1,5 +1,6 @@
 """What a claim can be about: each measure yields one number per seed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +20,7 @@ from mecpart.experiments.catalogue import EXPERIMENTS
 PerSeed = tuple[Float[np.ndarray, " rows"], str]
 
 
-class Measure:
+class Measure(ABC):
     """What all measures can do, of a quantity `metric` of the curve `method` and, where there are any, the `others`."""
 
     metric: str
@@ -31,13 +32,13 @@ class Measure:
         """The curves that it is about."""
         return (self.method, *getattr(self, "others", ()))
 
+    @abstractmethod
     def words(self, figure: str) -> str:
         """What is measured in the experiment of that name, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def per_seed(self, results: pd.DataFrame) -> PerSeed:
         """The number of each seed in one figure, and why it is undefined where it is NaN."""
-        raise NotImplementedError
 
     def pooled(self, tables: Sequence[pd.DataFrame]) -> PerSeed:
         """In each seed the mean over several figures, every figure with the same weight.
