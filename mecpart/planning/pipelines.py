@@ -8,6 +8,13 @@ delay found. Of the million plans of nine servers some 40 have to be tried.
 
 Of too many plans to put in order only the promising ones are, found block by block (a beam search); what was left out
 on the way is bounded too. So the best of them comes with a certificate of how much better any plan can be.
+
+Blocks without work, such as pooling, fill that search with plans that are all as good: so it is made a second time for
+plans that move data only where they are smallest. Between two blocks with work, u and v their nodes, the blocks without
+belong on u up to the smallest of the tensors from one to the other, and on v from there on: with another cut the same
+link has more to carry at the same place of the chain, and nothing else changes, so that no term of the total is less.
+Only a way from u to v by a third node can be better, where the link between them is the bottleneck; and in a slot whose
+radio is faster for another block, another cut. Such plans are left to the first search, and the bound holds for them.
 """
 
 from functools import partial
@@ -96,13 +103,24 @@ def _ordered(scenario: Scenario) -> Ordered:
     every, mean = all_in_order(scenario), scenario.release_rate
     rate = jnp.float32(jnp.inf) if every else scenario.network.device_rate_range[1]
     nearest = Slot(rate, tasks=mean + 4 * jnp.sqrt(mean) if scenario.arrivals == "poisson" else mean)
-    plans, others = _all_plans(scenario) if every else _promising_plans(scenario, nearest)
-    delay = jax.lax.map(lambda plan: plan_cost(scenario, nearest, plan).total_delay, plans, batch_size=4096)
+    if every:
+        plans, delay = _by_delay(scenario, nearest, _all_plans(scenario))
+        return Ordered(nearest, plans, delay, jnp.float32(jnp.inf))
+    moves = _moves(scenario, nearest)
+    found, others, _ = _promising_plans(scenario, nearest, *moves)
+    settled, _, least = _promising_plans(scenario, nearest, *_settled(scenario, nearest, *moves))
+    first, delay = _by_delay(scenario, nearest, found)
+    others = jnp.minimum(others, jnp.min(delay[PROMISING:]))
+    more, _ = _by_delay(scenario, nearest, settled)
+    both = jnp.concatenate([first[:PROMISING], more[:PROMISING]])
+    return Ordered(nearest, *_by_delay(scenario, nearest, both), jnp.maximum(others, least))
+
+
+def _by_delay(scenario: Scenario, slot: Slot, plans) -> tuple[Int[Array, "plans blocks"], Float[Array, " plans"]]:
+    """`plans` by rising delay in `slot`, and their delays."""
+    delay = jax.lax.map(lambda plan: plan_cost(scenario, slot, plan).total_delay, plans, batch_size=4096)
     order = jnp.argsort(delay)
-    if not every:
-        order, left_out = order[:PROMISING], order[PROMISING:]
-        others = jnp.minimum(others, jnp.min(delay[left_out]))
-    return Ordered(nearest, plans[order], delay[order], others)
+    return plans[order], delay[order]
 
 
 def _share(scenario: Scenario, slot: Slot, nearest: Slot) -> Float[Array, ""]:
@@ -113,11 +131,11 @@ def _share(scenario: Scenario, slot: Slot, nearest: Slot) -> Float[Array, ""]:
     return fewer * jnp.where(fastest > nearest.device_rate, nearest.device_rate / fastest, 1)
 
 
-def _all_plans(scenario: Scenario) -> tuple[Int[Array, "plans blocks"], Float[Array, ""]]:
-    """Every plan, in lexicographic order; there are no others."""
+def _all_plans(scenario: Scenario) -> Int[Array, "plans blocks"]:
+    """Every plan, in lexicographic order."""
     place = scenario.num_nodes ** jnp.arange(scenario.num_blocks - 1, -1, -1)
     number = jnp.arange(scenario.num_nodes**scenario.num_blocks)
-    return (number[:, None] // place % scenario.num_nodes).astype(jnp.int32), jnp.float32(jnp.inf)
+    return (number[:, None] // place % scenario.num_nodes).astype(jnp.int32)
 
 
 def _seconds(scenario: Scenario, slot: Slot) -> Float[Array, "blocks nodes"]:
@@ -138,6 +156,34 @@ def _power(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
     return jnp.where(scenario.network.available, 1 / (_served(scenario, slot) * all_blocks), 0)
 
 
+def _moves(scenario: Scenario, slot: Slot) -> tuple[Float[Array, "blocks nodes nodes"], Float[Array, " nodes"]]:
+    """What the input of each block of one task takes from node to node, and the result from each node, s."""
+    blocks, nodes, alone = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes), one_task(scenario, slot)
+    moving = transmission_delay(scenario, alone, blocks[:, None, None], nodes[:, None], nodes)
+    return moving, return_delay(scenario, alone, nodes)
+
+
+def _settled(scenario: Scenario, slot: Slot, moving, back):
+    """`_moves` of plans that move data only where they are smallest between two blocks with work; elsewhere infinite.
+
+    Where data move they take the shortest way, be it by a third node. So for every plan there is one of these with
+    nothing later and no node busier: a bound on these that counts no link's load is one on all plans. `slot` has one
+    rate for all, so that less data take less time.
+    """
+    workload = scenario.workload
+    result = workload.output_bytes * scenario.rules.return_charged
+    size = jnp.append(workload.input_bytes, result)
+    cut = jnp.arange(len(size))
+    # Cuts with only blocks without work between them have one number.
+    between = jnp.append(0, jnp.cumsum(_seconds(scenario, slot)[:, 0] > 0))
+    together = between[:, None] == between
+    smallest = jnp.argmin(jnp.where(together, size, jnp.inf), axis=1) == cut
+    shortest = jnp.min(moving[:, :, :, None] + moving[:, None], axis=2)
+    here = jnp.arange(scenario.num_nodes)
+    moving = jnp.where(smallest[:-1, None, None] | (here[:, None] == here), shortest, jnp.inf)
+    return moving, jnp.where(smallest[-1] | (here == 0), back, jnp.inf)
+
+
 class Beginnings(NamedTuple):
     """Plans for the first blocks, and what one task has behind it under each, s.
 
@@ -153,8 +199,11 @@ class Beginnings(NamedTuple):
     end: Float[Array, "plans nodes"]
 
 
-def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans blocks"], Float[Array, ""]]:
-    """The plans whose beginnings always had the least bounds, and a bound on the total delay of all others, s.
+def _promising_plans(scenario: Scenario, slot: Slot, moving, back):
+    """The plans whose beginnings always had the least bounds, [W, M], and a bound on the total delay of all others, s.
+    And one on that of all plans: the least of their bounds, in which no link is busy.
+
+    `moving` and `back` are those of `_moves`, infinite where plans must not move anything.
 
     However a beginning goes on, all tasks take at least
 
@@ -167,8 +216,6 @@ def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans 
     """
     blocks, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes)
     width = HELD // len(nodes) ** 2
-    alone = one_task(scenario, slot)
-    moving = transmission_delay(scenario, alone, blocks[:, None, None], nodes[:, None], nodes)
     computing, served, power = _seconds(scenario, slot), _served(scenario, slot), _power(scenario, slot)
     unused = jnp.min(computing[-1]) * (1 - jnp.max(power) / jnp.sum(power))  # at the end, by the mean of all power
     later = jnp.concatenate([computing[1:], jnp.full((1, len(nodes)), jnp.inf)])
@@ -179,7 +226,7 @@ def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans 
         moving, computing = block
         return jnp.min(moving + computing + rest, axis=1), rest
 
-    _, rest = jax.lax.scan(before, return_delay(scenario, alone, nodes), (moving, computing), reverse=True)
+    _, rest = jax.lax.scan(before, back, (moving, computing), reverse=True)
 
     def go_on(search, block):
         beginnings, others = search
@@ -207,7 +254,7 @@ def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans 
         kept = jnp.divmod(order[:width], len(nodes))
         parent, node = kept
         plan = beginnings.plan[parent].at[:, number].set(node)
-        return (Beginnings(plan, node, path[kept], load[kept], start[kept], end[kept]), others), None
+        return (Beginnings(plan, node, path[kept], load[kept], start[kept], end[kept]), others), bound[order[0]]
 
     nothing = jnp.zeros((width, len(nodes)))
     one = jnp.arange(width) == 0  # all others are impossible
@@ -220,5 +267,5 @@ def _promising_plans(scenario: Scenario, slot: Slot) -> tuple[Int[Array, "plans 
         end=nothing,
     )
     steps = blocks, moving, computing, rest, smallest, largest
-    (found, others), _ = jax.lax.scan(go_on, (empty, jnp.float32(jnp.inf)), steps)
-    return found.plan, others
+    (found, others), least = jax.lax.scan(go_on, (empty, jnp.float32(jnp.inf)), steps)
+    return found.plan, others, jnp.minimum(others, least[-1])

@@ -16,6 +16,7 @@ from mecpart.model.pipeline import one_task
 from mecpart.model.slots import sample_slots
 from mecpart.planning import pipelines
 from mecpart.planning.bounds import episode_bound, lower_bound
+from mecpart.planning.constant import best_constant_plan
 from mecpart.planning.optimum import optimal_plan, optimum_is_known
 
 COUNT = 30
@@ -236,6 +237,42 @@ class TestTooManyPlansToPutInOrder:
         np.testing.assert_allclose(value, least, rtol=1e-5)
         assert (bound > least * (1 - 1e-5)).mean() > 0.9
 
+    @pytest.mark.parametrize("idle", [[1], [0, 3], [1, 2], [3, 4], [0, 1, 4]], ids=str)
+    def test_blocks_without_work(self, monkeypatch, idle):
+        """The second search never makes the plan worse, often better, and the bound stays one."""
+        monkeypatch.setattr(pipelines, "MOST_PLANS", 0)
+        monkeypatch.setattr(pipelines, "HELD", 6 * 3**2)
+        monkeypatch.setattr(pipelines, "PROMISING", 4)
+        scenarios, slots = problems_of(5, 2, True)
+        macs = np.array(scenarios.workload.macs)
+        macs[:, idle] = 0
+        ranges = np.tile(np.float32([0.125, 4]), (COUNT, 1))
+        problems = (
+            replace(
+                scenarios,
+                workload=replace(scenarios.workload, macs=macs),
+                network=replace(scenarios.network, device_rate_range=ranges),
+            ),
+            slots,
+        )
+
+        def search():
+            found = jax.jit(jax.vmap(lambda *each: pipelines.best_in_stream(*each, "delay", None)))(*problems)
+            return [np.asarray(part) for part in found]
+
+        plans, value, others = search()
+        every = equations.all_plans(5, 3)
+        delay = np.array([equations.cost_of(*instance(problems, i), every).total_delay for i in range(COUNT)])
+        np.testing.assert_allclose(value, [row[index(plan, 3)] for row, plan in zip(delay, plans, strict=True)], 1e-5)
+        least = delay.min(axis=1)
+        assert (np.minimum(value, others) <= least * (1 + 1e-5)).all()
+        monkeypatch.setattr(pipelines, "_settled", lambda scenario, slot, *moves: moves)
+        _, once, loose = search()
+        assert (value <= once).all()
+        assert (value < 0.999 * once).sum() > 3
+        assert (value < 1.0001 * least).mean() > 0.5
+        assert (np.minimum(value, others) > 1.001 * np.minimum(once, loose)).any()
+
     def test_other_objectives_are_refused(self, monkeypatch):
         monkeypatch.setattr(pipelines, "MOST_PLANS", 26)
         problem = round_problem("pipelined")
@@ -265,6 +302,19 @@ class TestAtTheDefaults:
         assert (found.value <= 1.1 * found.bound).all()
         bound = jax.jit(episode_bound)(scenario, slots)
         np.testing.assert_allclose(bound, found.bound.sum(), rtol=1e-6)
+
+    def test_blocks_without_work(self, monkeypatch):
+        """Cut at five layers of pooling too, VGG16 is as fast as without, and no constant plan is faster."""
+        monkeypatch.setattr(pipelines, "HELD", 2**16)
+        monkeypatch.setattr(pipelines, "PROMISING", 2**8)
+        scenario = Setting(num_blocks=21).build("pipelined", 1)
+        assert (np.asarray(scenario.workload.macs) == 0).sum() == 5
+        slots = sample_slots(jax.random.key(1), scenario, 4)
+        found = jax.jit(jax.vmap(optimal_plan, (None, 0)))(scenario, slots)
+        assert (found.value <= 1.05 * found.bound).all()
+        constant = best_constant_plan(scenario, slots)
+        delays = jax.vmap(partial(mecpart.evaluate_plan, scenario, plan=constant))(slots).total_delay
+        assert found.value.sum() <= delays.sum()
 
     def test_few_plans_are_tried(self):
         scenario = Setting().build("pipelined", 0)
