@@ -16,16 +16,17 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mecpart.agents.learning import (
     EpisodeCost,
     Policy,
+    batch_costs,
     batch_rounds,
     check_learner,
     learning_reward,
     rounds_of,
-    sum_costs,
     traced,
     training_keys,
 )
 from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
 from mecpart.ledger import LEDGER
+from mecpart.model.delay import PlanCost
 from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
@@ -188,6 +189,7 @@ def step(
         slots, noise, replayed, number = inputs
         stale = jax.vmap(unravel)(copies)
         states, rollouts, costs = jax.vmap(partial(collect, config, scenario, network))(stale, states, slots, noise)
+        plans = rollouts.plan
         if config.replay_rollouts:
             memory, rollouts = _replay(config.replay_rollouts, memory, rollouts, replayed, number)
         gradients = jax.vmap(partial(gradient, config, network, scenario.network.available))(stale, rollouts)
@@ -197,14 +199,14 @@ def step(
         else:
             learner, parameters = update(learner, _clipped(config, jnp.mean(gradients, axis=0)))
             copies = jnp.broadcast_to(parameters, copies.shape)
-        return (learner, copies, memory, states), costs
+        return (learner, copies, memory, states), (plans, costs)
 
     rounds = rounds_of(scenario, config.t_max)
     carry = (parameters, state.optimiser), state.copies, state.memory, states
     inputs = *drawn, batch * rounds + jnp.arange(rounds)
-    ((parameters, optimiser), copies, memory, _), costs = jax.lax.scan(one_round, carry, inputs)
+    ((parameters, optimiser), copies, memory, _), (plans, costs) = jax.lax.scan(one_round, carry, inputs)
     after = replace(state, parameters=unravel(parameters), optimiser=optimiser, copies=copies, memory=memory)
-    return after, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
+    return after, batch_costs(scenario, plans, costs)
 
 
 def policy(config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario) -> Policy:
@@ -221,8 +223,8 @@ def collect(
     start: EnvState,
     slots: Slot,
     noise,
-) -> tuple[EnvState, Rollout, EpisodeCost]:
-    """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
+) -> tuple[EnvState, Rollout, PlanCost]:
+    """Run one worker for `t_max` slots: the state after them, what it saw, and what each cost."""
 
     def choose_plans(states, noise):
         return network.decide(parameters, observe_all(scenario, states), scenario.network.available, sampled, noise)
@@ -230,7 +232,7 @@ def collect(
     states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
     active = states.time[:-1] < scenario.num_slots
     seen = Rollout(observe_all(scenario, states), plans, learning_reward(config, scenario, states, cost.reward), active)
-    return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
+    return jax.tree.map(lambda leaf: leaf[-1], states), seen, cost
 
 
 def gradient(

@@ -6,6 +6,7 @@ the number of workers or the length of a rollout.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
 from mecpart.fields import short_repr
-from mecpart.model.delay import PlanCost
+from mecpart.model.delay import QUARTERS, PlanCost, keeps_up
 from mecpart.model.environment import EnvState, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import sample_slots
@@ -58,7 +59,12 @@ class Policy:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class EpisodeCost:
-    """Sums over the slots of an episode (a pytree): delays in s, energy in J, rewards, and the share of late blocks."""
+    """What an episode cost (a pytree): sums over its slots of delays in s, energy in J and rewards, and
+
+    - `deadline_violation_rate`: the share of blocks that were late.
+    - `keeps_up`: 1 if it keeps up with what arrives (`mecpart.keeps_up`), else 0; NaN where no slot waits for another.
+    - `busiest_share`: the share of blocks that went to the node which was given most of them.
+    """
 
     total_delay: Float[Array, "*episodes"]
     edge_delay: Float[Array, "*episodes"]
@@ -66,6 +72,8 @@ class EpisodeCost:
     energy: Float[Array, "*episodes"]
     reward: Float[Array, "*episodes"]
     deadline_violation_rate: Float[Array, "*episodes"]
+    keeps_up: Float[Array, "*episodes"]
+    busiest_share: Float[Array, "*episodes"]
 
     __repr__ = short_repr
 
@@ -193,21 +201,26 @@ def rounds_of(scenario: Scenario, t_max: int) -> int:
     return -(-scenario.num_slots // t_max)
 
 
-def sum_costs(scenario: Scenario, cost: PlanCost, active: Bool[Array, " slots"]) -> EpisodeCost:
-    """Add up the costs of the `active` slots; the violation rate is a share of all blocks of the episode."""
-
-    def total(values):
-        return jnp.sum(jnp.where(active, values, 0))
-
-    late = jnp.mean(cost.block_delay > scenario.deadline, axis=-1)
+def sum_costs(scenario: Scenario, plans: Int[Array, "slots blocks"], cost: PlanCost) -> EpisodeCost:
+    """What a whole episode cost, from its plans and the cost of each slot, [T]."""
+    can_fall_behind = scenario.rules.slots_couple and scenario.num_slots >= QUARTERS
+    given = jnp.mean(plans[..., None] == jnp.arange(scenario.num_nodes), axis=(0, 1))
     return EpisodeCost(
-        total_delay=total(cost.total_delay),
-        edge_delay=total(cost.edge_delay),
-        local_delay=total(cost.local_delay),
-        energy=total(cost.energy),
-        reward=total(cost.reward),
-        deadline_violation_rate=total(late) / scenario.num_slots,
+        total_delay=jnp.sum(cost.total_delay),
+        edge_delay=jnp.sum(cost.edge_delay),
+        local_delay=jnp.sum(cost.local_delay),
+        energy=jnp.sum(cost.energy),
+        reward=jnp.sum(cost.reward),
+        deadline_violation_rate=jnp.mean(cost.block_delay > scenario.deadline),
+        keeps_up=keeps_up(cost.total_delay).astype(float) if can_fall_behind else jnp.full((), jnp.nan),
+        busiest_share=jnp.max(given),
     )
+
+
+def batch_costs(scenario: Scenario, plans: Int[Array, "rounds workers slots blocks"], cost: PlanCost) -> EpisodeCost:
+    """`sum_costs` of episodes that were run side by side, in rounds as `batch_rounds` cuts them: [workers]."""
+    whole = jax.tree.map(lambda leaf: jnp.concatenate(leaf, axis=1)[:, : scenario.num_slots], (plans, cost))
+    return jax.vmap(partial(sum_costs, scenario))(*whole)
 
 
 def run_episode(
@@ -218,8 +231,8 @@ def run_episode(
     `slots` [scenario.num_slots] are run as they are, where they are given; otherwise `key` and `episode` draw them.
     """
     slots = episode_slots(key, scenario, episode) if slots is None else slots
-    _, _, cost = rollout(scenario, None, slots, choose_plans, noise)
-    return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool))
+    _, plans, cost = rollout(scenario, None, slots, choose_plans, noise)
+    return sum_costs(scenario, plans, cost)
 
 
 def evaluate_policy(

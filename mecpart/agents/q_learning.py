@@ -12,16 +12,17 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mecpart.agents.learning import (
     EpisodeCost,
     Policy,
+    batch_costs,
     batch_rounds,
     check_learner,
     learning_reward,
     rounds_of,
-    sum_costs,
     traced,
     training_keys,
 )
 from mecpart.agents.networks import PartitionNetwork, most_likely
 from mecpart.ledger import LEDGER
+from mecpart.model.delay import PlanCost
 from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.sampling import uniform
@@ -199,14 +200,14 @@ def step(
 
         updates = number * config.updates_per_round + 1 + jnp.arange(config.updates_per_round)
         learner, _ = jax.lax.scan(update, learner, (replayed, updates))
-        return (learner, memory, states), costs
+        return (learner, memory, states), (seen.plan, costs)
 
     rounds = rounds_of(scenario, config.t_max)
     carry = (parameters, state.target, state.optimiser), state.memory, states
     inputs = *drawn, batch * rounds + jnp.arange(rounds)
-    ((parameters, target, optimiser), memory, _), costs = jax.lax.scan(one_round, carry, inputs)
+    ((parameters, target, optimiser), memory, _), (plans, costs) = jax.lax.scan(one_round, carry, inputs)
     after = replace(state, parameters=unravel(parameters), target=target, optimiser=optimiser, memory=memory)
-    return after, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), costs)
+    return after, batch_costs(scenario, plans, costs)
 
 
 def policy(config: QLearningConfig, state: QLearningState, scenario: Scenario) -> Policy:
@@ -229,8 +230,8 @@ def collect(
     start: EnvState,
     slots,
     noise,
-) -> tuple[EnvState, Transition, EpisodeCost]:
-    """Run one worker for `t_max` slots: the state after them, what it saw, and what they cost."""
+) -> tuple[EnvState, Transition, PlanCost]:
+    """Run one worker for `t_max` slots: the state after them, what it saw, and what each cost."""
     available = scenario.network.available
     nodes_in_order = jnp.argsort(~available, stable=True)
 
@@ -246,7 +247,7 @@ def collect(
     seen = Transition(
         observations[:-1], plans, learning_reward(config, scenario, states, cost.reward), observations[1:], active
     )
-    return jax.tree.map(lambda leaf: leaf[-1], states), seen, sum_costs(scenario, cost, active)
+    return jax.tree.map(lambda leaf: leaf[-1], states), seen, cost
 
 
 def q_values(network: PartitionNetwork, parameters, observation) -> Float[Array, "*slots blocks nodes"]:

@@ -47,7 +47,8 @@ def compare(
     **Returns:** a DataFrame, one row for each method and seed: `scenario`, `method`, `seed`; sums over the episode of
     `total_delay_s`, `edge_delay_s`, `local_delay_s` (s), `energy_j` (J) and `reward`; `deadline_violation_rate`;
     `optimal_total_delay_s`, and `gap_percent` above it; `gap_to`, which says what that is: the "optimum" where it is
-    known, else the certified "bound" (`episode_bound`); and `env_steps`, the slots that a learner was trained on.
+    known, else the certified "bound" (`episode_bound`); `env_steps`, the slots that a learner was trained on; and
+    `keeps_up` and `busiest_share` as in `run_experiment`.
 
     **Raises:** `ValueError` for what is no scenario, a name that there is not, a bad number, or slots that do not fit,
     before anything runs.

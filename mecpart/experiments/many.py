@@ -22,7 +22,7 @@ from mecpart.experiments.runner import COLUMN_OF_COST, COLUMNS, MOST_SEEDS, PROF
 from mecpart.experiments.setting import Setting, outline
 from mecpart.methods.method import Case, Planner
 from mecpart.methods.register import METHODS, methods_in
-from mecpart.model.delay import keeps_up, plan_cost
+from mecpart.model.delay import plan_cost
 from mecpart.model.environment import rollout
 from mecpart.model.scenario import SCENARIOS, Scenario
 from mecpart.planning.policies import POLICIES
@@ -33,8 +33,6 @@ SIDE_BY_SIDE = 50
 
 #: A method by its name, and what is changed of it.
 Rule = tuple[str, tuple[tuple[str, Any], ...]]
-#: What episodes cost, and whether they kept up where that is a question.
-Found = tuple[EpisodeCost, Array | None]
 
 
 def run_rules(
@@ -56,8 +54,7 @@ def run_rules(
     - `world`: by which constants, as in `run_experiment`.
 
     **Returns:** what `run_experiment` returns for these methods and as many seeds, equal to rounding; but the optimum
-    and the gap are not computed (NaN). Where queues couple the slots, the column `keeps_up` says whether the method
-    keeps up with what arrives (1 or 0, see `mecpart.keeps_up`).
+    and the gap are not computed (NaN).
 
     **Raises:** `ValueError` for a name that there is not, one of a method that learns, a bad number, or an experiment
     that shows training.
@@ -74,19 +71,18 @@ def run_rules(
     servers = max(point.setting.num_servers for point in points if isinstance(point.setting, Setting))
     for point in points:
         rules = tuple((method, tuple(METHODS[method].changed(point.changes).items())) for method in methods)
-        for (method, _), (cost, kept_up) in zip(rules, _costs(rules, scenario, point, networks, servers), strict=True):
+        for (method, _), cost in zip(rules, _costs(rules, scenario, point, networks, servers), strict=True):
             columns = {COLUMN_OF_COST.get(column, column): value for column, value in vars(cost).items()}
-            columns |= {} if kept_up is None else {"keeps_up": kept_up}
             told = {"method": method, "setting": point.series, "x": shown_x(point.x), "env_steps": 0}
             tables.append(pd.DataFrame({"seed": np.arange(networks), **columns}).assign(**told))
     # As they come, points are in order; a stable sort makes the methods the first key.
     table = pd.concat(tables).assign(figure=name, scenario=scenario, x_name=experiment.x_name)
     table = table.sort_values("method", key=lambda column: column.map(list(methods).index), kind="stable")
-    shown = [*COLUMNS, *(["setting"] if experiment.series else []), *table.columns.intersection(["keeps_up"])]
+    shown = [*COLUMNS, *(["setting"] if experiment.series else [])]
     return table.reindex(columns=shown).reset_index(drop=True)
 
 
-def _costs(rules: tuple[Rule, ...], scenario: str, point: Point, networks: int, servers: int) -> list[Found]:
+def _costs(rules: tuple[Rule, ...], scenario: str, point: Point, networks: int, servers: int) -> list[EpisodeCost]:
     """What the fresh episode of each network costs by each rule, [networks]; padded to so many servers."""
     outline(point.setting, scenario)  # makes every check
     assert isinstance(point.setting, Setting)  # as all points of experiments are
@@ -97,13 +93,13 @@ def _costs(rules: tuple[Rule, ...], scenario: str, point: Point, networks: int, 
 
 @lru_cache
 def _program(rules: tuple[Rule, ...]) -> Callable:
-    def of_one(case: tuple[Array, Scenario]) -> list[Found]:
+    def of_one(case: tuple[Array, Scenario]) -> list[EpisodeCost]:
         return _episode(rules, Case(jax.random.fold_in(jax.random.key(case[0]), 1), case[1]))
 
     return compiled(lambda *cases: jax.lax.map(of_one, cases, batch_size=SIDE_BY_SIDE), "plain")
 
 
-def _episode(rules: tuple[Rule, ...], case: Case) -> list[Found]:
+def _episode(rules: tuple[Rule, ...], case: Case) -> list[EpisodeCost]:
     """What the fresh episode costs by each rule: that of a `Run`, without its care for plans that cannot be trusted."""
     scenario, slots, found = case.scenario, case.fresh_slots(), []
     keys = jax.random.split(jax.random.fold_in(case.keys[2], 0), scenario.num_slots)
@@ -111,11 +107,11 @@ def _episode(rules: tuple[Rule, ...], case: Case) -> list[Found]:
         policy: Callable = POLICIES[method]
         choose = jax.vmap(partial(policy, scenario, **dict(changes)))
         if scenario.rules.slots_couple:
-            _, _, cost = rollout(scenario, None, slots, _seeing_the_slot(choose), keys)
+            _, plans, cost = rollout(scenario, None, slots, _seeing_the_slot(choose), keys)
         else:  # all slots at once
-            cost = jax.vmap(partial(plan_cost, scenario))(slots, choose(slots, keys))
-        kept_up = keeps_up(cost.total_delay) if scenario.rules.slots_couple and scenario.num_slots >= 4 else None
-        found.append((sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool)), kept_up))
+            plans = choose(slots, keys)
+            cost = jax.vmap(partial(plan_cost, scenario))(slots, plans)
+        found.append(sum_costs(scenario, plans, cost))
     return found
 
 

@@ -40,6 +40,8 @@ COLUMNS = (
     "optimal_total_delay_s",
     "gap_percent",
     "env_steps",
+    "keeps_up",
+    "busiest_share",
 )
 
 #: Seeds and episodes, at most: what a run is and what an episode cost are kept in memory.
@@ -97,7 +99,10 @@ def run_experiment(
     Seed s of every method and every x sees the same networks and channels. Learners are evaluated on one fresh episode
     (`mecpart.agents.learning.evaluate_policy`). A delay is the sum over an episode's slots in s, an energy in J;
     `env_steps` are the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum. In `loaded`
-    the certified lower bound (`episode_bound`) takes the place of the optimum, which is not known there.
+    the certified lower bound (`episode_bound`) takes the place of the optimum, which is not known there. `keeps_up` is
+    1 if the episode keeps up with what arrives (`mecpart.keeps_up`), else 0, and empty where no slot waits for another;
+    `busiest_share` is the share of its blocks that went to the node which was given most. Of a learning curve all are
+    means over the episodes of a window.
 
     **Arguments:**
 

@@ -141,7 +141,7 @@ class Planning(Execution):
 def run_plans(scenario: Scenario, slots: Slot, choose_plans: Callable, keys) -> tuple[EpisodeCost, Fault]:
     """What an episode costs by plans that are not to be trusted."""
     _, plans, cost = rollout(scenario, None, slots, choose_plans, keys)
-    return sum_costs(scenario, cost, jnp.ones(scenario.num_slots, bool)), first_missing_node(scenario, plans)
+    return sum_costs(scenario, plans, cost), first_missing_node(scenario, plans)
 
 
 @dataclass(frozen=True)

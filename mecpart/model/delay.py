@@ -244,6 +244,10 @@ def _computing_time(scenario: Scenario, slot: Slot, plan) -> Float[Array, " node
     return jnp.sum(jnp.where(_runs_on(scenario, plan), seconds[:, None], 0), axis=0)
 
 
+#: Parts of an episode that `keeps_up` compares; it needs a slot of each.
+QUARTERS = 4
+
+
 def keeps_up(total_delay: Float[Array, "*runs slots"]) -> Bool[Array, "*runs"]:
     """Whether an episode from empty queues keeps up with what arrives: its delays do not go on growing.
 
@@ -259,9 +263,9 @@ def keeps_up(total_delay: Float[Array, "*runs slots"]) -> Bool[Array, "*runs"]:
     """
     check_number("total_delay", total_delay, minimum=None)
     shape = np.shape(total_delay)
-    if not shape or shape[-1] < 4:
+    if not shape or shape[-1] < QUARTERS:
         raise ValueError(f"total_delay must be of at least four slots; got shape {shape}")
-    delay, quarter = jnp.asarray(total_delay, float), shape[-1] // 4
+    delay, quarter = jnp.asarray(total_delay, float), shape[-1] // QUARTERS
     second, last = jnp.mean(delay[..., quarter : 2 * quarter], axis=-1), jnp.mean(delay[..., -quarter:], axis=-1)
     return jnp.isfinite(last) & (last <= 1.5 * second)
 

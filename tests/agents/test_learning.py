@@ -10,6 +10,7 @@ import mecpart
 from mecpart.agents import ActorCriticConfig, QLearningConfig
 from mecpart.agents.learning import (
     Policy,
+    batch_costs,
     channel_key,
     episode_rounds,
     episode_slots,
@@ -66,26 +67,50 @@ class TestEpisodes:
 
 
 class TestCosts:
-    def test_sums_over_the_slots_that_are_run(self, scenario, slots):
-        """Against a loop over `evaluate_plan`; the share of late blocks counts all blocks of the episode."""
+    def test_sums_over_the_slots(self, scenario, slots):
+        """Against a loop over `evaluate_plan`, whole and in rounds of 4 slots, of which the last two are not run."""
         tight = mecpart.as_printed(scenario.workload, scenario.network, deadline=[0.1, 0.05, 0.2], num_slots=10)
         plans = np.array([[0, 1, 1], [3, 3, 0], [1, 1, 3], [0, 0, 0]] * 3)[:10]
         costs = [
             mecpart.evaluate_plan(tight, jax.tree.map(lambda leaf, t=t: leaf[t], slots), plans[t]) for t in range(10)
         ]
-        active = np.array([True] * 7 + [False] * 3)
         batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *costs)
-        total = sum_costs(tight, batch, jnp.asarray(active))
-        for name in ("total_delay", "edge_delay", "local_delay", "energy", "reward"):
-            expected = sum(float(getattr(cost, name)) for cost in costs[:7])
-            np.testing.assert_allclose(getattr(total, name), expected, rtol=1e-5)
+        rounds = jax.tree.map(
+            lambda leaf: jnp.pad(leaf, [(0, 2)] + [(0, 0)] * (leaf.ndim - 1), constant_values=99).reshape(
+                3, 1, 4, *leaf.shape[1:]
+            ),
+            (jnp.asarray(plans), batch),
+        )
+        in_rounds = jax.tree.map(lambda leaf: leaf[0], batch_costs(tight, *rounds))
         late = sum(
             float(delay) > deadline
-            for cost in costs[:7]
+            for cost in costs
             for delay, deadline in zip(cost.block_delay, [0.1, 0.05, 0.2], strict=True)
         )
-        assert 0 < late < 7 * 3
-        np.testing.assert_allclose(total.deadline_violation_rate, late / 30, rtol=1e-5)
+        assert 0 < late < 30
+        for total in (sum_costs(tight, plans, batch), in_rounds):
+            for name in ("total_delay", "edge_delay", "local_delay", "energy", "reward"):
+                expected = sum(float(getattr(cost, name)) for cost in costs)
+                np.testing.assert_allclose(getattr(total, name), expected, rtol=1e-5)
+            np.testing.assert_allclose(total.deadline_violation_rate, late / 30, rtol=1e-5)
+            np.testing.assert_allclose(total.busiest_share, np.bincount(plans.ravel()).max() / 30, rtol=1e-6)
+            assert np.isnan(total.keeps_up)
+
+    @pytest.mark.parametrize(("last", "kept_up"), [(1.5, 1.0), (1.6, 0.0)])
+    def test_whether_an_episode_keeps_up_is_told_where_slots_couple(self, scenario, slots, last, kept_up):
+        """By the last of its quarters against the second."""
+        cost = rollout(scenario, None, slots, lambda states, plans: plans, jnp.zeros((10, 3), int))[2]
+        grown = replace(cost, total_delay=jnp.array([9.0, 9.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0, 2 * last, 2 * last]))
+        told = {
+            queues: sum_costs(
+                mecpart.as_printed(scenario.workload, scenario.network, num_slots=10, queues=queues),
+                jnp.zeros((10, 3), int),
+                grown,
+            ).keeps_up
+            for queues in (True, False)
+        }
+        assert told[True] == kept_up
+        assert np.isnan(told[False])
 
     def test_an_episode_of_a_fixed_policy_against_the_environment(self, scenario, slots):
         """The sums are those of stepping through `PartitionEnv`'s dynamics on the same slots."""

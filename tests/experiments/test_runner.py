@@ -61,7 +61,8 @@ class TestResults:
         assert set(swept.figure) == {"mine"}
         assert set(swept.scenario) == {"as_printed"}
         assert set(swept.x_name) == {"num_servers"}
-        assert not swept.isna().any(axis=None)
+        assert not swept.drop(columns="keeps_up").isna().any(axis=None)
+        assert swept.keeps_up.isna().all()  # no slot waits for another
 
     def test_total_is_edge_and_local(self, swept):
         np.testing.assert_allclose(swept.total_delay_s, swept.edge_delay_s + swept.local_delay_s, rtol=1e-5)
@@ -80,6 +81,9 @@ class TestResults:
         enough = loaded[(loaded.method == "Myopic") & (loaded.x == 4)]  # two servers are overloaded even so
         assert (enough.gap_percent < 20).all()
         local = loaded[loaded.method == "Local only"]
+        assert (local[["keeps_up", "busiest_share"]] == [0, 1]).all(axis=None)
+        assert (enough[["keeps_up"]] == 1).all(axis=None)
+        assert (enough.busiest_share < 1).all()
         # 29.527 s of work arrive in each slot of 7 s: nothing is clipped, every slot waits 22.527 s longer.
         work = 80 * 313_725_952 * 4 / 3.4e9
         np.testing.assert_allclose(local.total_delay_s, 600 * work + (work - 7) * 600 * 599 / 2, rtol=1e-5)

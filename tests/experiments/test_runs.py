@@ -332,8 +332,8 @@ class TestKeeping:
 #: As those of `LEARNED`, made up.
 COSTS = Costs(
     np.arange(1, 9),
-    EpisodeCost(*np.random.default_rng(0).random((6, 8), np.float32)),
-    EpisodeCost(*np.random.default_rng(1).random(6, np.float32)),
+    EpisodeCost(*np.random.default_rng(0).random((8, 8), np.float32)),
+    EpisodeCost(*np.random.default_rng(1).random(8, np.float32)),
 )
 
 
