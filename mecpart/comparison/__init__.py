@@ -4,7 +4,7 @@ How intervals are made stands at the head of `statistics.py`, how verdicts are r
 facts are at that of `facts.py`.
 """
 
-from mecpart.comparison.bars import BARS, bars
+from mecpart.comparison.bars import BARS, bars, kept_up
 from mecpart.comparison.catalogue import CLAIM_COLUMNS, claims, paper_claims
 from mecpart.comparison.claim import Claim
 from mecpart.comparison.constants import depending, facts_in_worlds
@@ -36,7 +36,15 @@ from mecpart.comparison.statistics import (
     least_level,
     student_interval,
 )
-from mecpart.comparison.sweeps import paired_differences, rank_agreement, relative_delays, summary, trends, under_load
+from mecpart.comparison.sweeps import (
+    ends_under_load,
+    paired_differences,
+    rank_agreement,
+    relative_delays,
+    summary,
+    trends,
+    under_load,
+)
 from mecpart.comparison.words import METRIC_WORDS, methods_table
 
 __all__ = [
@@ -75,6 +83,7 @@ __all__ = [
     "counted",
     "depending",
     "detectable_difference",
+    "ends_under_load",
     "estimate",
     "expanded_level",
     "facts",
@@ -84,6 +93,7 @@ __all__ = [
     "headline_verdicts",
     "holm_levels",
     "interquartile_mean",
+    "kept_up",
     "least_level",
     "methods_table",
     "paired_differences",

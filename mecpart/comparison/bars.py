@@ -36,6 +36,25 @@ def bars(results: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def kept_up(results: pd.DataFrame) -> list[str]:
+    """On how many networks the paper's learners keep up where slots couple, over the delay figures: a sentence for each
+    scenario whose results tell."""
+    require(results, ("figure", "scenario", "method", "seed"))
+    sentences = []
+    told = results[results["figure"].isin(DELAY_FIGURES) & results["method"].isin((PROPOSED, *LEARNED))]
+    told = told[told["keeps_up"].notna()] if "keeps_up" in told else told.iloc[:0]
+    for _, part in told.groupby("scenario", sort=False):
+        runs = (
+            f"{method} in {rows['keeps_up'].sum():g} of {len(rows)} runs "
+            f"(its median {rows['gap_percent'].median():.3g} % above the bound)"
+            for method, rows in part.groupby("method", sort=False)
+        )
+        sentences.append(
+            f"Keeping up with what arrives, over all settings and {part['seed'].nunique()} networks: {listed(runs)}."
+        )
+    return sentences
+
+
 def _sentence(bar: str, learners: Sequence[str], figures: Sequence[pd.DataFrame]) -> str:
     below = {
         learner: estimate(*Reduction("total_delay_s", (learner,), method=bar).pooled(figures)) for learner in learners

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from mecpart.comparison.bars import bars
+from mecpart.comparison.bars import bars, kept_up
 from mecpart.comparison.curves import as_curves, groups
 from mecpart.comparison.facts import VERDICTS
 from mecpart.comparison.headline import delay_results, headline_verdicts, main_figures
@@ -29,7 +29,7 @@ def findings(results: pd.DataFrame, headline: pd.DataFrame, judged: pd.DataFrame
     sweeps = delay_results(results)
     for scenario, part in sweeps.groupby("scenario", sort=False):
         table = headline[headline["scenario"] == scenario]
-        sentences += answer(table) + bars(part)
+        sentences += answer(table) + bars(part) + kept_up(part)
         sentences.append(counted(judged[judged["scenario"] == scenario], part["seed"].nunique()))
         rows = main_figures(table.query("baseline == 'learned'")).set_index(["metric", "averaging"])
         figures = list(groups(part))

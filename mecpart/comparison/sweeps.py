@@ -78,6 +78,32 @@ def under_load(results: pd.DataFrame, metric: str = "total_delay_s") -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def ends_under_load(results: pd.DataFrame) -> pd.DataFrame:
+    """Where slots couple, who keeps up at the end of training, and how much the busiest node is given.
+
+    **Arguments:** results of a learning curve. A network is one on which a method keeps up if all episodes of the last
+    window do.
+
+    **Returns:** one row per method: `keeps_up_on` (of `num_networks`), `median_gap_percent` above the bound, and
+    `busiest_percent`, the median share of the blocks on the node that is given most; none where no slot waits for
+    another, or results do not tell.
+    """
+    end = results[results["x"] == results["x"].max()]
+    if "keeps_up" not in end or end["keeps_up"].isna().any():
+        return pd.DataFrame()
+    end = end.assign(keeps_up=end["keeps_up"] == 1, busiest_percent=100 * end["busiest_share"])
+    return (
+        end.groupby("method", sort=False)
+        .agg(
+            keeps_up_on=("keeps_up", "sum"),
+            num_networks=("seed", "nunique"),
+            median_gap_percent=("gap_percent", "median"),
+            busiest_percent=("busiest_percent", "median"),
+        )
+        .reset_index()
+    )
+
+
 def paired_differences(
     results: pd.DataFrame,
     metric: str = "total_delay_s",

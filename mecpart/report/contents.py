@@ -130,7 +130,8 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
     results = output / "data" / "results" / profile / folder.name
     of_ledger = not any("world" in page.record["identity"] for page in pages)  # of which the reference is
     agreement = compare_with_reference(results, profile, folder.name, found) if of_ledger else []
-    bars = comparison.bars(pd.concat(found.values())) if found else []
+    together = pd.concat(found.values()) if found else None
+    bars = [] if together is None else comparison.bars(together) + comparison.kept_up(together)
     return Section(folder.name, tuple(pages), missing, bars=bars, agreement=agreement, **shown)
 
 

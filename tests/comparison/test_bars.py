@@ -47,3 +47,16 @@ def test_they_stand_among_the_findings_and_in_the_report():
     frame = results(LEVEL | {"Earliest finish": 1.1})
     told = comparison.findings(frame, comparison.headline_table(frame), comparison.claims(frame))
     assert set(comparison.bars(frame)) < set(told)
+
+
+def test_says_who_keeps_up_where_it_is_a_question():
+    """Gaps of 0 and 25 % whatever the network; A3C keeps up on the first two of six in each of three settings."""
+    frame = results({"Proposed": 1.0, "A3C": 1.25, "Greedy": 1.0}, scenario="loaded")
+    frame["gap_percent"] = 100 * (frame["total_delay_s"] / frame["optimal_total_delay_s"] - 1)
+    frame["keeps_up"] = ((frame["method"] != "A3C") | (frame["seed"] < 2)).astype(float)
+    (sentence,) = comparison.kept_up(pd.concat([frame, results(LEVEL)]))
+    assert sentence == (
+        "Keeping up with what arrives, over all settings and 6 networks: Proposed in 18 of 18 runs (its median 0 % "
+        "above the bound) and A3C in 6 of 18 runs (its median 25 % above the bound)."
+    )
+    assert comparison.kept_up(results(LEVEL)) == comparison.kept_up(frame.assign(keeps_up=float("nan"))) == []

@@ -83,3 +83,15 @@ def test_trends_compare_signs():
     assert table.loc["A3C", "measured"] == pytest.approx(100)  # from 200 to 600, of the mean 400
     assert table.loc["A3C", "verdict"] == "not reproduced"
     assert (table.drop("A3C")["verdict"] == "reproduced").all()
+
+
+def test_the_end_of_training_under_load_by_hand():
+    """Two windows of two networks; only the last window counts, and in it a half that keeps up is not enough."""
+    frame = results({"A3C": 1.0}, seeds=2, xs=(2, 4), figure="fig6", scenario="loaded").sort_values(["x", "seed"])
+    frame = frame.assign(keeps_up=[0.0, 0.0, 1.0, 0.5], busiest_share=[0.1, 0.1, 0.9, 1.0], gap_percent=[9, 9, 10, 30])
+    (row,) = comparison.ends_under_load(frame).to_dict("records")
+    assert row == pytest.approx(
+        {"method": "A3C", "keeps_up_on": 1, "num_networks": 2, "median_gap_percent": 20, "busiest_percent": 95}
+    )
+    assert comparison.ends_under_load(frame.assign(keeps_up=np.nan)).empty
+    assert comparison.ends_under_load(frame.drop(columns="keeps_up")).empty
