@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mecpart.ledger import LEDGER
     from mecpart.methods.register import METHODS, register_agent, register_learner, register_policy, unregister
     from mecpart.model.delay import PlanCost, evaluate_plan, keeps_up, utilisation
+    from mecpart.model.devices import BlockTimes, Links
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
@@ -48,10 +49,12 @@ __all__ = [
     "POLICIES",
     "PROFILES",
     "SCENARIOS",
+    "BlockTimes",
     "Change",
     "EnvState",
     "Experiment",
     "LayerTable",
+    "Links",
     "Network",
     "Operation",
     "OptimalPlan",
@@ -127,6 +130,7 @@ _MODULES: dict[str, list[str]] = {
     "ledger": ["LEDGER"],
     "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
     "model.delay": ["PlanCost", "evaluate_plan", "keeps_up", "utilisation"],
+    "model.devices": ["BlockTimes", "Links"],
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],

@@ -4,9 +4,10 @@ A field's annotation says its shape and type, as in `Float[Array, "blocks server
 its unit and range.
 """
 
+import operator
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args
 
@@ -24,9 +25,50 @@ _NUMBERS, _LETTERS = 8, 60
 _MOST_AXES = 64
 
 
-def quantity(unit: str = "", *, minimum: float | None = 0.0, exclusive: bool = False) -> dict[str, Any]:
-    """The metadata of a field whose numbers are finite and at least (or above) `minimum`, in `unit`."""
-    return {"unit": unit, "minimum": minimum, "exclusive": exclusive}
+def quantity(
+    unit: str = "", *, minimum: float | None = 0.0, exclusive: bool = False, infinite: bool = False
+) -> dict[str, Any]:
+    """The metadata of a field whose numbers are at least (or above) `minimum`, in `unit`, and finite or `infinite`."""
+    return {"unit": unit, "minimum": minimum, "exclusive": exclusive, "infinite": infinite}
+
+
+#: The metadata of a field that holds names.
+LABEL = {"label": True}
+
+
+def register_labelled(kind: type) -> type:
+    """Make a pytree of a dataclass whose `LABEL` fields are no part of what is compiled.
+
+    What is compiled for some arrays serves all others of their shapes, whatever they are called. So names are not known
+    inside of a JAX transformation, and what comes out of one has empty names.
+    """
+    labels = [entry.name for entry in fields(kind) if entry.metadata.get("label")]
+    arrays = [entry.name for entry in fields(kind) if entry.name not in labels]
+    arrays_of, labels_of = operator.attrgetter(*arrays), [operator.attrgetter(name) for name in labels]
+    keys = [jax.tree_util.GetAttrKey(name) for name in arrays]
+
+    def flatten(record):
+        return arrays_of(record), _Labels(tuple(label_of(record) for label_of in labels_of))
+
+    def flatten_with_keys(record):
+        held, names = flatten(record)
+        return list(zip(keys, held, strict=True)), names
+
+    def unflatten(names: _Labels, held):
+        given = names.given
+        if not is_concrete(held):  # a program is traced once: the names would be those that came first
+            given = tuple("" if isinstance(label, str) else ("",) * len(label) for label in given)
+        return kind(**dict(zip(arrays, held, strict=True)), **dict(zip(labels, given, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
+    return kind
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What a pytree knows of a record beside its arrays: names, by which no two differ."""
+
+    given: tuple = field(compare=False, repr=False)
 
 
 def check_record(name: str, value, kind: type, *, how: str = "", leading: tuple[int, ...] = (), **sizes: int) -> None:
@@ -38,10 +80,10 @@ def check_record(name: str, value, kind: type, *, how: str = "", leading: tuple[
     before its own; `sizes`: of the axes in the annotations, by name.
     """
     check_type(name, value, kind, how)
-    held = {field: getattr(value, field) for field in _declared(kind)}
-    for field, values in held.items():
+    held = {entry: getattr(value, entry) for entry in _declared(kind)}
+    for entry, values in held.items():
         if isinstance(values, list | tuple):
-            raise ValueError(f"{name}.{field} must be an array or a number; got {shown(values)}")
+            raise ValueError(f"{name}.{entry} must be an array or a number; got {shown(values)}")
     check_values(kind, held, f"{name}.", leading, **sizes)
 
 
@@ -55,6 +97,19 @@ def check_values(
         if value is not None or not optional:
             shapes = tuple((*leading, *shape) for each in axes for shape in _shapes(each, sizes))
             check_number(f"{prefix}{name}", value, shapes=shapes, **limits)
+
+
+def lists_to_arrays(record) -> None:
+    """Make arrays of the lists in those fields of `record` that hold arrays, as one writes them: to JAX a list is none.
+
+    What is no array is refused where it is used.
+    """
+    kind: type = type(record)
+    for name in _declared(kind):
+        value = getattr(record, name)
+        if isinstance(value, list | tuple):
+            with suppress(TypeError, ValueError):
+                object.__setattr__(record, name, np.asarray(value))
 
 
 def integers_to_floats(record) -> None:
@@ -81,7 +136,7 @@ def _declared(kind: type) -> dict[str, tuple[list[str], bool, dict[str, Any]]]:
         annotations = get_args(entry.type) or (entry.type,)
         arrays: list[Any] = [annotation for annotation in annotations if hasattr(annotation, "dim_str")]
         if arrays:
-            limits = {key: entry.metadata[key] for key in ("minimum", "exclusive") if key in entry.metadata}
+            limits = {key: entry.metadata[key] for key in ("minimum", "exclusive", "infinite") if key in entry.metadata}
             limits["whole"] = arrays[0].dtypes == _WHOLE
             found[entry.name] = ([array.dim_str for array in arrays], type(None) in annotations, limits)
     return found

@@ -39,14 +39,16 @@ def check_number(
     minimum: float | None = 0.0,
     exclusive: bool = False,
     whole: bool = False,
+    infinite: bool = False,
     shapes: tuple[tuple[int, ...], ...] | None = None,
 ) -> None:
     """Raise `ValueError` unless every entry of `value` is a finite real number, at least (or above) `minimum`.
 
-    `minimum`: None allows every real number, and infinity. `whole`: only integers are. `shapes`: that
-    are allowed, if not all.
+    `minimum`: None allows every real number, and infinity. `whole`: only integers are. `infinite`: infinity is too.
+    `shapes`: that are allowed, if not all.
     """
-    allowed = "of any size" if minimum is None else f"finite and {'above' if exclusive else 'at least'} {minimum:g}"
+    limit = f"{'above' if exclusive else 'at least'} {minimum or 0:g}"
+    allowed = "of any size" if minimum is None else f"{'infinite, or ' * infinite}finite and {limit}"
     what = "whole numbers" if whole else "a number"
     dtype, shape, array = _read(value)
     if dtype is None or not (dtype.kind in "iu" or (_is_floating(dtype) and not whole)):
@@ -55,6 +57,8 @@ def check_number(
         raise ValueError(f"{name} must have shape {_either(shapes)}; got {shape}")
     if array is None:
         return
+    if infinite:
+        array = array[array != np.inf]
     if array.size and minimum is not None:  # most values are as they should be, and quickly seen to be
         low, high = array.min(), array.max()
         usual = minimum < low and _FLOAT.tiny <= low and high <= _FLOAT.max

@@ -37,6 +37,7 @@ ALLOWED = {
     ("planning/policies.py", "1e3, 0.0)"): "a price at which a node is used only where there is no other",
     ("model/delay.py", "QUARTERS = 4"): "a way to tell, of results, not in them",
     ("model/delay.py", "1.5 * second"): "a way to tell, of results, not in them",
+    ("model/devices.py", "1e12 * np.min"): "whole numbers for `balanced_cut`, finer than what is measured",
     ("model/environment.py", "scenario.energy_budget, 1e-9"): "no division by zero",
     ("model/network.py", "< 1e3"): "a speed in GHz by mistake",
     ("model/network.py", "/ 1e6"): "units",

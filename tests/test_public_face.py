@@ -28,6 +28,10 @@ PLAN, PLANS = np.array([0, 1, 2]), np.zeros((3, 3), int)
 RULES = {"queues": False, "return_charged": True, "local_input_charged": False, "streams": False}
 TABLE = mecpart.LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2)))
 ENV = mecpart.PartitionEnv()
+TIMES = mecpart.BlockTimes(
+    np.ones((3, 3)), WORKLOAD, ("a", "b", "c"), spread=np.ones((3, 3)), memory_bytes=np.ones(3), watts=np.ones(3)
+)
+LINKS = mecpart.Links(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), ("a", "b", "c"))
 
 # What no argument may be, by name; a call tells which of them one of its arguments may be after all.
 WRONG = {
@@ -225,6 +229,10 @@ CALLS = {
          "pooling": {"yes"}},
     ),
     # Types: their fields are checked where they are made or, of those that JAX makes too, where they are used.
+    "BlockTimes": (
+        lambda **given: mecpart.BlockTimes(**given).select([0, 1]), vars(TIMES),
+        {"workload": {"a workload"}, "spread": OPTIONAL, "memory_bytes": OPTIONAL, "watts": OPTIONAL},
+    ),
     "Change": (
         mecpart.Change, {"workload": {}, "network": {}, "scenario": {}, "method": {}, "words": "a"},
         {"words": ANY_TEXT | {"empty"}, "network": {"a network"}},
@@ -241,6 +249,9 @@ CALLS = {
         {"name": ANY_TEXT, "title": ANY_TEXT | {"empty"}, "x_label": ANY_TEXT | {"empty"}, "methods": OPTIONAL},
     ),
     "LayerTable": (mecpart.LayerTable, {"name": "a", "layers": TABLE.layers}, {"name": ANY_TEXT}),
+    "Links": (
+        lambda **given: mecpart.Links(**given).select([0, 1]), vars(LINKS), {"spread": OPTIONAL},
+    ),
     "Network": (
         lambda **given: mecpart.as_printed(WORKLOAD, mecpart.Network(**given)), vars(NETWORK),
         numbers("num_devices", "device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),

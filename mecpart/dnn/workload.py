@@ -2,7 +2,6 @@
 
 import html
 import itertools
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
@@ -16,12 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.dnn.layer import Layer, check_layers
-from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
+from mecpart.fields import LABEL, check_record, integers_to_floats, quantity, register_labelled, short_repr
 from mecpart.files import read_csv
 from mecpart.ledger import LEDGER
-from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, is_concrete, shown
+from mecpart.validation import check_choice, check_count, check_path, check_text, check_type, shown
 
 
+@register_labelled
 @dataclass(frozen=True, eq=False)
 class Workload:
     """One task: M blocks, each fed by the one before it (a pytree; quantities of a single task).
@@ -43,8 +43,8 @@ class Workload:
     input_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
     parameter_bytes: Float[Array, " blocks"] = field(metadata=quantity("bytes"))
     output_bytes: Float[Array, ""] = field(metadata=quantity("bytes"))
-    block_names: tuple[str, ...]
-    name: str
+    block_names: tuple[str, ...] = field(metadata=LABEL)
+    name: str = field(metadata=LABEL)
 
     __repr__ = short_repr
 
@@ -72,36 +72,6 @@ class Workload:
             f"{float(jnp.sum(self.parameter_bytes)) / 1e3:,.1f} kB of parameters and "
             f"{float(self.output_bytes):g} bytes of output for one task</p>"
         )
-
-
-@dataclass(frozen=True)
-class _Names:
-    """What a pytree knows of a workload beside its arrays: names, by which no two differ."""
-
-    block_names: tuple[str, ...] = field(compare=False, repr=False)
-    name: str = field(compare=False, repr=False)
-
-
-_ARRAYS = ("macs", "input_bytes", "parameter_bytes", "output_bytes")
-_arrays_of = operator.attrgetter(*_ARRAYS)
-
-
-def _flatten(workload: Workload) -> tuple[tuple, _Names]:
-    return _arrays_of(workload), _Names(workload.block_names, workload.name)
-
-
-def _flatten_with_keys(workload: Workload) -> tuple[list, _Names]:
-    arrays, names = _flatten(workload)
-    return [(jax.tree_util.GetAttrKey(name), array) for name, array in zip(_ARRAYS, arrays, strict=True)], names
-
-
-def _unflatten(names: _Names, arrays) -> Workload:
-    if not is_concrete(arrays):  # a program is traced once: the names would be those of the workload that came first
-        names = _Names(("",) * len(names.block_names), "")
-    return Workload(**dict(zip(_ARRAYS, arrays, strict=True)), **vars(names))
-
-
-jax.tree_util.register_pytree_with_keys(Workload, _flatten_with_keys, _unflatten, _flatten)
 
 
 def check_workload(workload: Workload, name: str = "workload") -> None:
@@ -208,11 +178,9 @@ def workload_from_layers(layers: Sequence[Layer], starts: Sequence[int], *, name
     **Raises:** `ValueError` for an empty table, two layers of one name, a layer whose input is not as large
     as the output of the layer before it, or indices that do not rise from 0 within the table.
     """
-    layers, starts = tuple(layers), tuple(starts)
+    layers = tuple(layers)
     check_layers(layers)
-    starts = tuple(check_count("each index in starts", i, minimum=0, maximum=len(layers) - 1) for i in starts)
-    if not starts or starts[0] != 0 or any(a >= b for a, b in itertools.pairwise(starts)):
-        raise ValueError(f"starts must rise from 0, each index once; got {starts}")
+    starts = checked_starts(starts, len(layers))
     chunks = [layers[a:b] for a, b in zip(starts, (*starts[1:], len(layers)), strict=True)]
 
     def per_block(values):
@@ -223,11 +191,22 @@ def workload_from_layers(layers: Sequence[Layer], starts: Sequence[int], *, name
         input_bytes=per_block([chunk[0].input_bytes for chunk in chunks]),
         parameter_bytes=per_block([sum(layer.parameter_bytes for layer in chunk) for chunk in chunks]),
         output_bytes=per_block(layers[-1].output_bytes),
-        block_names=tuple(
-            chunk[0].name if len(chunk) == 1 else f"{chunk[0].name}-{chunk[-1].name}" for chunk in chunks
-        ),
+        block_names=tuple(merged_name(chunk[0].name, chunk[-1].name) for chunk in chunks),
         name=name,
     )
+
+
+def checked_starts(starts: Sequence[int], count: int) -> tuple[int, ...]:
+    """The indices of the first of `count` layers in each block, checked: they rise from 0."""
+    starts = tuple(check_count("each index in starts", i, minimum=0, maximum=count - 1) for i in starts)
+    if not starts or starts[0] != 0 or any(a >= b for a, b in itertools.pairwise(starts)):
+        raise ValueError(f"starts must rise from 0, each index once; got {starts}")
+    return starts
+
+
+def merged_name(first: str, last: str) -> str:
+    """What a block from layer `first` to layer `last` is called."""
+    return first if first == last else f"{first}-{last}"
 
 
 def layers_from_csv(path: str | os.PathLike, *, name: str | None = None) -> LayerTable:

@@ -1,18 +1,16 @@
 """A scenario: which tasks arrive where, and by which rules their delay is counted."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload, check_workload
-from mecpart.fields import check_record, check_values, integers_to_floats, quantity, short_repr
+from mecpart.fields import check_record, check_values, integers_to_floats, lists_to_arrays, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.network import Network, check_network
 from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
@@ -134,11 +132,7 @@ class Slot:
     __repr__ = short_repr
 
     def __post_init__(self):
-        for name in ("device_rate", "backlog"):
-            value = getattr(self, name)
-            if isinstance(value, list | tuple):  # as one writes it; to JAX a list is no array
-                with suppress(TypeError, ValueError):  # what is none is refused where it is used
-                    object.__setattr__(self, name, np.asarray(value))
+        lists_to_arrays(self)
         integers_to_floats(self)
 
 
