@@ -132,7 +132,7 @@ CALLS = {
         mecpart.make_network,
         {"server_speed": [3.0], "num_devices": 1, "device_frequency": 1, "device_rate_range": (1, 2), "wired_rate": 1,
          "transmit_power": 1, "energy_coefficient": 1},
-        numbers("num_devices", "device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
+        numbers("device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
     ),
     "onnx_operators": (
         mecpart.onnx_operators, {"path": "a.onnx", "input_shape": (1, 3), "count_as_zero": ()},
@@ -254,7 +254,7 @@ CALLS = {
     ),
     "Network": (
         lambda **given: mecpart.as_printed(WORKLOAD, mecpart.Network(**given)), vars(NETWORK),
-        numbers("num_devices", "device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
+        numbers("device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
     ),
     "Rules": (mecpart.Rules, {"name": "mine"} | RULES, _SWITCHED | {"name": ANY_TEXT}),
     "Scenario": (

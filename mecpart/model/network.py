@@ -32,8 +32,8 @@ class Network:
     size are padded with such servers so that one compiled function serves them all.
 
     - `speed`: cycles/s of each node; `speed[0]` is the whole IoT tier, num_devices * device_frequency (f^l, F_n).
-    - `num_devices`: D, devices that work side by side and transmit side by side, each on tasks of its own: a slot with
-      fewer tasks than devices has no use for the others.
+    - `num_devices`: D >= 1, devices that work side by side and transmit side by side, each on tasks of its own: a slot
+      with fewer tasks than devices has no use for the others.
     - `device_frequency`: f^l of one device, Hz.
     - `device_rate_range`: (low, high) of the rate between one device and one server, bytes/s (R_m^n).
     - `wired_rate`: R_max between two servers, bytes/s.
@@ -42,7 +42,7 @@ class Network:
     """
 
     speed: Float[Array, " nodes"] = field(metadata=quantity("cycles/s"))
-    num_devices: Float[Array, ""] = field(metadata=quantity(exclusive=True))
+    num_devices: Float[Array, ""] = field(metadata=quantity(minimum=1.0))
     device_frequency: Float[Array, ""] = field(metadata=quantity("Hz", exclusive=True))
     device_rate_range: Float[Array, "2"] = field(metadata=quantity("bytes/s"))
     wired_rate: Float[Array, ""] = field(metadata=quantity("bytes/s", exclusive=True))
@@ -125,7 +125,8 @@ def make_network(
     **Arguments:** `server_speed`: F_n, [N] cycles/s (0: the server does not exist); the others as in `Network`, one
     number each.
 
-    **Raises:** `ValueError` for a value of wrong shape, or that is negative, NaN or infinite, or a reversed rate range.
+    **Raises:** `ValueError` for a value of wrong shape, or that is negative, NaN or infinite, fewer than one device, or
+    a reversed rate range.
     **Warns:** `UserWarning` where some speeds are plainly not in hertz: below 1 kHz, beside others above.
     """
     check_number("server_speed", server_speed)

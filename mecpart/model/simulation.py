@@ -138,7 +138,7 @@ def _stream_slots(scenario: Scenario, slots: Slot, plans) -> tuple[list[Operatio
     """The same of slots whose tasks follow each other."""
     found: list[Operation] = []
     tasks = np.broadcast_to(np.ceil(jax.vmap(scenario.tasks_in)(slots)), len(plans)).astype(int).tolist()
-    devices = max(int(scenario.network.num_devices), 1)
+    devices = int(scenario.network.num_devices)
     begins = [number * float(scenario.slot_seconds) for number in range(len(plans))]
     ends = []
     for number, chain in enumerate(_chains(scenario, slots, plans)):

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mecpart.experiments.setting import Setting, outline
 from mecpart.model.network import check_network, make_network, sample_network, shannon_rate
 
 KEY = jax.random.key(0)
 BAD = [(-1.0, "-1"), (float("nan"), "nan"), (float("inf"), "inf"), ("fast", "'fast'"), (None, "None")]
-POSITIVE = ("num_devices", "device_frequency", "wired_rate")
+ALLOWED = {"num_devices": "at least 1", "device_frequency": "above 0", "wired_rate": "above 0"}
+POSITIVE = tuple(ALLOWED)
 CONSTANTS = (*POSITIVE, "transmit_power", "energy_coefficient")
 
 
@@ -70,13 +72,25 @@ class TestMakeNetwork:
     @pytest.mark.parametrize("name", CONSTANTS)
     @pytest.mark.parametrize(("value", "got"), BAD, ids=repr)
     def test_refuses_a_bad_constant(self, refused, name, value, got):
-        with refused(name, f"got {got}", "finite and above 0" if name in POSITIVE else "finite and at least 0"):
+        with refused(name, f"got {got}", f"finite and {ALLOWED.get(name, 'at least 0')}"):
             make_network(np.ones(5), **{name: value})
 
     @pytest.mark.parametrize("name", POSITIVE)
     def test_refuses_zero_where_something_is_divided_by_it(self, refused, name):
-        with refused(name, "got 0", "above 0"):
+        with refused(name, "got 0", ALLOWED[name]):
             make_network(np.ones(5), **{name: 0})
+
+    def test_refuses_fewer_than_one_device(self, refused):
+        told = "num_devices must be finite and at least 1", "got 0.5"
+        with refused(*told):
+            make_network(np.ones(5), num_devices=0.5)
+        with refused(*told):
+            sample_network(KEY, num_devices=np.float32(0.5))
+        with refused("network.", *told):
+            check_network(replace(TestCheckNetwork.NETWORK, num_devices=0.5))
+        with refused(*told):
+            outline(Setting(of_network={"num_devices": 0.5}), "pipelined")
+        assert make_network(np.ones(5), num_devices=1).num_devices == 1
 
     def test_refuses_a_bad_rate_range(self, refused):
         for given, got, allowed in [
@@ -97,7 +111,8 @@ class TestMakeNetwork:
     @pytest.mark.parametrize("value", [1e39, 1e-46, 1e-39], ids=repr)
     def test_refuses_what_float32_does_not_hold(self, refused, value):
         for name in CONSTANTS:
-            with refused(name, "float32", f"got {value:g}"):
+            told = "at least 1" if name == "num_devices" and value < 1 else "float32"
+            with refused(name, told, f"got {value:g}"):
                 make_network(np.ones(5), **{name: value})
         with refused("server_speed", "float32", f"got {value:g}"):
             make_network([1e9, value])
