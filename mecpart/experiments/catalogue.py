@@ -76,10 +76,10 @@ WORLDS: dict[str, tuple] = {
 
 #: The chosen constants that are not varied, and why not.
 NOT_VARIED = {
-    "queue_scale": "how queues are seen is part of the environment, the same for all learners",
+    "queue_scale": "of the observation, which agents saved or trained elsewhere must find as it was",
     "initial_scale": "only where training begins, and so small that the first policy is uniform",
     "stitch": "of a way of sharing that no method has, only the ablation",
-    "bound_steps": "a bound is certified whatever its prices; these steps only make it tight",
+    "bound_steps": "an argument of `bound_prices`: a bound is certified whatever its prices, this only makes it tight",
     "bound_step_range": "as bound_steps",
     "bound_momentum": "as bound_steps",
 }

@@ -15,7 +15,7 @@ from mecpart.ledger import LEDGER
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
 from mecpart.planning.optimum import checked_prices, optimal_plan, priced_path
-from mecpart.validation import check_count
+from mecpart.validation import check_count, check_fraction, check_number, shown
 
 
 def lower_bound(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
@@ -84,20 +84,35 @@ def _priced_bound(scenario: Scenario, slots: Slot, price) -> Float[Array, ""]:
     return jnp.sum(value - horizon * jnp.sum(price) / value.shape[0])
 
 
-def bound_prices(scenario: Scenario, slots: Slot, steps: int = LEDGER.default("bound_steps")) -> Float[Array, " nodes"]:
+def bound_prices(
+    scenario: Scenario,
+    slots: Slot,
+    steps: int = LEDGER.default("bound_steps"),
+    step_range: tuple[float, float] = LEDGER.default("bound_step_range"),
+    momentum: float = LEDGER.default("bound_momentum"),
+) -> Float[Array, " nodes"]:
     """Prices under which `priced_bound` is large; but for what H is more than T d, it is concave in them.
 
-    Subgradient ascent from zero by `steps` steps of falling length; the best prices on the way are returned.
+    Subgradient ascent from zero by `steps` steps; the best prices on the way are returned.
 
-    **Raises:** `ValueError` for slots as in `episode_bound`, or a number of steps below 1.
+    **Arguments:** `step_range`: length of the first step and of the last; `momentum`: part of the direction of the step
+    before that each keeps.
+
+    **Raises:** `ValueError` for slots as in `episode_bound`, a number of steps below 1, lengths that are not a pair
+    above 0, or a momentum that is not from 0 to 1.
     """
     check_slots(scenario, slots)
-    return _bound_prices(scenario, slots, check_count("steps", steps))
+    if not isinstance(step_range, tuple) or len(step_range) != 2:
+        raise ValueError(f"step_range must be a pair (first, last); got {shown(step_range)}")
+    for length in step_range:
+        check_number("step_range", length, exclusive=True, shapes=((),))
+    check_fraction("momentum", momentum)
+    return _bound_prices(scenario, slots, check_count("steps", steps), step_range, momentum)
 
 
-@partial(jax.jit, static_argnames="steps")
-def _bound_prices(scenario: Scenario, slots: Slot, steps: int) -> Float[Array, " nodes"]:
-    kept, (first, last) = LEDGER.default("bound_momentum"), LEDGER.default("bound_step_range")
+@partial(jax.jit, static_argnames=("steps", "step_range", "kept"))
+def _bound_prices(scenario: Scenario, slots: Slot, steps: int, step_range, kept: float) -> Float[Array, " nodes"]:
+    first, last = step_range
     bound_and_slope = jax.value_and_grad(lambda price: _priced_bound(scenario, slots, price))
 
     def step(search, length):

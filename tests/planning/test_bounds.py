@@ -203,6 +203,25 @@ class TestEpisodeBounds:
         assert priced > 1.2 * free
         assert whole == priced
 
+    def test_one_step_by_hand(self):
+        """From no prices along the slope, whatever its size, by the first length; back to none where that is worse."""
+        scenario = replace(Setting(release_rate=110.0).build("loaded", 3), num_slots=20)
+        slots = sample_slots(jax.random.key(0), scenario, 20)
+        slope = jax.jit(jax.grad(lambda price: priced_bound(scenario, slots, price)))(jnp.zeros(scenario.num_nodes))
+        expected = np.maximum(0.03 * np.asarray(slope) / np.linalg.norm(slope), 0)
+        for momentum in (0.0, 0.5):  # the direction is of length one, and there is none before it
+            price = bound_prices(scenario, slots, 2, (0.03, 1e-9), momentum)
+            np.testing.assert_allclose(price, expected, rtol=1e-4, atol=1e-7)
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "got"),
+        [("steps", 0, "0"), ("step_range", 0.5, "0.5"), ("step_range", (0.5, 0.0), "0"), ("momentum", 1.5, "1.5")],
+    )
+    def test_refuses_a_bad_ascent(self, refused, argument, value, got):
+        scenario, slot = round_problem("loaded")
+        with refused(argument, f"got {got}"):
+            bound_prices(scenario, jax.tree.map(lambda leaf: leaf[None], slot), **{argument: value})
+
 
 class TestBadInput:
     @pytest.mark.parametrize("price", [-1.0, np.nan, np.inf, 1e39], ids=repr)
