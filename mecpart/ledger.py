@@ -205,4 +205,9 @@ LEDGER = Ledger(
     Constant("bound_steps", "", 300, "1", "chosen", "of the ascent to the prices of the certified bound"),
     Constant("bound_step_range", "", (0.5, 1e-3), "1", "chosen", "first and last step of that ascent"),
     Constant("bound_momentum", "", 0.8, "1", "chosen", "part of the direction that such a step keeps"),
+    Constant(
+        "relatives_batch", "", 256, "frames", "chosen", "for one gradient: of ten variants of the learner on two seeds"
+    ),
+    Constant("relatives_learning_rate", "", 3e-3, "1", "chosen", "of Adam; as relatives_batch"),
+    Constant("relatives_entropy_weight", "", 0.3, "1", "chosen", "at first, falling to 0: as relatives_batch"),
 )

@@ -82,6 +82,9 @@ NOT_VARIED = {
     "bound_steps": "an argument of `bound_prices`: a bound is certified whatever its prices, this only makes it tight",
     "bound_step_range": "as bound_steps",
     "bound_momentum": "as bound_steps",
+    "relatives_batch": "of the learner of `mecpart.relatives`, which no experiment runs",
+    "relatives_learning_rate": "as relatives_batch",
+    "relatives_entropy_weight": "as relatives_batch",
 }
 
 

@@ -46,10 +46,10 @@ class Relative:
     )
 
 
-# The learner: chosen once, of ten variants on two seeds each, the same for every relative.
-BATCH = 256  # frames for one gradient
-LEARNING_RATE = 3e-3  # of Adam
-ENTROPY_WEIGHT = 0.3  # at first; falls linearly to 0
+# The learner, the same for every relative.
+BATCH = LEDGER.default("relatives_batch")
+LEARNING_RATE = LEDGER.default("relatives_learning_rate")
+ENTROPY_WEIGHT = LEDGER.default("relatives_entropy_weight")
 CHECKPOINTS = 20  # how often it is looked at while it learns
 
 

@@ -455,7 +455,9 @@ class TestChange:
         names = changeable()
         assert len(names) == len(set(names))
         of_networks, of_bounds = {"queue_scale", "initial_scale", "stitch"}, {"steps", "step_range", "momentum"}
-        assert set(LEDGER) - set(names) == {"episodes"} | of_networks | {f"bound_{name}" for name in of_bounds}
+        others = {f"bound_{name}" for name in of_bounds}
+        others |= {f"relatives_{name}" for name in ("batch", "learning_rate", "entropy_weight")}
+        assert set(LEDGER) - set(names) == {"episodes"} | of_networks | others
 
     def test_one_rule_at_a_time(self, monkeypatch):
         """As `as_printed`, but the result's way back is charged: by hand, in every slot, what it takes on one link."""
