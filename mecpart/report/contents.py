@@ -115,7 +115,7 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
         return pd.read_csv(output / path) if path in written else None
 
     shown = {name: table(name) for name in ("facts", "claims", "headline")}
-    found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and _RESULTS <= set(frame)}
+    found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and set(frame) >= _RESULTS}
     # What the headline notebook tells, of what has been run, where it has not run itself.
     if found:
         several = [frame for name in found if (frame := table(f"{name}-rules")) is not None]
