@@ -13,11 +13,15 @@ from matplotlib.figure import Figure
 from mecpart.comparison import METRIC_WORDS, by_setting
 from mecpart.comparison.curves import require
 from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.experiment import shown_x
+from mecpart.experiments.setting import outline
 from mecpart.figures.axes import LEAST_GAP, log_where_overloaded, log_where_spread, number_ticks, panels, thousands
 from mecpart.figures.curves import draw, means, told, x_axis
 from mecpart.figures.names import fit_beside, legend, name_ends, width_of_names
 from mecpart.figures.style import COLUMN_WIDTH, STYLE, Style, styles
 from mecpart.methods.register import methods_in
+from mecpart.model.rules import RULES
+from mecpart.planning.optimum import optimum_is_known
 
 _UNIT = {
     "total_delay_s": "s",
@@ -140,7 +144,7 @@ def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, r
     words, unit = _WORDS[metric], _UNIT[metric]
     size, prefix = thousands(*row.values()) if unit != "%" and reference is None else (1.0, "")
     if metric == "gap_percent":
-        words += " optimum" if "Optimal" in methods_in(results["scenario"].iloc[0]) else " bound"
+        words += f" {_reference(results)}"
     for panel, values in row.items():
         if reference is not None:
             log_where_overloaded([panel], pd.concat(list(row.values())))
@@ -156,6 +160,21 @@ def _y_axes(row: Mapping[Axes, pd.Series], metric: str, results: pd.DataFrame, r
         for panel in others:
             panel.sharey(first)
         first.autoscale(axis="y")
+
+
+def _reference(results: pd.DataFrame) -> str:
+    """What the gap is measured from: the optimum where it is known, else the bound, by the settings of the sweep."""
+    scenario, name = results["scenario"].iloc[0], results["figure"].iloc[0]
+    if name not in EXPERIMENTS:
+        exists = "Optimal" in methods_in(scenario)
+        return ("optimum or bound" if RULES[scenario].streams else "optimum") if exists else "bound"
+    shown = set(results["x"])
+    points = [point for point in EXPERIMENTS[name].points(scenario) if shown_x(point.x) in shown]
+    known = {optimum_is_known(outline(point.setting, scenario)) for point in points}
+    if known == {True, False}:
+        bounded = [shown_x(point.x) for point in points if not optimum_is_known(outline(point.setting, scenario))]
+        return f"optimum\n(bound at {', '.join(map(str, dict.fromkeys(bounded)))})"
+    return "bound" if known == {False} else "optimum"
 
 
 def _name_curves(figure: Figure, axes: np.ndarray, shown: Mapping[Axes, pd.DataFrame], drawn: dict[str, Style]) -> None:

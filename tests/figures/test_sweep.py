@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import METHODS
+from made_up import METHODS, results
 from matplotlib.colors import to_hex
 from pictures import NAMES, PAPER, XS, drawn, heights, named_ends, own, sweep
 
@@ -109,6 +109,21 @@ class TestSweep:
         assert not total.xaxis.get_tick_params()["labelbottom"]
         loaded = figures.plot_sweep(frame.assign(scenario="loaded"), PAPER).axes[2]
         assert loaded.get_ylabel() == "gap to the bound [%]"
+
+    @pytest.mark.parametrize(
+        ("scenario", "xs", "told"),
+        [
+            ("pipelined", (3.0, 9.0), "optimum"),
+            ("pipelined", (9.0, 12.0, 21.0), "optimum\n(bound at 12, 21)"),
+            ("pipelined", (12.0, 21.0), "bound"),
+            ("as_printed", (3.0, 21.0), "optimum"),
+            ("loaded", (3.0, 21.0), "bound"),
+        ],
+    )
+    def test_the_gap_says_where_it_is_one_to_a_bound(self, scenario, xs, told):
+        frame = results({"Greedy": 2.0}, seeds=2, xs=xs, figure="fig9", scenario=scenario)
+        frame = frame.assign(x_name="num_blocks", gap_percent=5.0)
+        assert figures.plot_sweep(frame, y="gap_percent").axes[0].get_ylabel() == f"gap to the {told} [%]"
 
     @pytest.mark.parametrize("y", ["reward", "delay", []])
     def test_an_unknown_column_is_answered_with_those_there_are(self, y):
