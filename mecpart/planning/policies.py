@@ -45,11 +45,13 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
     """
     check_flag("include_device", include_device)
     candidate = scenario.network.available.at[0].set(include_device)
-    load, plan = jnp.where(candidate, scenario.backlog_in(slot), jnp.inf), []
-    for m in range(scenario.num_blocks):
-        plan.append(jnp.argmin(load).astype(jnp.int32))
-        load = load.at[plan[-1]].add(computation_delay(scenario, slot, m, plan[-1]))
-    return jnp.stack(plan)
+
+    def place(load, block):
+        node = jnp.argmin(load).astype(jnp.int32)
+        return load.at[node].add(computation_delay(scenario, slot, block, node)), node
+
+    free = jnp.where(candidate, scenario.backlog_in(slot), jnp.inf)
+    return jax.lax.scan(place, free, jnp.arange(scenario.num_blocks))[1]
 
 
 def local_only(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
