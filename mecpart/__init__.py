@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mecpart.comparison import published
     from mecpart.dnn.from_flax import layers_from_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
+    from mecpart.dnn.pieces import write_pieces
     from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
     from mecpart.experiments.catalogue import EXPERIMENTS
     from mecpart.experiments.compare import compare
@@ -109,6 +110,7 @@ __all__ = [
     "workload_from_csv",
     "workload_from_module",
     "workload_from_onnx",
+    "write_pieces",
 ]
 
 # Where each name stands, to be imported when it is first asked for.
@@ -119,6 +121,7 @@ _MODULES: dict[str, list[str]] = {
     "comparison": ["published"],
     "dnn.from_flax": ["layers_from_module", "workload_from_module"],
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
+    "dnn.pieces": ["write_pieces"],
     "dnn.workload": ["LayerTable", "Workload", "layers_from_csv", "workload", "workload_from_csv"],
     "experiments.compare": ["compare"],
     "experiments.catalogue": ["EXPERIMENTS"],

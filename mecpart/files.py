@@ -53,6 +53,28 @@ def naming(path: Path | str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+@contextmanager
+def write_folder_atomically(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, to be filled, which is moved there in one step when the disk has it.
+
+    **Raises:** `ValueError` where `path` is no folder, or one that is not empty; `OSError` that names it.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"folder must be new or empty; got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(8)}{_UNFINISHED}")
+    try:
+        with naming(path):
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            _sync(temporary)
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def place(source: Path, target: Path) -> None:
     """Move a finished file to its place in one step, also if that is on another file system.
 

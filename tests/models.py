@@ -4,8 +4,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 IMAGE = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
 
@@ -194,11 +195,12 @@ class Graph:
         return self("Gemm", x, self.weight(1000, inputs), self.weight(1000), transB=1)
 
 
-def resnet50():
+def resnet50(narrow=1):
     graph = Graph()
-    x, channels = graph.conv_norm("image", 3, 64, 7, 2), 64
+    x, channels = graph.conv_norm("image", 3, 64 // narrow, 7, 2), 64 // narrow
     x = graph("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     for features, units, first in RESNET50:
+        features //= narrow
         for unit in range(units):
             stride = first if unit == 0 else 1
             y = graph.conv_norm(x, channels, features, 1)
@@ -207,22 +209,23 @@ def resnet50():
             x = x if unit else graph.conv_norm(x, channels, 4 * features, 1, stride, relu=False)
             x, channels = graph("Relu", graph("Add", y, x)), 4 * features
     x = graph("Flatten", graph("GlobalAveragePool", x))
-    return graph.model(graph.head(x, 2048))
+    return graph.model(graph.head(x, channels))
 
 
-def mobilenet_v2():
+def mobilenet_v2(narrow=1):
     graph = Graph()
-    x, channels = graph.conv_norm("image", 3, 32, 3, 2), 32
+    x, channels = graph.conv_norm("image", 3, 32 // narrow, 3, 2), 32 // narrow
     for expansion, features, units, first in MOBILENET_V2:
+        features //= narrow
         for unit in range(units):
             stride, wide = first if unit == 0 else 1, expansion * channels
             y = graph.conv_norm(x, channels, wide, 1) if expansion > 1 else x
             y = graph.conv_norm(y, wide, wide, 3, stride, groups=wide)
             y = graph.conv_norm(y, wide, features, 1, relu=False)
             x, channels = graph("Add", x, y) if stride == 1 and channels == features else y, features
-    x = graph.conv_norm(x, channels, 1280, 1)
+    x = graph.conv_norm(x, channels, 1280 // narrow, 1)
     x = graph("ReduceMean", x, graph.constant(2, 3), keepdims=0)
-    return graph.model(graph.head(x, 1280))
+    return graph.model(graph.head(x, 1280 // narrow))
 
 
 def vgg16():
@@ -279,3 +282,16 @@ def write(name, folder):
     path = folder / f"{name}.onnx"
     path.write_bytes(FILES[name]().SerializeToString())
     return path
+
+
+def fill(model, seed=0):
+    """Put weights into a model, at random, such that what passes through it neither grows nor vanishes."""
+    draw = np.random.default_rng(seed)
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            shape = tuple(tensor.dims)
+            around_one = draw.uniform(0.5, 1.5, shape)  # also as variances
+            scaled = draw.normal(size=shape) * np.sqrt(2 / max(np.prod(shape[1:]), 1))
+            values = (scaled if len(shape) > 1 else around_one).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mecpart.files import STALE_SECONDS, place, sweep, write_atomically
+from mecpart.files import STALE_SECONDS, place, sweep, write_atomically, write_folder_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -121,3 +121,27 @@ def test_a_file_is_placed_on_another_disk(tmp_path):
             place(source, target)
             assert target.read_text() == text
         assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path, monkeypatch):
+    path, synced = tmp_path / "deep" / "pieces", []
+
+    def fail():
+        with write_folder_atomically(path) as unfinished:
+            (unfinished / "one").touch()
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.exists()))
+    path.mkdir()  # an empty one is as good as none
+    with write_folder_atomically(path) as unfinished:
+        (unfinished / "one").touch()
+        assert list(path.iterdir()) == []
+    assert [entry.name for entry in path.iterdir()] == ["one"]
+    assert len(synced) == 2
+    for taken in (path, path / "one"):
+        with pytest.raises(ValueError, match="folder must be new or empty"), write_folder_atomically(taken):
+            pass
+    assert list(path.parent.iterdir()) == [path]

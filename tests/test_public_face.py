@@ -228,6 +228,11 @@ CALLS = {
         {"path": {"a text"}, "blocks": OPTIONAL, "name": {"None", "a text"}, "input_shape": OPTIONAL,
          "pooling": {"yes"}},
     ),
+    "write_pieces": (
+        mecpart.write_pieces,
+        {"path": "a.onnx", "plan": [0, 1], "folder": "a", "input_shape": (1, 3), "pooling": False, "count_as_zero": ()},
+        {"path": ANY_TEXT, "folder": ANY_TEXT, "input_shape": OPTIONAL, "pooling": {"yes"}},
+    ),
     # Types: their fields are checked where they are made or, of those that JAX makes too, where they are used.
     "BlockTimes": (
         lambda **given: mecpart.BlockTimes(**given).select([0, 1]), vars(TIMES),

@@ -62,10 +62,10 @@ def layers_from_onnx(
     than one; for control flow whose condition is not known beforehand, sparse weights, or operators that neither the
     standard nor `count_as_zero` says the cost of.
     """
-    _check_arguments(path, name, input_shape, count_as_zero)
+    check_arguments(path, name, input_shape, count_as_zero)
     check_flag("pooling", pooling)
     with naming(path):
-        layers = _read(path, input_shape, count_as_zero).graph(pooling).layers()
+        layers = walked(path, input_shape, count_as_zero).graph(pooling).layers()
     return LayerTable(Path(path).stem if name is None else name, layers)
 
 
@@ -112,9 +112,9 @@ def onnx_operators(
     """
     import pandas as pd
 
-    _check_arguments(path, None, input_shape, count_as_zero)
+    check_arguments(path, None, input_shape, count_as_zero)
     with naming(path):
-        model = _read(path, input_shape, count_as_zero)
+        model = walked(path, input_shape, count_as_zero)
         rows: dict[str, dict[str, Any]] = {}
         for kind in model.walk.kinds:
             row = {"operator": kind, "number": 0, "macs": 0, "counted": kind in COUNTED}
@@ -128,7 +128,7 @@ def onnx_operators(
     )
 
 
-def _check_arguments(path, name, input_shape, count_as_zero) -> None:
+def check_arguments(path, name, input_shape, count_as_zero) -> None:
     """Raise `ValueError` for arguments that no file can make right."""
     check_path("path", path)
     if name is not None:
@@ -145,11 +145,12 @@ def _check_arguments(path, name, input_shape, count_as_zero) -> None:
                 check_count("each axis of input_shape", axis)
 
 
-def _read(
+def walked(
     path: str | os.PathLike,
     input_shape: Sequence[int] | Mapping[str, Sequence[int]] | None,
     count_as_zero: Sequence[str],
 ) -> OnnxModel:
+    """A file's model, of whose tensors the shapes are known."""
     model = read_model(path)
     graph = model.graph
     if not graph.node:

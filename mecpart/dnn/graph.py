@@ -90,34 +90,50 @@ class ModelGraph:
 
         **Raises:** `ValueError` where no output depends on the input, or the size of a tensor is not known.
         """
-        steps = self._steps
-        read = {tensor for op in self._live for tensor in op.reads}
-        entering = [tensor for tensor in self.inputs if tensor in read]
-        bytes_in = [self._bytes(entering), *(self._bytes(step.leaving) for step in steps)]
-        values_in = [self._values(entering), *(self._values(step.leaving) for step in steps)]
-        main = [
-            at
-            for at, step in enumerate(steps)
-            if step.macs or any(op.lookup for op in step.operators) or values_in[at + 1] < values_in[at]
-        ] or [0]
-        # A cut before step c is crossed by bytes_in[c].
-        starts = [0] + [min(range(a + 1, b + 1), key=lambda c: (bytes_in[c], -c)) for a, b in pairwise(main)]
-        ends = [*starts[1:], len(steps)]
+        steps, entering = self._steps, self._entering
+        main, starts = self._cut
         names = _names([_computing(steps[at]) for at in main], self.separator)
 
         table = []
-        for name, start, end in zip(names, starts, ends, strict=True):
+        for name, start, end in zip(names, starts, (*starts[1:], len(steps)), strict=True):
             parameters = [parameter for step in steps[start:end] for parameter in step.parameters]
             table.append(
                 Layer(
                     name=name,
                     macs=sum(step.macs for step in steps[start:end]),
-                    input_bytes=bytes_in[start],
-                    output_bytes=bytes_in[end],
+                    input_bytes=self._bytes(entering[start]),
+                    output_bytes=self._bytes(entering[end]),
                     parameter_bytes=sum(self.parameters[parameter] for parameter in parameters),
                 )
             )
         return tuple(table)
+
+    def crossings(self) -> tuple[str, ...]:
+        """The one tensor that crosses each cut between two `layers`, in their order."""
+        _, starts = self._cut
+        return tuple(self._entering[start][0] for start in starts[1:])
+
+    @cached_property
+    def _cut(self) -> tuple[list[int], list[int]]:
+        """The step after which each layer is named, and the one with which it starts."""
+        steps, entering = self._steps, self._entering
+        values = [self._values(tensors) for tensors in entering]
+        main = [
+            at
+            for at, step in enumerate(steps)
+            if step.macs or any(op.lookup for op in step.operators) or values[at + 1] < values[at]
+        ] or [0]
+        # A cut before step c is crossed by entering[c].
+        return main, [0] + [
+            min(range(a + 1, b + 1), key=lambda c: (self._bytes(entering[c]), -c)) for a, b in pairwise(main)
+        ]
+
+    @cached_property
+    def _entering(self) -> list[tuple[str, ...]]:
+        """The tensors that enter each step, and those that leave the last."""
+        read = {tensor for op in self._live for tensor in op.reads}
+        inputs = tuple(tensor for tensor in self.inputs if tensor in read)
+        return [inputs, *(step.leaving for step in self._steps)]
 
     @cached_property
     def _live(self) -> list[Operator]:
