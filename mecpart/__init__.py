@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mecpart.experiments.setting import Setting
     from mecpart.figures import plot_comparison, plot_plan
     from mecpart.ledger import LEDGER
+    from mecpart.measurements.fitting import TimesFit, fit_times
     from mecpart.methods.register import METHODS, register_agent, register_learner, register_policy, unregister
     from mecpart.model.delay import PlanCost, evaluate_plan, keeps_up, utilisation
     from mecpart.model.devices import BlockTimes, Links
@@ -67,6 +68,7 @@ __all__ = [
     "Schedule",
     "Setting",
     "Slot",
+    "TimesFit",
     "Workload",
     "adapters",
     "agents",
@@ -75,6 +77,7 @@ __all__ = [
     "compare",
     "episode_bound",
     "evaluate_plan",
+    "fit_times",
     "keeps_up",
     "layers_from_csv",
     "layers_from_module",
@@ -131,6 +134,7 @@ _MODULES: dict[str, list[str]] = {
     "experiments.setting": ["Setting"],
     "figures": ["plot_comparison", "plot_plan"],
     "ledger": ["LEDGER"],
+    "measurements.fitting": ["TimesFit", "fit_times"],
     "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
     "model.delay": ["PlanCost", "evaluate_plan", "keeps_up", "utilisation"],
     "model.devices": ["BlockTimes", "Links"],

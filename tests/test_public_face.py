@@ -105,6 +105,10 @@ CALLS = {
         mecpart.evaluate_plan, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN, "check": False},
         _A_SCENARIO | _A_SLOT | {"check": {"yes"}},
     ),
+    "fit_times": (
+        mecpart.fit_times, {"times": TIMES, "workload": None, "terms": ("macs",)},
+        {"workload": OPTIONAL | {"a workload"}},
+    ),
     "keeps_up": (mecpart.keeps_up, {"total_delay": np.ones(8)}, {}),
     "layers_from_csv": (
         mecpart.layers_from_csv, {"path": "a.csv", "name": "a"}, {"path": {"a text"}, "name": {"None", "a text"}},
@@ -321,8 +325,8 @@ CALLS = {
 }  # fmt: skip
 
 # What the package makes and nobody hands in.
-RESULTS = {"Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "agents.EpisodeCost", "agents.Policy",
-           "agents.PricePolicy", "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
+RESULTS = {"Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "TimesFit", "agents.EpisodeCost",
+           "agents.Policy", "agents.PricePolicy", "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():

@@ -57,6 +57,9 @@ GROUPS = (
         "Scenario", "SCENARIOS", "as_printed", "loaded", "pipelined", "Rules", "Slot", "sample_slot", "sample_slots",
         "trace_from_csv",
     )),
+    ("measurements", "Measured devices", "What blocks take on machines as they are.", (
+        "BlockTimes", "Links", "fit_times", "TimesFit",
+    )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",
     )),

@@ -1,0 +1,119 @@
+"""Devices fitted to block times: made-up ones are found again, exactly."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import mecpart
+from mecpart.measurements.fitting import TERMS, fit_times
+from mecpart.model.devices import BlockTimes
+
+VGG16 = mecpart.workload("vgg16", 21)
+RESNET32 = mecpart.workload("resnet32", 18)
+#: Seconds of overhead, per mac and per byte: of a slow device, of a fast one, of one that is all overhead.
+DEVICES = np.array([[2e-4, 5e-6, 1e-3], [4e-9, 1e-11, 0.0], [1e-9, 3e-11, 0.0]])
+NAMES = ("slow", "fast", "remote")
+
+
+def made_up(workload, devices=DEVICES):
+    """By hand: what each of the devices takes for each block."""
+    entering = np.asarray(workload.input_bytes, float)
+    leaving = np.array([*entering[1:], workload.output_bytes], float)
+    moved = entering + leaving + np.asarray(workload.parameter_bytes, float)
+    per_block = [np.ones_like(entering), np.asarray(workload.macs, float), moved]
+    seconds = sum(np.outer(amount, each) for amount, each in zip(per_block, devices, strict=True))
+    return BlockTimes(seconds, workload, NAMES)
+
+
+class TestMadeUp:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_are_found_again(self, several):
+        fit = fit_times([made_up(VGG16), made_up(RESNET32)] if several else made_up(VGG16))
+        np.testing.assert_allclose(
+            [fit.overhead, fit.seconds_per_mac, fit.seconds_per_byte], DEVICES, rtol=1e-4, atol=1e-15
+        )
+        assert fit.names == NAMES
+        assert fit.sigma.max() < 1e-6
+
+    def test_tell_the_times_of_another_network(self):
+        predicted = fit_times(made_up(VGG16)).predict(RESNET32)
+        assert predicted.workload is RESNET32
+        np.testing.assert_allclose(predicted.seconds, made_up(RESNET32).seconds, rtol=1e-4)
+
+    @pytest.mark.parametrize("terms", [("macs",), ("overhead", "macs"), ("bytes", "overhead")])
+    def test_of_fewer_terms(self, terms):
+        kept = DEVICES * [[term in terms] for term in TERMS]
+        times = made_up(VGG16, kept).select([0, 1])
+        fit = fit_times(times, terms=terms)
+        np.testing.assert_allclose(
+            [fit.overhead, fit.seconds_per_mac, fit.seconds_per_byte], kept[:, :2], rtol=1e-4, atol=1e-15
+        )
+
+    def test_where_a_block_cannot_run_or_takes_no_time(self):
+        times = made_up(VGG16)
+        seconds = np.array(times.seconds)
+        seconds[3, 0], seconds[5, 1] = np.inf, 0
+        fit = fit_times(replace(times, seconds=jnp.asarray(seconds)))
+        np.testing.assert_allclose(
+            [fit.overhead, fit.seconds_per_mac, fit.seconds_per_byte], DEVICES, rtol=1e-4, atol=1e-15
+        )
+
+    def test_what_times_do_not_know_of_their_blocks_is_given(self):
+        times = made_up(VGG16)
+        blank = replace(times, workload=replace(VGG16, macs=jnp.zeros(21)))
+        with pytest.raises(ValueError, match="workload must have macs where they are one of terms; got 0 for every"):
+            fit_times(blank)
+        np.testing.assert_array_equal(fit_times(blank, VGG16).seconds_per_mac, fit_times(times).seconds_per_mac)
+
+
+class TestNoise:
+    def test_sigma_is_the_relative_error(self):
+        noise = np.random.default_rng(0).normal(1, 0.05, (21, 3))
+        times = made_up(VGG16)
+        fit = fit_times(replace(times, seconds=times.seconds * noise))
+        assert fit.sigma == pytest.approx([0.05] * 3, rel=0.35)
+        predicted = fit.predict(VGG16)
+        np.testing.assert_allclose(predicted.spread, fit.sigma * predicted.seconds, rtol=1e-6)
+
+    def test_is_the_least_relative_error(self):
+        """Against a general minimiser, where a term would be below 0."""
+        draw = np.random.default_rng(1)
+        seconds = draw.uniform(1e-3, 2e-3, (21, 2))
+        fit = fit_times(BlockTimes(seconds, VGG16, ("a", "b")))
+        amounts = made_up(VGG16, np.eye(3)).seconds
+        for node in range(2):
+            relative = np.asarray(amounts, float) / np.asarray(seconds)[:, node, None]
+            scale = relative.max(axis=0)
+
+            def error(x, relative=relative, scale=scale):
+                return np.sum((relative / scale @ x - 1) ** 2)
+
+            best = minimize(error, np.ones(3), bounds=[(0, None)] * 3, method="L-BFGS-B", options={"ftol": 1e-15})
+            found = np.array([fit.overhead, fit.seconds_per_mac, fit.seconds_per_byte])[:, node] * scale
+            assert error(found) <= best.fun * (1 + 1e-6)
+            assert fit.sigma[node] == pytest.approx(np.sqrt(error(found) / 18))
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("times", "more", "message"),
+        [
+            (None, {}, "times must be a mecpart.BlockTimes, or several in a list; got None"),
+            ([], {}, "times must be a mecpart.BlockTimes, or several in a list"),
+            (made_up(VGG16), {"terms": ("flops",)}, "each of terms must be one of 'overhead', 'macs', 'bytes'; got"),
+            (made_up(VGG16), {"terms": "macs"}, "terms must be some of overhead, macs, bytes; got 'macs'"),
+            (made_up(VGG16), {"workload": RESNET32}, "workload must be of the 21 blocks of one network; got 18"),
+            ([made_up(VGG16), made_up(VGG16).select([1, 0])], {}, "times must be of the same nodes; got"),
+            (made_up(mecpart.workload("vgg16", 2)), {}, "times must be of at least 3 blocks on each node"),
+        ],
+    )
+    def test_by_name(self, times, more, message):
+        with pytest.raises(ValueError, match=message):
+            fit_times(times, **more)
+
+    def test_no_workload(self):
+        with pytest.raises(ValueError, match=r"workload must be a mecpart\.Workload"):
+            fit_times(made_up(VGG16)).predict("vgg16")
