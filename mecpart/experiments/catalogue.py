@@ -33,7 +33,7 @@ _ABLATION = {
     "replay": Change(method={"replay_rollouts": 40}),
     "scaled": Change(method={"advantage_scaling": True}, words="advantages scaled"),
     "discount=0": Change(method={"discount": 0.0}, words="discount 0"),
-    "unshaped": Change(scenario={"queues": True}, method={"queue_price": 0.0}, words="no price of queues"),
+    "unshaped": Change(method={"queue_price": 0.0}, words="no price of queues"),
     **{
         f"weight={weight:g}": Change(method={"sharing_weight": weight}, words=f"weight {weight:g}")
         for weight in (1e-4, 1e-2, 1e-1)

@@ -9,6 +9,7 @@ from mecpart.experiments.setting import OF_NETWORK, Given, Setting, of_scenario
 from mecpart.methods.method import Method
 from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.network import Network
+from mecpart.model.rules import RULES
 from mecpart.model.scenario import SCENARIOS
 from mecpart.validation import check_choice, check_names, check_type, shown
 
@@ -75,7 +76,13 @@ class Change:
         """Whether a scenario with these methods has what is different."""
         here = {*_SCENARIO, *of_scenario(scenario)}
         settings = {name for method in methods for name in method.settings}
+        if not self.scenario.get("queues", RULES[scenario].queues):
+            settings -= _OF_QUEUES
         return here.issuperset(self.scenario) and (not self.method or not settings.isdisjoint(self.method))
+
+
+#: Settings of methods that change nothing where no slot waits for another.
+_OF_QUEUES = {"queue_price"}
 
 
 def _without(changes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mecpart.agents.learning import EpisodeCost, sum_costs
 from mecpart.compilation import compiled
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.experiment import Point, check_methods, shown_x
-from mecpart.experiments.runner import COLUMN_OF_COST, COLUMNS, MOST_SEEDS, PROFILES, in_world
+from mecpart.experiments.runner import COLUMN_OF_COST, MOST_SEEDS, PROFILES, columns_of, in_world
 from mecpart.experiments.setting import Setting, outline
 from mecpart.methods.method import Case, Planner
 from mecpart.methods.register import METHODS, methods_in
@@ -78,8 +78,7 @@ def run_rules(
     # As they come, points are in order; a stable sort makes the methods the first key.
     table = pd.concat(tables).assign(figure=name, scenario=scenario, x_name=experiment.x_name)
     table = table.sort_values("method", key=lambda column: column.map(list(methods).index), kind="stable")
-    shown = [*COLUMNS, *(["setting"] if experiment.series else [])]
-    return table.reindex(columns=shown).reset_index(drop=True)
+    return table.reindex(columns=columns_of(table, experiment)).reset_index(drop=True)
 
 
 def _costs(rules: tuple[Rule, ...], scenario: str, point: Point, networks: int, servers: int) -> list[EpisodeCost]:

@@ -40,9 +40,10 @@ COLUMNS = (
     "optimal_total_delay_s",
     "gap_percent",
     "env_steps",
-    "keeps_up",
-    "busiest_share",
 )
+
+#: Those that results have besides where slots wait for each other.
+COLUMNS_OF_QUEUES = ("keeps_up", "busiest_share")
 
 #: Seeds and episodes, at most: what a run is and what an episode cost are kept in memory.
 MOST_SEEDS, MOST_EPISODES = 10_000, 1_000_000
@@ -99,10 +100,10 @@ def run_experiment(
     Seed s of every method and every x sees the same networks and channels. Learners are evaluated on one fresh episode
     (`mecpart.agents.learning.evaluate_policy`). A delay is the sum over an episode's slots in s, an energy in J;
     `env_steps` are the slots that a learner was trained on; the gap is 100 * (total - optimum) / optimum. In `loaded`
-    the certified lower bound (`episode_bound`) takes the place of the optimum, which is not known there. `keeps_up` is
-    1 if the episode keeps up with what arrives (`mecpart.keeps_up`), else 0, and empty where no slot waits for another;
-    `busiest_share` is the share of its blocks that went to the node which was given most. Of a learning curve all are
-    means over the episodes of a window.
+    the certified lower bound (`episode_bound`) takes the place of the optimum, which is not known there, and there are
+    two more columns: `keeps_up`, 1 if the episode keeps up with what arrives (`mecpart.keeps_up`), else 0; and
+    `busiest_share`, of its blocks that went to the node which was given most. Of a learning curve all are means over
+    the episodes of a window.
 
     **Arguments:**
 
@@ -317,5 +318,10 @@ def _table(rows: list[dict], experiment: Experiment, scenario: str, methods: Seq
         method=results.method.map(list(methods_in(scenario)).index), setting=results.setting.map(names.index)
     )
     order = order.sort_values(["method", "setting", "x", "seed"]).index
-    columns = [*COLUMNS, "setting"] if experiment.series else list(COLUMNS)
-    return results.loc[order, columns].reset_index(drop=True)
+    return results.loc[order, columns_of(results, experiment)].reset_index(drop=True)
+
+
+def columns_of(results: pd.DataFrame, experiment: Experiment) -> list[str]:
+    """The columns that results of an experiment have, in their order."""
+    queued = results["keeps_up"].notna().any()
+    return [*COLUMNS, *(COLUMNS_OF_QUEUES if queued else ()), *(["setting"] if experiment.series else [])]

@@ -26,8 +26,6 @@ _TABLE_FORMATS = {"csv": "CSV", "tex": "LaTeX"}
 _FIGURE_FORMATS = {"svg": "SVG", "pdf": "PDF", "png": "PNG"}
 # A reader begins with the model and the answer; the figures follow in their order.
 _READ_FIRST = ("introduction", "headline")
-# What a table of results has; those that were kept before do not say who keeps up.
-_RESULTS = set(COLUMNS) - {"keeps_up", "busiest_share"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _section(output: Path, profile: str, folder: Path) -> Section:
         return pd.read_csv(output / path) if path in written else None
 
     shown = {name: table(name) for name in ("facts", "claims", "headline")}
-    found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and set(frame) >= _RESULTS}
+    found = {name: frame for name in EXPERIMENTS if (frame := table(name)) is not None and set(frame) >= set(COLUMNS)}
     # What the headline notebook tells, of what has been run, where it has not run itself.
     if found:
         several = [frame for name in found if (frame := table(f"{name}-rules")) is not None]

@@ -15,7 +15,7 @@ from mecpart.dnn.workload import LayerTable
 from mecpart.dnn.zoo import NETWORKS, layer_table
 from mecpart.experiments.catalogue import EXPERIMENTS, NOT_VARIED, WORLDS
 from mecpart.experiments.experiment import Change, Experiment, changeable
-from mecpart.experiments.runner import COLUMNS, PROFILES, run_experiment
+from mecpart.experiments.runner import COLUMNS, COLUMNS_OF_QUEUES, PROFILES, run_experiment
 from mecpart.experiments.runs import Run
 from mecpart.experiments.setting import Setting
 from mecpart.ledger import LEDGER
@@ -61,8 +61,7 @@ class TestResults:
         assert set(swept.figure) == {"mine"}
         assert set(swept.scenario) == {"as_printed"}
         assert set(swept.x_name) == {"num_servers"}
-        assert not swept.drop(columns="keeps_up").isna().any(axis=None)
-        assert swept.keeps_up.isna().all()  # no slot waits for another
+        assert not swept.isna().any(axis=None)
 
     def test_total_is_edge_and_local(self, swept):
         np.testing.assert_allclose(swept.total_delay_s, swept.edge_delay_s + swept.local_delay_s, rtol=1e-5)
@@ -74,6 +73,7 @@ class TestResults:
         np.testing.assert_allclose(swept.gap_percent, expected, atol=1e-3)
 
     def test_in_loaded_the_gap_is_to_a_bound_on_all(self, loaded):
+        assert tuple(loaded.columns) == (*COLUMNS, *COLUMNS_OF_QUEUES)
         assert set(loaded.method) == set(QUEUED)
         assert not loaded.isna().any(axis=None)
         assert (loaded.groupby(["seed", "x"]).optimal_total_delay_s.nunique() == 1).all()
@@ -298,7 +298,7 @@ class TestWorlds:
                 here, there = (some["RPDI"].setting.build(scenario, 0) for some in (runs, ledger))
                 same = [np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (here, there)), strict=True)]
                 assert not all(same) or here.arrivals != there.arrivals, name
-        queues_only = {"horizon", "patience", "patiences"}
+        queues_only = {"horizon", "patience", "patiences", "queue_price"}
         left_out = set(WORLDS) - {name.partition("=")[0] for name in of_world}
         nowhere = {"as_printed": {"arrivals", *queues_only}, "loaded": set(), "pipelined": {"step_range", *queues_only}}
         assert left_out == nowhere[scenario]
