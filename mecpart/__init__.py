@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from mecpart.model.environment import EnvState, PartitionEnv, rollout
     from mecpart.model.network import Network, make_network, sample_network, shannon_rate
     from mecpart.model.rules import Rules
-    from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed, loaded, pipelined
+    from mecpart.model.scenario import Scenario, Slot
+    from mecpart.model.scenarios import SCENARIOS, as_printed, loaded, measured, pipelined
     from mecpart.model.simulation import Operation, Schedule, simulate
     from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
@@ -86,6 +87,7 @@ __all__ = [
     "loaded",
     "lower_bound",
     "make_network",
+    "measured",
     "onnx_operators",
     "optimal_plan",
     "pareto_front",
@@ -141,7 +143,8 @@ _MODULES: dict[str, list[str]] = {
     "model.environment": ["EnvState", "PartitionEnv", "rollout"],
     "model.network": ["Network", "make_network", "sample_network", "shannon_rate"],
     "model.rules": ["Rules"],
-    "model.scenario": ["SCENARIOS", "Scenario", "Slot", "as_printed", "loaded", "pipelined"],
+    "model.scenario": ["Scenario", "Slot"],
+    "model.scenarios": ["SCENARIOS", "as_printed", "loaded", "measured", "pipelined"],
     "model.simulation": ["Operation", "Schedule", "simulate"],
     "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],

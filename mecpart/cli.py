@@ -13,7 +13,7 @@ from mecpart.experiments.progress import duration
 from mecpart.experiments.runner import PROFILES
 from mecpart.experiments.worlds import LEDGERS, kept_worlds
 from mecpart.files import STANDARD_OUTPUT, naming
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.report.site import write_report
 from mecpart.reproduction.batch import reproduce
 from mecpart.reproduction.notebooks import find_notebooks

@@ -15,7 +15,7 @@ from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.runner import PROFILES
 from mecpart.locations import notebooks_folder
 from mecpart.methods import register
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.reproduction.notebooks import Notebook, Run, find_notebooks
 from mecpart.reproduction.outcome import Outcome, Summary
 from mecpart.reproduction.reference import Agreement

@@ -9,7 +9,7 @@ from mecpart.ledger import LEDGER, Constant, Ledger
 from mecpart.model.delay import keeps_up, utilisation
 from mecpart.model.environment import rollout
 from mecpart.model.network import make_network, sample_network
-from mecpart.model.scenario import as_printed
+from mecpart.model.scenarios import as_printed
 from mecpart.model.slots import sample_slots
 from mecpart.planning.optimum import optimal_plan
 

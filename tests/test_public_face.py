@@ -26,6 +26,7 @@ SLOTS = mecpart.sample_slots(KEY, SCENARIO, 3)
 STATE = mecpart.EnvState(SLOT, SCENARIO.energy_budget, np.int32(0))
 PLAN, PLANS = np.array([0, 1, 2]), np.zeros((3, 3), int)
 RULES = {"queues": False, "return_charged": True, "local_input_charged": False, "streams": False}
+OF_SCENARIO = RULES | {"times": None, "links": None}
 TABLE = mecpart.LayerTable("mine", (Layer("a", 5, 10, 20, 1), Layer("b", 7, 20, 30, 2)))
 ENV = mecpart.PartitionEnv()
 TIMES = mecpart.BlockTimes(
@@ -75,7 +76,8 @@ _OF_LEARNERS = {"name": ANY_TEXT, "asynchronous": {"yes"}, "advantage_scaling": 
 )  # fmt: skip
 _OWN = {"name": ANY_TEXT, "on_host": {"yes"}, "scenario": OPTIONAL}
 _A_KEY, _A_SCENARIO, _A_SLOT = {"key": {"a key"}}, {"scenario": {"a scenario"}}, {"slot": {"a slot"}}
-_SWITCHED = {rule: {"yes"} for rule in RULES}
+_MEASURED = {"times": OPTIONAL, "links": OPTIONAL}
+_SWITCHED = {rule: {"yes"} for rule in RULES} | _MEASURED
 _ON_NETWORK = {"workload": {"a workload"}, "network": {"a network"}}
 
 
@@ -84,7 +86,8 @@ CALLS = {
     "as_printed": (
         mecpart.as_printed,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "penalty": 1.0,
-         "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+         "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2}
+        | OF_SCENARIO,
         _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
@@ -127,7 +130,8 @@ CALLS = {
     "loaded": (
         mecpart.loaded,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "arrivals": "constant",
-         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2}
+        | OF_SCENARIO,
         _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
@@ -137,6 +141,14 @@ CALLS = {
         {"server_speed": [3.0], "num_devices": 1, "device_frequency": 1, "device_rate_range": (1, 2), "wired_rate": 1,
          "transmit_power": 1, "energy_coefficient": 1},
         numbers("device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
+    ),
+    "measured": (
+        mecpart.measured,
+        {"times": TIMES, "links": LINKS, "rules": "loaded", "release_rate": 1.0, "deadline": 1.0,
+         "memory": np.ones(3) * 1e9, "transmit_power": 1.0, "arrivals": "constant", "penalty": 1.0,
+         "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2},
+        numbers("release_rate", "deadline", "transmit_power", "penalty", "slot_seconds")
+        | {"memory": OPTIONAL, "energy_budget": NUMBER | OPTIONAL},
     ),
     "onnx_operators": (
         mecpart.onnx_operators, {"path": "a.onnx", "input_shape": (1, 3), "count_as_zero": ()},
@@ -153,7 +165,8 @@ CALLS = {
     "pipelined": (
         mecpart.pipelined,
         {"workload": WORKLOAD, "network": NETWORK, "release_rate": 1.0, "deadline": 1.0, "arrivals": "constant",
-         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2} | RULES,
+         "penalty": 1.0, "cycles_per_mac": 1.0, "slot_seconds": 1.0, "energy_budget": 1.0, "num_slots": 2}
+        | OF_SCENARIO,
         _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
@@ -268,7 +281,7 @@ CALLS = {
     "Rules": (mecpart.Rules, {"name": "mine"} | RULES, _SWITCHED | {"name": ANY_TEXT}),
     "Scenario": (
         lambda **given: mecpart.sample_slot(KEY, mecpart.Scenario(**given)), vars(SCENARIO),
-        _ON_NETWORK
+        _ON_NETWORK | _MEASURED
         | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds", "energy_budget"),
     ),
     "Setting": (

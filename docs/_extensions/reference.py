@@ -27,7 +27,7 @@ from mecpart.experiments.catalogue import EXPERIMENTS, WORLDS
 from mecpart.experiments.experiment import Experiment
 from mecpart.ledger import Ledger
 from mecpart.methods.register import METHODS, methods_in
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 
 #: Modules whose names in `__all__` are public; without `__all__`, the functions and classes that they define.
 PUBLIC = (

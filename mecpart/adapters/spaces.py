@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.experiments.setting import Setting
-from mecpart.model.delay import divide
+from mecpart.model.durations import divide
 from mecpart.model.environment import energy_scale, observed_queue, rate_scale
-from mecpart.model.scenario import SCENARIOS, Scenario, check_scenario
+from mecpart.model.scenario import Scenario, check_scenario
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, is_concrete, shown
 
 # The most tasks that `jax.random.poisson` can return.

@@ -23,7 +23,7 @@ from mecpart.comparison.measures import Advantage, Trend
 from mecpart.comparison.paper import DELAYS, RULES, published
 from mecpart.comparison.rule import NEGATIVE, POSITIVE
 from mecpart.comparison.words import METRIC_WORDS
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 
 Series = Float[np.ndarray, " points"]
 

@@ -28,7 +28,8 @@ from mecpart.experiments.worlds import keep_world
 from mecpart.ledger import LEDGER
 from mecpart.locations import default_output
 from mecpart.model.environment import rollout
-from mecpart.model.scenario import SCENARIOS, Scenario, Slot
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.model.slots import sample_slots
 from mecpart.planning.policies import POLICIES
 from mecpart.validation import check_choice, check_count

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.methods.register import METHODS
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 
 #: The columns that claims are made about, in words.
 METRIC_WORDS = {

@@ -10,7 +10,7 @@ from mecpart.methods.method import Method
 from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.network import Network
 from mecpart.model.rules import RULES
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, check_names, check_type, shown
 
 # What can be changed, by what it is a constant of: the fields of a setting, and the other arguments.

@@ -24,7 +24,8 @@ from mecpart.methods.method import Case, Planner
 from mecpart.methods.register import METHODS, methods_in
 from mecpart.model.delay import plan_cost
 from mecpart.model.environment import rollout
-from mecpart.model.scenario import SCENARIOS, Scenario
+from mecpart.model.scenario import Scenario
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.planning.policies import POLICIES
 from mecpart.validation import check_choice, check_count
 

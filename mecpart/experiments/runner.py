@@ -19,7 +19,7 @@ from mecpart.experiments.setting import Setting, outline
 from mecpart.experiments.worlds import LEDGERS, world_of
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import BOUND, METHODS, methods_in
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.planning.optimum import optimum_is_known
 from mecpart.validation import check_choice, check_count, check_path, shown
 

@@ -18,7 +18,7 @@ from mecpart.agents.learning import EpisodeCost
 from mecpart.experiments.setting import Given, Setting, outline
 from mecpart.methods.method import Method
 from mecpart.methods.register import BOUND, methods_in
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.sources import digest
 from mecpart.validation import check_choice, check_count
 

@@ -13,7 +13,8 @@ from mecpart.dnn.workload import LayerTable, workload
 from mecpart.dnn.zoo import NETWORKS
 from mecpart.ledger import LEDGER
 from mecpart.model.network import Network, make_network, sample_network
-from mecpart.model.scenario import SCENARIOS, Scenario, Slot
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, check_count, check_number, check_range, check_type, shown
 
 #: Networks are padded to one of these numbers of servers, so that a sweep over N compiles less often. Padding costs
@@ -36,7 +37,7 @@ OF_NETWORK = tuple(
 
 def of_scenario(scenario: str) -> tuple[str, ...]:
     """The constants of a scenario that a setting has no field for."""
-    return tuple(keywords(SCENARIOS[scenario]))
+    return tuple(name for name in keywords(SCENARIOS[scenario]) if name not in ("times", "links"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mecpart.experiments.experiment import Change
 from mecpart.experiments.setting import Setting
 from mecpart.files import write_atomically
 from mecpart.locations import data_folder
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice
 
 #: The world in which every constant is the ledger's.

@@ -22,7 +22,7 @@ from mecpart.agents import AGENTS
 from mecpart.methods.method import Bound, Hindsight, Learner, Method, Planner
 from mecpart.methods.own import OwnAgent, OwnLearner, OwnMethod, OwnPolicy
 from mecpart.model.rules import RULES, Rules
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.planning.constant import best_constant_plan
 from mecpart.planning.policies import POLICIES
 from mecpart.validation import check_choice, check_flag, check_names

@@ -10,6 +10,16 @@ from jax.experimental import checkify
 from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.fields import quantity, short_repr
+from mecpart.model.durations import (
+    computation_delay,
+    computing_everywhere,
+    finite,
+    move_latencies,
+    moving_everywhere,
+    return_delay,
+    transmission_delay,
+    without_latency,
+)
 from mecpart.model.pipeline import Chain, chain_of, one_task, waiting_in_stream
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
@@ -64,6 +74,12 @@ def evaluate_plan(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], *
     transmission. Energy is kappa (f^l)^2 work_m for a local block (Eq. 4) and p
     times every transmission (Eq. 7). The reward is -(sum L_m + penalty * sum max(L_m - tau_m, 0)).
 
+    On measured devices the tasks of a slot take tasks * `times.seconds` of a block on a node, and a transfer takes
+    `links.latency` + bytes / `links.rate`, where a latency delays a task but holds up no link. Energy is `times.watts`
+    times the seconds of every block, and p for each second of bytes / rate. A block that cannot run and a link that
+    there is not take for ever, but no energy; and in the reward such a block counts as much as all blocks together
+    under the slowest plan that is possible, so that the reward stays finite and no plan that is possible has a smaller.
+
     **Arguments:**
 
     - `slot`: from `sample_slot`, or `Slot(device_rate)` with rates [M, N] or [N] in bytes/s.
@@ -87,7 +103,9 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
     """`evaluate_plan` without its checks, for code that makes valid plans itself."""
     delays = (_stream_delays if scenario.rules.streams else _lump_delays)(scenario, slot, plan)
     block_delay = delays.transmission + delays.waiting + delays.computation
-    local, block = plan == 0, jnp.arange(scenario.num_blocks)
+    local, block, sending = plan == 0, jnp.arange(scenario.num_blocks), delays.sending
+    if scenario.links is not None:
+        sending = _lump_delays(without_latency(scenario), slot, plan).transmission
     local_delay = jnp.sum(jnp.where(local, delays.at_node, 0))
     # Not as total minus local, whose rounding would leave an edge delay where there is none.
     edge_delay = jnp.sum(delays.on_way + jnp.where(local, 0, delays.at_node))
@@ -99,8 +117,8 @@ def plan_cost(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Pl
         total_delay=local_delay + edge_delay,
         edge_delay=edge_delay,
         local_delay=local_delay,
-        energy=jnp.sum(block_energy(scenario, slot, block, plan, delays.sending)),
-        reward=-jnp.sum(penalised_delay(scenario, block_delay, scenario.deadline)),
+        energy=jnp.sum(block_energy(scenario, slot, block, plan, sending)),
+        reward=-jnp.sum(_charged(scenario, slot, penalised_delay(scenario, block_delay, scenario.deadline))),
     )
 
 
@@ -113,6 +131,35 @@ class _Delays(NamedTuple):
     on_way: Array
     at_node: Array
     sending: Array
+
+
+def _charged(scenario: Scenario, slot: Slot, cost: Float[Array, " blocks"]) -> Float[Array, " blocks"]:
+    """What each block costs in the reward, s: finite on measured devices, where not every plan is possible."""
+    if not scenario.measured:
+        return cost
+    return jnp.where(jnp.isfinite(cost), cost, (1 + scenario.penalty) * _slowest(scenario, slot))
+
+
+def _slowest(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
+    """As long as the tasks of `slot` take under no plan that is possible and waits for no queue, s."""
+    computing = _largest(computing_everywhere(scenario, slot))
+    moving, back = moving_everywhere(scenario, slot)
+    return jnp.sum(computing) + jnp.sum(_largest(moving)) + jnp.max(finite(back))
+
+
+def _largest(parts: Float[Array, "blocks *nodes"]) -> Float[Array, " blocks"]:
+    """The largest finite number of each block."""
+    return jnp.max(finite(parts), axis=tuple(range(1, jnp.ndim(parts))))
+
+
+def most_energy(scenario: Scenario) -> Float[Array, ""]:
+    """What a mean slot takes of energy if all its blocks run where they take most, sent over the slowest links, J."""
+    slot = Slot(jnp.float32(0))
+    block, nodes = jnp.arange(scenario.num_blocks)[:, None], jnp.arange(scenario.num_nodes)
+    computing = _largest(block_energy(scenario, slot, block, nodes, jnp.float32(0)))
+    moving, back = moving_everywhere(without_latency(scenario), slot)
+    seconds = jnp.sum(_largest(moving)) + jnp.max(finite(back))
+    return jnp.sum(computing) + scenario.network.transmit_power * seconds
 
 
 def _lump_delays(scenario: Scenario, slot: Slot, plan) -> _Delays:
@@ -140,8 +187,10 @@ def _moves_of_blocks(operations) -> Float[Array, " blocks"]:
 
 def task_chain(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> Chain:
     """What one task of `slot` needs under `plan`, operation after operation."""
-    inputs, result, computation = operations(scenario, one_task(scenario, slot), plan)
-    return chain_of(scenario, slot, plan, jnp.append(inputs, result), computation)
+    alone = one_task(scenario, slot)
+    inputs, result, computation = operations(scenario, alone, plan)
+    latency = move_latencies(scenario, alone, plan)
+    return chain_of(scenario, slot, plan, jnp.append(inputs, result), computation, latency)
 
 
 def operations(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"]) -> tuple[Array, Array, Array]:
@@ -168,42 +217,6 @@ def _run_blocks(scenario: Scenario, slot: Slot, plan):
     return transmission, waiting, computation, finished
 
 
-def transmission_delay(scenario: Scenario, slot: Slot, block, source, destination) -> Float[Array, "*shape"]:
-    """Time to move the input of `block` from node `source` to node `destination`, s; integer arrays that broadcast.
-
-    Eq. 5: device and server by the devices' links, each task by those of one device; two servers by wire; nothing on
-    the same node. Where the rules say so, a local block is charged nothing either (`Rules.local_input_charged`).
-    """
-    link = _link_rate(scenario, slot, block, jnp.maximum(source, destination))
-    rate = jnp.where((source == 0) | (destination == 0), link, scenario.network.wired_rate)
-    free = source == destination
-    if not scenario.rules.local_input_charged:
-        free |= destination == 0
-    return jnp.where(free, 0, divide(scenario.data_in(slot)[block], rate))
-
-
-def return_delay(scenario: Scenario, slot: Slot, node) -> Float[Array, "*shape"]:
-    """Time to bring the result from `node`, where the last block ran, to the device, s: 0 where it is free."""
-    if not scenario.rules.return_charged:
-        return jnp.zeros(jnp.shape(node))
-    result = scenario.tasks_in(slot) * scenario.workload.output_bytes
-    return jnp.where(node == 0, 0, divide(result, _link_rate(scenario, slot, -1, node)))
-
-
-def _link_rate(scenario: Scenario, slot: Slot, block, server) -> Float[Array, "*shape"]:
-    """bytes/s between the devices that are at work and `server`: min(D, tasks) R_m^n."""
-    rate = scenario.device_rate_in(slot)[block, jnp.maximum(server - 1, 0)]
-    return scenario.devices_for(scenario.tasks_in(slot)) * rate
-
-
-def computation_delay(scenario: Scenario, slot: Slot, block, node) -> Float[Array, "*shape"]:
-    """Time to compute `block` on `node`, s (Eqs. 3 and 6), by min(D, tasks) of the devices or a whole server; integer
-    arrays that broadcast."""
-    share = scenario.devices_for(scenario.tasks_in(slot)) / scenario.network.num_devices
-    speed = scenario.network.speed[node] * jnp.where(node == 0, share, 1)
-    return divide(scenario.work_in(slot)[block], speed)
-
-
 def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "*shape"]:
     """L_m + penalty * max(L_m - tau_m, 0), s: one block's part of the negative reward (Eqs. 13, 14)."""
     late = jnp.where(jnp.isfinite(block_delay), jnp.maximum(block_delay - deadline, 0), 0)  # no 0 * infinity
@@ -211,12 +224,19 @@ def penalised_delay(scenario: Scenario, block_delay, deadline) -> Float[Array, "
 
 
 def block_energy(scenario: Scenario, slot: Slot, block, node, transmission) -> Float[Array, "*shape"]:
-    """Energy of the devices for `block` on `node`, J: kappa (f^l)^2 work_m if it is local, p for each second that its
-    input takes (Eqs. 4, 7); arrays that broadcast."""
-    network = scenario.network
+    """Energy of the devices for `block` on `node`, J: kappa (f^l)^2 work_m if it is local, or the measured watts of any
+    node, and p for each second that its input is sent (Eqs. 4, 7); arrays that broadcast.
+
+    **Arguments:** `transmission`: s, `without_latency`.
+    """
+    network, times = scenario.network, scenario.times
+    transmitting = network.transmit_power * finite(transmission)
+    if times is not None:
+        seconds = scenario.tasks_in(slot) * finite(times.seconds[block, node])
+        return transmitting + (0 if times.watts is None else times.watts[node] * seconds)
     computing = network.energy_coefficient * network.device_frequency**2 * scenario.work_in(slot)[block]
-    ends = jnp.isfinite(transmission)  # no 0 * infinity
-    transmitting = jnp.where(ends, network.transmit_power * jnp.where(ends, transmission, 0), jnp.inf)
+    if not scenario.measured:
+        transmitting = jnp.where(jnp.isfinite(transmission), transmitting, jnp.inf)
     return jnp.where(node == 0, computing, 0) + transmitting
 
 
@@ -313,8 +333,3 @@ def checked_plan(
     if check:
         checkify.check(jnp.all((plan >= 0) & (plan <= last)), f"{name} must be {allowed}; got {{}}", plan)
     return plan
-
-
-def divide(amount, rate) -> Float[Array, "*shape"]:
-    """amount / rate, infinite at rate 0, with a derivative that stays finite there."""
-    return jnp.where(rate > 0, amount / jnp.where(rate > 0, rate, 1), jnp.inf)

@@ -6,6 +6,7 @@ Node 0 is where the input is and where the result returns to; all nodes are devi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from mecpart.fields import (
     register_labelled,
     short_repr,
 )
-from mecpart.validation import check_choice, check_count, check_shape, check_type, is_concrete, shown
+from mecpart.validation import check_choice, check_count, check_number, check_shape, check_type, is_concrete, shown
 
 
 @register_labelled
@@ -61,6 +62,11 @@ class BlockTimes:
     def num_nodes(self) -> int:
         """N + 1."""
         return len(self.names)
+
+    @property
+    def block_bytes(self) -> Float[Array, " blocks"]:
+        """What each block takes of a node's memory: as measured, else its parameters."""
+        return self.workload.parameter_bytes if self.memory_bytes is None else self.memory_bytes
 
     def cut(self, blocks: int | Sequence[int]) -> "BlockTimes":
         """Consecutive blocks merged into fewer, as a network's layers are by `mecpart.workload`.
@@ -184,6 +190,27 @@ def check_times(times: BlockTimes, name: str = "times") -> None:
                 f"{name}.seconds must be finite on at least one node for each block; got infinity on all of them for "
                 f"block {nowhere[0]} ({block!r})"
             )
+
+
+def within_memory(times: BlockTimes, memory: Float[Array, " nodes"], name: str = "memory") -> BlockTimes:
+    """`times`, infinite where a block takes more than a node's `memory`, [N + 1] bytes, by itself.
+
+    **Raises:** `ValueError` for another number of nodes, a value below 0 or NaN, or a block that fits nowhere.
+    """
+    check_number(name, memory, infinite=True, shapes=((times.num_nodes,),))
+    known = is_concrete(times, memory)
+    xp: Any = np if known else jnp
+    fits = xp.asarray(times.block_bytes)[:, None] <= xp.asarray(memory)
+    kept = replace(times, seconds=xp.where(fits, times.seconds, np.inf))
+    if known:
+        nowhere = np.flatnonzero(np.isinf(np.asarray(kept.seconds)).all(axis=1))
+        if nowhere.size:
+            taken = float(times.block_bytes[nowhere[0]])
+            raise ValueError(
+                f"{name} must hold each block on a node that can run it; got {shown(memory)}, and block {nowhere[0]} "
+                f"({times.workload.block_names[nowhere[0]]!r}) takes {taken:g} bytes"
+            )
+    return kept
 
 
 def check_links(links: Links, name: str = "links") -> None:

@@ -33,6 +33,7 @@ class Chain:
     - `resource`: that does each, [K]: node n is n, and the link from i to j is (N + 1) (i + 1) + j, where a wire has
       i < j. What takes no time occupies none: staying on a node, and what the rules do not charge.
     - `seconds`: that each takes, [K].
+    - `latency`: how much of that comes after the resource is free again, [K], as on measured links; None: nothing.
     - `tasks`: n_r, how many tasks its resource serves in the slot, [K]: all of them; of what every device has for
       itself, itself and its radio links, max(1, tasks / D).
     """
@@ -40,6 +41,7 @@ class Chain:
     resource: Int[Array, " operations"]
     seconds: Float[Array, " operations"]
     tasks: Float[Array, " operations"]
+    latency: Float[Array, " operations"] | None = None
 
     __repr__ = short_repr
 
@@ -49,9 +51,9 @@ def one_task(scenario: Scenario, slot: Slot) -> Slot:
     return replace(slot, tasks=jnp.sign(scenario.tasks_in(slot)))
 
 
-def chain_of(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], moving, computing) -> Chain:
-    """The operations of one task: each block's input and the result on their way, `moving` [M + 1], and each block
-    computed, `computing` [M], by turns, s."""
+def chain_of(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], moving, computing, latency=None) -> Chain:
+    """The operations of one task: each block's input and the result on their way, `moving` [M + 1], of which `latency`
+    [M + 1] or None holds up no link, and each block computed, `computing` [M], by turns, s."""
     home, nodes = jnp.zeros(1, plan.dtype), scenario.num_nodes
     source, destination = jnp.concatenate([home, plan]), jnp.concatenate([plan, home])
     wired = (source > 0) & (destination > 0)
@@ -63,6 +65,7 @@ def chain_of(scenario: Scenario, slot: Slot, plan: Int[Array, " blocks"], moving
         resource=_by_turns(nodes * (begin + 1) + end, plan),
         seconds=_by_turns(moving, computing),
         tasks=_by_turns(jnp.where(wired, tasks, of_device), jnp.where(plan > 0, tasks, of_device)),
+        latency=None if latency is None else _by_turns(latency, jnp.zeros_like(computing)),
     )
 
 
@@ -80,15 +83,19 @@ def waiting_in_stream(scenario: Scenario, chain: Chain) -> Float[Array, " operat
     """
     ends = jnp.isfinite(chain.seconds)
     seconds = jnp.where(ends, chain.seconds, 0)
-    needed = seconds > 0  # what takes no time, as what is free, does not occupy its resource
     finished = jnp.cumsum(seconds)
+    began, released, held = finished - seconds, finished, seconds
+    if chain.latency is not None:
+        latency = jnp.where(ends, chain.latency, 0)
+        released, held = finished - latency, seconds - latency
+    needed = held > 0  # what takes no time, as what is free, does not occupy its resource
     # One entry for each resource there is, not a comparison of each operation with each: the time goes with M.
     each = jnp.zeros((scenario.num_nodes + 1) * scenario.num_nodes)
-    load = each.at[chain.resource].add(seconds)[chain.resource]
-    begin = (each + jnp.inf).at[chain.resource].min(jnp.where(needed, finished - seconds, jnp.inf))[chain.resource]
-    end = each.at[chain.resource].max(jnp.where(needed, finished, 0))[chain.resource]
+    load = each.at[chain.resource].add(held)[chain.resource]
+    begin = (each + jnp.inf).at[chain.resource].min(jnp.where(needed, began, jnp.inf))[chain.resource]
+    end = each.at[chain.resource].max(jnp.where(needed, released, 0))[chain.resource]
     longer = jnp.where(needed, chain.tasks * load - (end - begin), 0)
     bottleneck = jnp.argmax(longer)
     wait = jnp.where(jnp.all(ends), jnp.maximum(longer[bottleneck], 0), 0)
-    share = seconds / jnp.where(needed, load, 1)
+    share = held / jnp.where(needed, load, 1)
     return wait * jnp.where(chain.resource == chain.resource[bottleneck], share, 0)

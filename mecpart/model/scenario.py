@@ -1,8 +1,6 @@
 """A scenario: which tasks arrive where, and by which rules their delay is counted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 from weakref import WeakSet
 
 import jax
@@ -10,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload, check_workload
-from mecpart.fields import check_record, check_values, integers_to_floats, lists_to_arrays, quantity, short_repr
-from mecpart.ledger import LEDGER
+from mecpart.fields import check_record, integers_to_floats, lists_to_arrays, quantity, short_repr
+from mecpart.model.devices import BlockTimes, Links, check_links, check_times
 from mecpart.model.network import Network, check_network
-from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
+from mecpart.model.rules import RULES, Rules
 from mecpart.validation import check_choice, check_count, check_finite_product, check_type, is_concrete
 
 
@@ -31,6 +29,8 @@ class Scenario:
     - `num_slots`: T, slots of an episode (static).
     - `rules`: how tasks are served and what they are charged (static).
     - `arrivals`: how many tasks arrive in a slot, one of `ARRIVALS` (static).
+    - `times`: measured seconds of each block on each node; None: cycles per speed.
+    - `links`: measured latency and rate of each transfer; None: the rates of the slot and of the wire.
     """
 
     workload: Workload
@@ -44,6 +44,8 @@ class Scenario:
     num_slots: int = field(metadata={"static": True})
     rules: Rules = field(metadata={"static": True})
     arrivals: str = field(default="constant", metadata={"static": True})
+    times: BlockTimes | None = None
+    links: Links | None = None
 
     __repr__ = short_repr
 
@@ -58,7 +60,7 @@ class Scenario:
     @property
     def work(self) -> Float[Array, " blocks"]:
         """c_m of the tasks of a mean slot, cycles."""
-        return self.release_rate * self.workload.macs * self.cycles_per_mac
+        return self._work_of(self.release_rate)
 
     @property
     def data(self) -> Float[Array, " blocks"]:
@@ -71,7 +73,15 @@ class Scenario:
 
     def work_in(self, slot: "Slot") -> Float[Array, " blocks"]:
         """c_m of all tasks of `slot`, cycles."""
-        return self.tasks_in(slot) * self.workload.macs * self.cycles_per_mac
+        return self._work_of(self.tasks_in(slot))
+
+    def _work_of(self, tasks) -> Float[Array, " blocks"]:
+        """c_m of some tasks; with measured times the least cycles at the nodes' speeds that a block takes anywhere."""
+        if self.times is None:
+            return tasks * self.workload.macs * self.cycles_per_mac
+        speed = self.network.speed.at[..., 0].set(self.network.device_frequency)
+        seconds = jnp.where(self.network.available, self.times.seconds, jnp.inf)
+        return tasks * jnp.min(speed * seconds, axis=-1)
 
     def data_in(self, slot: "Slot") -> Float[Array, " blocks"]:
         """I_m of all tasks of `slot`, bytes."""
@@ -97,6 +107,16 @@ class Scenario:
         """
         devices = self.network.num_devices
         return jnp.where(tasks > 0, jnp.minimum(devices, tasks), devices)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are blocks that cannot run or links that do not exist to reckon with."""
+        return self.times is not None or self.links is not None
+
+    @property
+    def memory_bytes(self) -> Float[Array, " blocks"]:
+        """What each block takes of a node's memory: as measured, else its parameters."""
+        return self.workload.parameter_bytes if self.times is None else self.times.block_bytes
 
     @property
     def num_blocks(self) -> int:
@@ -136,180 +156,6 @@ class Slot:
         integers_to_floats(self)
 
 
-def as_printed(
-    workload: Workload,
-    network: Network,
-    release_rate: float = LEDGER.default("release_rate"),
-    deadline: float = LEDGER.default("deadline"),
-    *,
-    penalty: float = LEDGER.default("penalty"),
-    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
-    slot_seconds: float = LEDGER.default("slot_seconds"),
-    energy_budget: float | None = LEDGER.default("energy_budget"),
-    num_slots: int = LEDGER.default("num_slots"),
-    queues: bool = AS_PRINTED.queues,
-    return_charged: bool = AS_PRINTED.return_charged,
-    local_input_charged: bool = AS_PRINTED.local_input_charged,
-    streams: bool = AS_PRINTED.streams,
-) -> Scenario:
-    """The paper's Eqs. 3-9 with nothing added.
-
-    Every slot starts with empty queues, a local block after an edge block pays no transmission (Eq. 9 as it reads),
-    and the result returns to the device for free.
-
-    **Arguments:** as in `Scenario`; `energy_budget=None` stands for the energy of an episode computed on the devices.
-    `queues`, `return_charged`, `local_input_charged` and `streams` switch a single one of its `Rules`.
-
-    **Raises:** `ValueError` for a value that is negative, NaN or infinite, in the arguments or in `workload` and
-    `network`, or rules that `Rules` refuses, before anything is compiled. Traced values are assumed to be
-    finite and non-negative.
-    """
-    return _scenario(
-        Rules(AS_PRINTED.name, queues, return_charged, local_input_charged, streams),
-        workload,
-        network,
-        release_rate=release_rate,
-        deadline=deadline,
-        penalty=penalty,
-        cycles_per_mac=cycles_per_mac,
-        slot_seconds=slot_seconds,
-        energy_budget=energy_budget,
-        num_slots=num_slots,
-    )
-
-
-def loaded(
-    workload: Workload,
-    network: Network,
-    release_rate: float = LEDGER.default("release_rate"),
-    deadline: float = LEDGER.default("deadline"),
-    *,
-    arrivals: str = LEDGER.default("arrivals"),
-    penalty: float = LEDGER.default("penalty"),
-    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
-    slot_seconds: float = LEDGER.default("slot_seconds"),
-    energy_budget: float | None = LEDGER.default("energy_budget"),
-    num_slots: int = LEDGER.default("num_slots"),
-    queues: bool = LOADED.queues,
-    return_charged: bool = LOADED.return_charged,
-    local_input_charged: bool = LOADED.local_input_charged,
-    streams: bool = LOADED.streams,
-) -> Scenario:
-    """The same with what the paper's equations leave out: queues, and the way back to the devices.
-
-    What differs from `as_printed`:
-
-    - Nodes serve slots first in, first out: a node is free only when all that was given to it in earlier slots is done,
-      and works on nothing that has not arrived. An episode starts with all nodes free.
-    - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
-    - The result returns to the device over the last block's link, and counts as transmission of the last block.
-    - `arrivals`: "constant", or "poisson" with mean `release_rate`. A slot that draws no task at all still counts the
-      wait for its nodes.
-
-    A node that is given more than it can finish falls behind without limit: nothing is clipped.
-
-    **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
-    """
-    return _scenario(
-        Rules(LOADED.name, queues, return_charged, local_input_charged, streams),
-        workload,
-        network,
-        release_rate=release_rate,
-        deadline=deadline,
-        arrivals=arrivals,
-        penalty=penalty,
-        cycles_per_mac=cycles_per_mac,
-        slot_seconds=slot_seconds,
-        energy_budget=energy_budget,
-        num_slots=num_slots,
-    )
-
-
-def pipelined(
-    workload: Workload,
-    network: Network,
-    release_rate: float = LEDGER.default("release_rate"),
-    deadline: float = LEDGER.default("deadline"),
-    *,
-    arrivals: str = LEDGER.default("arrivals"),
-    penalty: float = LEDGER.default("penalty"),
-    cycles_per_mac: float = LEDGER.default("cycles_per_mac"),
-    slot_seconds: float = LEDGER.default("slot_seconds"),
-    energy_budget: float | None = LEDGER.default("energy_budget"),
-    num_slots: int = LEDGER.default("num_slots"),
-    queues: bool = PIPELINED.queues,
-    return_charged: bool = PIPELINED.return_charged,
-    local_input_charged: bool = PIPELINED.local_input_charged,
-    streams: bool = PIPELINED.streams,
-) -> Scenario:
-    """Tasks follow each other through the blocks: block m works on one task while block m + 1 works on the one before.
-
-    What differs from `as_printed`:
-
-    - Nodes and links are resources that serve one task after the other, and work at the same time on different tasks.
-      Only then do many nodes together do more than one alone, and is cutting finely worth something.
-    - A local block after an edge block pays the transmission of its input, as Eq. 5 says.
-    - The result returns to the device over the last block's link, and counts as transmission of the last block.
-    - `arrivals`: "constant", or "poisson" with mean `release_rate`. A slot that draws no task at all takes no time.
-
-    How long the tasks of a slot take is said in `mecpart.evaluate_plan`. No slot waits for another.
-
-    **Arguments** and **Raises:** as `as_printed`, and `ValueError` for unknown `arrivals`.
-    """
-    return _scenario(
-        Rules(PIPELINED.name, queues, return_charged, local_input_charged, streams),
-        workload,
-        network,
-        release_rate=release_rate,
-        deadline=deadline,
-        arrivals=arrivals,
-        penalty=penalty,
-        cycles_per_mac=cycles_per_mac,
-        slot_seconds=slot_seconds,
-        energy_budget=energy_budget,
-        num_slots=num_slots,
-    )
-
-
-def _scenario(
-    rules: Rules,
-    workload: Workload,
-    network: Network,
-    *,
-    deadline,
-    energy_budget,
-    num_slots,
-    arrivals="constant",
-    **scalars,
-) -> Scenario:
-    """The scenario of some rules, from plain numbers, checked; `scalars`: all that is one number."""
-    check_choice("arrivals", arrivals, ARRIVALS)
-    check_workload(workload)
-    check_network(network)
-    budget = {} if energy_budget is None else {"energy_budget": energy_budget}
-    check_values(Scenario, scalars | budget | {"deadline": deadline}, blocks=workload.num_blocks)
-    num_slots = check_count("num_slots", num_slots)
-    values = scalars["release_rate"], scalars["cycles_per_mac"], scalars["slot_seconds"], num_slots
-    _check_products(workload, network, *values)
-    if arrivals == "poisson":
-        _check_mean("release_rate", scalars["release_rate"])
-    constants = {name: jnp.float32(value) for name, value in scalars.items()}
-    joules: Any = energy_budget
-    if joules is None:
-        cycles = constants["release_rate"] * jnp.sum(workload.macs) * constants["cycles_per_mac"]
-        joules = num_slots * network.energy_coefficient * network.device_frequency**2 * cycles
-    return Scenario(
-        workload=workload,
-        network=network,
-        deadline=jnp.asarray(deadline, jnp.float32),
-        energy_budget=jnp.asarray(joules, jnp.float32),
-        num_slots=num_slots,
-        rules=rules,
-        arrivals=arrivals,
-        **constants,
-    )
-
-
 def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
     """Raise `ValueError` where `scenario` is none, or holds a value of wrong shape, type or range."""
     check_type(name, scenario, Scenario, "from mecpart.as_printed, loaded or pipelined")
@@ -322,25 +168,42 @@ def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
     check_choice(f"{name}.arrivals", scenario.arrivals, ARRIVALS)
     check_count(f"{name}.num_slots", scenario.num_slots)
     check_record(name, scenario, Scenario, blocks=scenario.num_blocks)
+    check_devices(scenario.num_blocks, scenario.num_nodes, scenario.times, scenario.links, f"{name}.")
     values = scenario.release_rate, scenario.cycles_per_mac, scenario.slot_seconds, scenario.num_slots
-    _check_products(scenario.workload, scenario.network, *values)
+    check_products(scenario.workload, scenario.network, *values)
     if scenario.arrivals == "poisson":
-        _check_mean(f"{name}.release_rate", scenario.release_rate)
+        check_mean(f"{name}.release_rate", scenario.release_rate)
     if is_concrete(scenario) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(scenario)):
         _SOUND.add(scenario)  # nothing in it can be changed any more
+
+
+def check_devices(blocks: int, nodes: int, times: BlockTimes | None, links: Links | None, prefix: str = "") -> None:
+    """Raise `ValueError` where `times` or `links` is given and bad, or of another number of blocks or nodes."""
+    if times is not None:
+        check_times(times, f"{prefix}times")
+        if times.num_blocks != blocks:
+            raise ValueError(f"{prefix}times must be of {blocks} blocks, as the workload is; got {times.num_blocks}")
+    if links is not None:
+        check_links(links, f"{prefix}links")
+        if times is not None and any(links.names) and any(times.names) and links.names != times.names:
+            named = f"must have the names of times, {times.names}, in that order"
+            raise ValueError(f"{prefix}links {named}; got {links.names}")
+    for name, value in (("times", times), ("links", links)):
+        if value is not None and value.num_nodes != nodes:
+            raise ValueError(f"{prefix}{name} must be of {nodes} nodes, as the network is; got {value.num_nodes}")
 
 
 #: Scenarios that have been checked, so that a loop over slots does not check the same one again.
 _SOUND: WeakSet[Scenario] = WeakSet()
 
 
-def _check_mean(name: str, release_rate) -> None:
+def check_mean(name: str, release_rate) -> None:
     """Raise `ValueError` for a mean of which `jax.random.poisson` would return numbers that are too small."""
     if is_concrete(release_rate) and release_rate > 1e9:
         raise ValueError(f"{name} must be at most 1e+09 where arrivals are 'poisson'; got {float(release_rate):g}")
 
 
-def _check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots) -> None:
+def check_products(workload, network, release_rate, cycles_per_mac, slot_seconds, num_slots) -> None:
     """Raise `ValueError` where what is computed of these is too large for float32."""
     work = workload.num_blocks, release_rate, workload.macs, cycles_per_mac
     check_finite_product("release_rate * macs * cycles_per_mac", *work)
@@ -353,10 +216,3 @@ def _check_products(workload, network, release_rate, cycles_per_mac, slot_second
 
 #: How many tasks arrive in a slot: always the release rate, or a Poisson number with that mean.
 ARRIVALS = ("constant", "poisson")
-
-#: The scenarios there are, by name.
-SCENARIOS: dict[str, Callable[..., Scenario]] = {
-    "as_printed": as_printed,
-    "loaded": loaded,
-    "pipelined": pipelined,
-}

@@ -1,7 +1,7 @@
 """The schedule of plans, event by event: who works on what, from when to when.
 
-It shares with `mecpart.model.delay` how long each operation takes, and nothing of how waiting follows from that; so the
-one checks the other.
+It shares with `mecpart.model.delay` how long each operation takes (`mecpart.model.durations`), and nothing of how
+waiting follows from that; so the one checks the other.
 """
 
 import heapq

@@ -13,6 +13,7 @@ from mecpart.validation import check_count, check_finite_product, check_key, che
 
 def sample_slot(key: PRNGKeyArray, scenario: Scenario) -> Slot:
     """Draw one slot: every R_m^n uniform in the network's `device_rate_range`, no backlog; tasks if they are Poisson.
+    Where links are measured they have the measured rates.
 
     **Returns:** a `Slot` with `device_rate` [M, N] in bytes/s and `backlog` [N + 1] in s.
     """
@@ -32,9 +33,12 @@ def sample_slots(key: PRNGKeyArray, scenario: Scenario, count: int) -> Slot:
     if poisson and jax.random.key_impl(key) != "threefry2x32":  # of which alone JAX draws Poisson numbers
         raise ValueError(f"key must be a 'threefry2x32' where arrivals are 'poisson'; got {shown(key)}")
     blocks, servers = scenario.num_blocks, scenario.network.num_servers
-    low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
-    drawn = uniform(key, (servers, count, blocks))  # servers first: see above
-    rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
+    if scenario.links is None:
+        low, high = scenario.network.device_rate_range[0], scenario.network.device_rate_range[1]
+        drawn = uniform(key, (servers, count, blocks))  # servers first: see above
+        rate = low + (high - low) * jnp.moveaxis(drawn, 0, -1)
+    else:
+        rate = jnp.broadcast_to(jnp.asarray(scenario.links.rate)[0, 1:], (count, blocks, servers))
     tasks = None
     if poisson:
         tasks = jax.random.poisson(jax.random.fold_in(key, 1), scenario.release_rate, (count,)).astype(jnp.float32)

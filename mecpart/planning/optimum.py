@@ -18,14 +18,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.fields import quantity, short_repr
-from mecpart.model.delay import (
-    block_energy,
-    computation_delay,
-    penalised_delay,
-    plan_cost,
-    return_delay,
-    transmission_delay,
-)
+from mecpart.model.delay import block_energy, penalised_delay, plan_cost
+from mecpart.model.durations import computation_delay, return_delay, transmission_delay, without_latency
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
 from mecpart.planning.label_setting import Arcs, undominated_paths
@@ -75,8 +69,9 @@ def optimal_plan(
         - `"energy"`: least energy of the devices (Eqs. 4, 7) of all plans that come to an end, whatever the backlog.
 
     - `memory`: [N + 1] bytes of each node, `memory[0]` of one device: of the blocks placed on a node the
-      `parameter_bytes` add up to at most that. By default there is no limit. With a limit it is a knapsack problem, and
-      the time can grow as (N + 1)^M; computed on the host by label setting, not under `jit`.
+      `parameter_bytes` (or measured `memory_bytes`) add up to at most that. By default there is no limit. With a limit
+      it is a knapsack problem, and the time can grow as (N + 1)^M; computed on the host by label setting, not under
+      `jit`.
 
     **Returns:** an `OptimalPlan`. Without `memory` ties go to the lower node, unless tasks stream.
 
@@ -176,6 +171,10 @@ def block_arcs(scenario: Scenario, slot: Slot, objective: str, block):
     elif objective == "deadline":
         cost = jnp.where(delay <= deadline, delay, jnp.inf)
     else:
+        if scenario.links is not None:
+            sent = without_latency(scenario)
+            transmission = transmission_delay(sent, slot, block, source, destination)
+            back = jnp.where(block == scenario.num_blocks - 1, return_delay(sent, slot, nodes), 0)
         energy = block_energy(scenario, slot, block, destination, transmission + back)
         cost = jnp.where(jnp.isfinite(delay), energy, jnp.inf)
     return cost, jnp.full(scenario.num_nodes, -jnp.inf), jnp.zeros(scenario.num_nodes)
@@ -190,7 +189,7 @@ def _plan_to(last, came_from) -> Int[Array, " blocks"]:
 def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...], memory):
     """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
     limit = _checked_memory(scenario, slot, memory)
-    size = np.asarray(scenario.workload.parameter_bytes, np.float64)
+    size = np.asarray(scenario.memory_bytes, np.float64)
     arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
     return undominated_paths(arcs, size, limit)
 
@@ -202,10 +201,8 @@ def _checked_memory(scenario: Scenario, slot: Slot, memory) -> Float[np.ndarray,
     if memory is None:
         return np.full(scenario.num_nodes, np.inf)
     check_shape("memory", memory, (scenario.num_nodes,))
-    given = np.asarray(memory)
-    finite = np.where(given == np.inf, 0, given) if given.dtype.kind == "f" else given
-    check_number("memory", finite, shapes=((scenario.num_nodes,),))
-    return given.astype(np.float64)
+    check_number("memory", memory, infinite=True)
+    return np.asarray(memory, np.float64)
 
 
 @partial(jax.jit, static_argnames="objective")

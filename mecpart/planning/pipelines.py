@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mecpart.model.delay import computation_delay, plan_cost, return_delay, transmission_delay
+from mecpart.model.delay import plan_cost
+from mecpart.model.durations import computation_delay, return_delay, transmission_delay
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 
@@ -94,7 +95,7 @@ def _value(scenario: Scenario, slot: Slot, objective: str, memory, plan) -> Floa
     if objective == "deadline":
         allowed &= jnp.all(cost.block_delay <= scenario.deadline)
     if memory is not None:
-        held = jnp.zeros(scenario.num_nodes).at[plan].add(scenario.workload.parameter_bytes)
+        held = jnp.zeros(scenario.num_nodes).at[plan].add(scenario.memory_bytes)
         allowed &= jnp.all(held <= memory)
     return jnp.where(allowed, value, jnp.inf)
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
-from mecpart.model.delay import backlog_after, computation_delay, plan_cost
+from mecpart.model.delay import backlog_after, plan_cost
+from mecpart.model.durations import computation_delay
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.validation import check_count, check_flag, check_number, check_shape

@@ -33,7 +33,8 @@ from mecpart.dnn.workload import Workload, workload_from_layers
 from mecpart.dnn.zoo import Chain, FullyConnected, layer_table, vgg16
 from mecpart.model.delay import plan_cost
 from mecpart.model.network import make_network
-from mecpart.model.scenario import Scenario, Slot, loaded
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.scenarios import loaded
 from mecpart.planning.optimum import optimal_plan
 from mecpart.planning.policies import earliest_finish
 from mecpart.relatives.harness import Relative

@@ -64,7 +64,7 @@ def reproduce(
     **Arguments:**
 
     - `profile`: a key of `mecpart.experiments.PROFILES`.
-    - `scenario`: a key of `mecpart.model.scenario.SCENARIOS`, or "all". Default: "as_printed", and "all" if it is to be
+    - `scenario`: a key of `mecpart.SCENARIOS`, or "all". Default: "as_printed", and "all" if it is to be
       `everything`.
     - `only`: names of notebooks; what they need is run before them unless it is done. Default: the paper's, or
       `everything`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mecpart.locations import data_folder, notebooks_folder
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.reproduction.execution import read_notebook
 
 # The place in the order of those that declare none.

@@ -14,7 +14,8 @@ from mecpart import figures, tables
 from mecpart.agents import make_train
 from mecpart.dnn.workload import Workload
 from mecpart.methods import register
-from mecpart.model.scenario import SCENARIOS, Slot
+from mecpart.model.scenario import Slot
+from mecpart.model.scenarios import SCENARIOS
 
 WORKLOAD = Workload(
     macs=np.float32([2e8, 4e8, 1e8]),

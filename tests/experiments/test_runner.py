@@ -20,7 +20,7 @@ from mecpart.experiments.runs import Run
 from mecpart.experiments.setting import Setting
 from mecpart.ledger import LEDGER
 from mecpart.methods.register import METHODS, methods_in
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 
 
 def bad_curve(**change):

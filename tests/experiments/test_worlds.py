@@ -12,7 +12,7 @@ from mecpart.experiments import worlds
 from mecpart.experiments.experiment import Change
 from mecpart.experiments.runner import usual_runs
 from mecpart.experiments.worlds import check_world, keep_world, kept_worlds, world_folder, world_of
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.report.site import write_report
 
 FAST = Change(network={"server_speed_range": (1e12, 1e12), "device_frequency": 1e12, "wired_rate": 1e12})

@@ -13,7 +13,8 @@ from mecpart.dnn.workload import workload
 from mecpart.model.delay import PlanCost, evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe, read_observation, rollout
 from mecpart.model.network import sample_network
-from mecpart.model.scenario import SCENARIOS, Slot, as_printed, loaded
+from mecpart.model.scenario import Slot
+from mecpart.model.scenarios import SCENARIOS, as_printed, loaded
 from mecpart.model.slots import sample_slot, sample_slots
 from mecpart.planning.policies import POLICIES
 

@@ -13,7 +13,8 @@ from mecpart.model.delay import PlanCost, evaluate_plan, plan_cost
 from mecpart.model.environment import PartitionEnv, observe, read_observation, rollout
 from mecpart.model.network import make_network
 from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
-from mecpart.model.scenario import SCENARIOS, check_scenario
+from mecpart.model.scenario import check_scenario
+from mecpart.model.scenarios import SCENARIOS
 
 NETWORK = make_network([3e9, 6e9])
 WORKLOAD = Workload(*np.ones((3, 2), np.float32), np.float32(1), ("first", "second"), "mine")

@@ -14,7 +14,8 @@ from mecpart.model.delay import evaluate_plan
 from mecpart.model.environment import EnvState, PartitionEnv, observe
 from mecpart.model.network import Network, make_network, sample_network, shannon_rate
 from mecpart.model.rules import AS_PRINTED, LOADED
-from mecpart.model.scenario import ARRIVALS, SCENARIOS, Scenario, Slot, as_printed, loaded, pipelined
+from mecpart.model.scenario import ARRIVALS, Scenario, Slot
+from mecpart.model.scenarios import SCENARIOS, as_printed, loaded, pipelined
 from mecpart.model.slots import check_slot, sample_slot, sample_slots
 from mecpart.planning.bounds import episode_bound, lower_bound
 from mecpart.planning.optimum import optimal_plan, priced_plan

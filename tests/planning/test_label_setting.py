@@ -13,7 +13,8 @@ from instances import instance, random_instances, round_problem
 from mecpart.dnn.workload import workload
 from mecpart.model.delay import evaluate_plan
 from mecpart.model.network import make_network
-from mecpart.model.scenario import Slot, as_printed, loaded
+from mecpart.model.scenario import Slot
+from mecpart.model.scenarios import as_printed, loaded
 from mecpart.planning import label_setting
 from mecpart.planning.optimum import OBJECTIVES, optimal_plan
 from mecpart.planning.pareto import ROUNDING, pareto_front

@@ -13,7 +13,7 @@ from scipy import stats
 
 from mecpart.methods.register import METHODS
 from mecpart.model.rules import LOADED, RULES
-from mecpart.model.scenario import SCENARIOS
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.planning.optimum import optimal_plan
 from mecpart.planning.policies import POLICIES, apdi, drift_plus_penalty, earliest_finish, greedy, look_ahead, rpdi
 

@@ -14,7 +14,8 @@ from mecpart.dnn.workload import workload
 from mecpart.dnn.zoo import NETWORKS, layer_table
 from mecpart.ledger import LEDGER
 from mecpart.model.rules import RULES
-from mecpart.model.scenario import SCENARIOS, Scenario
+from mecpart.model.scenario import Scenario
+from mecpart.model.scenarios import SCENARIOS
 
 #: The most servers that there are to choose from, unless a network of one's own has more.
 MOST_SERVERS = 9

@@ -24,7 +24,8 @@ from mecpart.methods.register import BY_HAND, methods_in
 from mecpart.model.delay import checked_plan
 from mecpart.model.environment import EnvState
 from mecpart.model.network import sample_network
-from mecpart.model.scenario import SCENARIOS, Scenario, Slot, as_printed
+from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.scenarios import SCENARIOS, as_printed
 from mecpart.model.slots import sample_slot
 from mecpart.planning.optimum import optimal_plan
 from mecpart.validation import check_choice, check_number

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mecpart.model.delay import PlanCost, plan_cost, return_delay, transmission_delay
+from mecpart.model.delay import PlanCost, plan_cost
+from mecpart.model.durations import return_delay, transmission_delay
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.simulation import Operation, simulate
 
