@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from mecpart.experiments.setting import Setting
     from mecpart.figures import plot_comparison, plot_plan
     from mecpart.ledger import LEDGER
+    from mecpart.measurements.dnnpipe import from_dnnpipe
+    from mecpart.measurements.files import Measurements, links_from_csv, links_to_csv, times_from_csv, times_to_csv
     from mecpart.measurements.fitting import TimesFit, fit_times
+    from mecpart.measurements.msr import from_msr
+    from mecpart.measurements.paretopipe import from_paretopipe
+    from mecpart.measurements.pipeedge import from_pipeedge
+    from mecpart.measurements.scission import from_scission
+    from mecpart.measurements.shipped import measured_data
     from mecpart.methods.register import METHODS, register_agent, register_learner, register_policy, unregister
     from mecpart.model.delay import PlanCost, evaluate_plan, keeps_up, utilisation
     from mecpart.model.devices import BlockTimes, Links
@@ -58,6 +65,7 @@ __all__ = [
     "Experiment",
     "LayerTable",
     "Links",
+    "Measurements",
     "Network",
     "Operation",
     "OptimalPlan",
@@ -79,15 +87,23 @@ __all__ = [
     "episode_bound",
     "evaluate_plan",
     "fit_times",
+    "from_dnnpipe",
+    "from_msr",
+    "from_paretopipe",
+    "from_pipeedge",
+    "from_scission",
     "keeps_up",
     "layers_from_csv",
     "layers_from_module",
     "layers_from_onnx",
+    "links_from_csv",
+    "links_to_csv",
     "load_policy",
     "loaded",
     "lower_bound",
     "make_network",
     "measured",
+    "measured_data",
     "onnx_operators",
     "optimal_plan",
     "pareto_front",
@@ -108,6 +124,8 @@ __all__ = [
     "save_policy",
     "shannon_rate",
     "simulate",
+    "times_from_csv",
+    "times_to_csv",
     "trace_from_csv",
     "unregister",
     "utilisation",
@@ -136,6 +154,13 @@ _MODULES: dict[str, list[str]] = {
     "experiments.setting": ["Setting"],
     "figures": ["plot_comparison", "plot_plan"],
     "ledger": ["LEDGER"],
+    "measurements.dnnpipe": ["from_dnnpipe"],
+    "measurements.files": ["Measurements", "links_from_csv", "links_to_csv", "times_from_csv", "times_to_csv"],
+    "measurements.msr": ["from_msr"],
+    "measurements.paretopipe": ["from_paretopipe"],
+    "measurements.pipeedge": ["from_pipeedge"],
+    "measurements.scission": ["from_scission"],
+    "measurements.shipped": ["measured_data"],
     "measurements.fitting": ["TimesFit", "fit_times"],
     "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
     "model.delay": ["PlanCost", "evaluate_plan", "keeps_up", "utilisation"],

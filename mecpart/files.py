@@ -113,10 +113,26 @@ def read_csv(path: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
 
     **Raises:** `ValueError` that names the file where it is none in UTF-8.
     """
+    header, *rows = [entries for _, entries in csv_lines(path)] or [[]]
+    return header, rows
+
+
+def csv_lines(path: str | os.PathLike) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV file that are not empty, each with the number of its last line in the file, from 1.
+
+    **Raises:** as `read_csv`; the message has the line, or the byte, that cannot be read.
+    """
+    lines = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            entries = [[entry.strip() for entry in row] for row in csv.reader(file, strict=True)]
-    except (csv.Error, UnicodeDecodeError) as error:
+            reader = csv.reader(file, strict=True)
+            try:
+                for row in reader:
+                    entries = [entry.strip() for entry in row]
+                    if any(entries):
+                        lines.append((reader.line_num, entries))
+            except csv.Error as error:
+                raise ValueError(f"line {reader.line_num}: {error}") from error
+    except ValueError as error:  # UnicodeDecodeError is one
         raise ValueError(f"{path} must be a CSV file in UTF-8; got one that cannot be read: {error}") from error
-    header, *rows = [row for row in entries if any(row)] or [[]]
-    return header, rows
+    return lines

@@ -112,6 +112,28 @@ CALLS = {
         mecpart.fit_times, {"times": TIMES, "workload": None, "terms": ("macs",)},
         {"workload": OPTIONAL | {"a workload"}},
     ),
+    "from_dnnpipe": (
+        mecpart.from_dnnpipe, {"path": "a.json", "network": "a"}, {"path": ANY_TEXT, "network": ANY_TEXT},
+    ),
+    "from_msr": (
+        mecpart.from_msr, {"path": "a.json", "network": None, "cpu": False, "rate": None},
+        {"path": ANY_TEXT, "network": ANY_TEXT | OPTIONAL, "cpu": {"yes"}, "rate": NUMBER | OPTIONAL},
+    ),
+    "from_paretopipe": (
+        mecpart.from_paretopipe,
+        {"path": "a.csv", "network": None, "metrics": None, "names": ("a", "b"), "rate": 1.0},
+        {"path": ANY_TEXT, "network": ANY_TEXT | OPTIONAL, "metrics": ANY_TEXT | OPTIONAL, "rate": NUMBER},
+    ),
+    "from_pipeedge": (
+        mecpart.from_pipeedge,
+        {"models": "a.yml", "device_types": "b.yml", "devices": None, "network": None, "batch": None},
+        {"models": ANY_TEXT, "device_types": ANY_TEXT, "devices": ANY_TEXT | OPTIONAL, "network": ANY_TEXT | OPTIONAL,
+         "batch": OPTIONAL},
+    ),
+    "from_scission": (
+        mecpart.from_scission, {"folder": "a", "network": None, "links": None, "image_bytes": 1.0},
+        {"network": ANY_TEXT | OPTIONAL, "links": ANY_TEXT | OPTIONAL, "image_bytes": NUMBER},
+    ),
     "keeps_up": (mecpart.keeps_up, {"total_delay": np.ones(8)}, {}),
     "layers_from_csv": (
         mecpart.layers_from_csv, {"path": "a.csv", "name": "a"}, {"path": {"a text"}, "name": {"None", "a text"}},
@@ -135,12 +157,20 @@ CALLS = {
         _ON_NETWORK | _SWITCHED | numbers("release_rate", "deadline", "penalty", "cycles_per_mac", "slot_seconds")
         | {"energy_budget": NUMBER | OPTIONAL},
     ),
+    "links_from_csv": (mecpart.links_from_csv, {"path": "a.csv"}, {"path": ANY_TEXT}),
+    "links_to_csv": (
+        mecpart.links_to_csv, {"path": "a.csv", "links": LINKS, "source": ""},
+        {"path": ANY_TEXT, "source": {"a text", "empty"}},
+    ),
     "lower_bound": (mecpart.lower_bound, {"scenario": SCENARIO, "slot": SLOT}, _A_SCENARIO | _A_SLOT),
     "make_network": (
         mecpart.make_network,
         {"server_speed": [3.0], "num_devices": 1, "device_frequency": 1, "device_rate_range": (1, 2), "wired_rate": 1,
          "transmit_power": 1, "energy_coefficient": 1},
         numbers("device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
+    ),
+    "measured_data": (
+        mecpart.measured_data, {"name": "scission", "network": "vgg19", "links": None}, {"links": OPTIONAL},
     ),
     "measured": (
         mecpart.measured,
@@ -221,6 +251,14 @@ CALLS = {
     ),
     "simulate": (
         mecpart.simulate, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN}, _A_SCENARIO | _A_SLOT,
+    ),
+    "times_from_csv": (
+        mecpart.times_from_csv, {"path": "a.csv", "network": None, "input_bytes": None},
+        {"path": ANY_TEXT, "network": ANY_TEXT | OPTIONAL, "input_bytes": NUMBER | OPTIONAL},
+    ),
+    "times_to_csv": (
+        mecpart.times_to_csv, {"path": "a.csv", "times": TIMES, "batch": None, "source": ""},
+        {"path": ANY_TEXT, "batch": OPTIONAL, "source": {"a text", "empty"}},
     ),
     "trace_from_csv": (
         mecpart.trace_from_csv, {"path": "a.csv", "slot_seconds": None},
@@ -338,8 +376,9 @@ CALLS = {
 }  # fmt: skip
 
 # What the package makes and nobody hands in.
-RESULTS = {"Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "TimesFit", "agents.EpisodeCost",
-           "agents.Policy", "agents.PricePolicy", "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
+RESULTS = {"Measurements", "Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "TimesFit",
+           "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages", "agents.TrainResult",
+           "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():
