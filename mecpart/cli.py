@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     which = run.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     which.add_argument("--all", action="store_true", help="also the notebooks that ask what the paper does not")
-    run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
+    run.add_argument("--jobs", type=int, metavar="K", help="notebooks side by side (default: 2; 1 with a GPU)")
     run.add_argument(
         "--processes", type=int, metavar="K", help="processes, or local workers, that compute (default: one per core)"
     )
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scheduler",
         metavar="ADDRESS",
         help="Dask scheduler whose workers compute the experiments of all notebooks, or 'local' to start one on this "
-        "machine (default: 'local' if there are several jobs and Dask is installed)",
+        "machine (default: none)",
     )
     run.add_argument("--methods", metavar="FILE", help="a Python file that registers methods of your own")
     run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")

@@ -2,11 +2,15 @@
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+
+# Two threads of CPython 3.11 that parse at the same time lose count of how deep they are, and one of them fails.
+_PARSING = threading.Lock()
 
 
 def digest(*modules: str) -> str:
@@ -27,18 +31,23 @@ def digest(*modules: str) -> str:
 
 def imported(code: str) -> set[str]:
     """The modules of this package that a piece of Python imports."""
-    return set(_imported(ast.parse(code)))
+    return set(_imported(_parsed(code)))
 
 
 @cache
 def _code(module: str) -> tuple[str, frozenset[str]]:
     """A hash of the code of a module, and what it imports."""
-    tree = ast.parse(_file(module).read_bytes())
+    tree = _parsed(_file(module).read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     code = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     return code, frozenset(_imported(tree))
+
+
+def _parsed(code: str | bytes) -> ast.Module:
+    with _PARSING:
+        return ast.parse(code)
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

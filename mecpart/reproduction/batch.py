@@ -23,7 +23,7 @@ from typing import Any
 
 from mecpart import context
 from mecpart.comparison import DELAY_FIGURES
-from mecpart.experiments.cluster import LOCAL, Scheduler, check_address, installed
+from mecpart.experiments.cluster import Scheduler, check_address
 from mecpart.experiments.processes import cores
 from mecpart.experiments.progress import Line
 from mecpart.experiments.runner import PROFILES
@@ -44,12 +44,16 @@ from mecpart.reproduction.results import Results, results_in
 #: elsewhere, but each takes 0.3 GB or more meanwhile.
 JOBS_PER_CORE = 4
 
+#: How far a notebook stands back behind the one that began before it: on Linux it has a tenth of the other's time while
+#: both have work to do.
+NICENESS = 10
+
 
 def reproduce(
     profile: str = "quick",
     scenario: str | None = None,
     only: Sequence[str] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     output: Path | str | None = None,
     scheduler: str | None = None,
     methods: Path | str | None = None,
@@ -68,12 +72,14 @@ def reproduce(
       `everything`.
     - `only`: names of notebooks; what they need is run before them unless it is done. Default: the paper's, or
       `everything`.
-    - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores.
+    - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores. Each
+      later one stands back behind those before it, and uses what they leave idle while they start or draw. Default: 2,
+      or 1 where there is an accelerator, most of whose memory a process of JAX takes for itself.
     - `output`: folder that results are written under. Default: the checkout, or else the current folder.
     - `scheduler`: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
       or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
-      `multiprocessing`, so a script that calls this needs a main guard). Default: "local" if there are several jobs and
-      Dask is installed; or else each notebook starts processes of its own on its share of the cores.
+      `multiprocessing`, so a script that calls this needs a main guard). Default: none, each notebook starts
+      processes of its own.
     - `methods`: a Python file that registers methods of one's own (`mecpart.register_policy` and its like), which
       then take part in every notebook.
     - `world`: by which constants experiments are run (`mecpart.experiments.worlds`). Those of another world than the
@@ -103,8 +109,6 @@ def reproduce(
     scheduler = scheduler or told.scheduler
     if scheduler:
         check_address(scheduler, local=True)
-    elif jobs > 1 and installed():
-        scheduler = LOCAL
     methods = methods or told.methods_file
     runs = in_order(select(find_notebooks(notebooks), only, everything), profile, scenarios)
     for run in runs:
@@ -124,18 +128,18 @@ def reproduce(
 class _Batch:
     """The runs that are to be completed in one output folder, and in which context their kernels work."""
 
-    def __init__(self, output: Path, jobs: int, runs: Sequence[Run], told: context.Context) -> None:
+    def __init__(self, output: Path, jobs: int | None, runs: Sequence[Run], told: context.Context) -> None:
         self.results = Results(output)
-        self.jobs = jobs = min(jobs, len(runs), JOBS_PER_CORE * len(cores()))
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
         self.kernels = Kernels()
         self.staging = self.results.build / "staging"
         self.origin = origin()
-        # Notebooks side by side must not pin their processes to the same cores.
         mine = cores()
-        self.shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-        for job in range(jobs):
-            self.shares.put(mine[job::jobs])
+        jobs = jobs or (1 if self.origin["device"]["accelerators"] else 2)
+        self.jobs = jobs = min(jobs, len(runs), JOBS_PER_CORE * len(mine))
+        self.ranks: queue.PriorityQueue[int] = queue.PriorityQueue()
+        for rank in range(jobs):
+            self.ranks.put(rank)
         usual = {
             "JAX_COMPILATION_CACHE_DIR": str(self.results.build / "cache" / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
@@ -310,13 +314,12 @@ class _Batch:
             self.results.put(run, written, folder, executed, {"identity": wanted, **times, **self.origin})
 
     def execute(self, run: Run, folder: Path, executed: Path) -> None:
-        """Run the notebook in a kernel on a share of the cores, which tells how far it is."""
-        share = self.shares.get()
+        """Run the notebook in a kernel that tells how far it is, and stands back behind those of lower rank."""
+        rank = self.ranks.get()
         try:
             progress = folder.with_name("progress.json")
             told = replace(
                 self.context,
-                processes=self.context.processes or len(share) or 1,
                 scheduler=self.scheduler.address() if self.scheduler else None,
                 progress_file=str(progress),
             )
@@ -327,8 +330,8 @@ class _Batch:
                 folder=folder,
                 executed=executed,
                 environment=self.environment | told.variables(),
-                cores=share if hasattr(os, "sched_setaffinity") else (),
+                niceness=NICENESS * rank,
                 kernels=self.kernels,
             )
         finally:
-            self.shares.put(share)
+            self.ranks.put(rank)

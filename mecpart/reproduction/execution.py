@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,11 @@ def _manager_class(
     kernels: Kernels,
     folder: Path,
     environment: Mapping[str, str],
-    cores: Collection[int],
+    niceness: int,
     transport: str,
     context: zmq.asyncio.Context,
 ) -> type[AsyncKernelManager]:
-    """The kernel manager of one run: this interpreter, own sockets in `folder` and `context`, given cores."""
+    """The kernel manager of one run: this interpreter, own sockets in `folder` and `context`."""
 
     class KernelManager(AsyncKernelManager):
         @default("transport")
@@ -146,9 +146,9 @@ def _manager_class(
                 await super().start_kernel(**{**options, "env": dict(environment), "stderr": log})
             self._pid = self.provisioner.process.pid
             kernels.add(self.provisioner.process)
-            if cores:
+            if niceness and hasattr(os, "setpriority"):
                 with suppress(ProcessLookupError):  # that it has died is noticed by who waits for it
-                    os.sched_setaffinity(self._pid, cores)
+                    os.setpriority(os.PRIO_PROCESS, self._pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
         async def cleanup_resources(self, restart=False):
             kernels.remove(getattr(self, "_pid", None))
@@ -203,7 +203,7 @@ def execute(
     folder: Path,
     executed: Path,
     environment: Mapping[str, str] | None = None,
-    cores: Collection[int] = (),
+    niceness: int = 0,
     kernels: Kernels | None = None,
 ) -> None:
     """Run one notebook in a new kernel of this interpreter, and write the executed notebook.
@@ -216,8 +216,8 @@ def execute(
         folder: the working folder of the kernel.
         executed: where the executed notebook goes, as far as it came; also when the run fails.
         environment: variables for the kernel on top of this process's own.
-        cores: the processor cores that the kernel and what it starts may use, where the system can say so;
-            all of this process's own if empty.
+        niceness: how far the kernel, and what it starts, stands back behind this process, where the system has
+            priorities.
         kernels: where to enter the kernel, so that it can be stopped.
 
     Raises:
@@ -247,7 +247,7 @@ def execute(
                 kernel_name="python3",
                 progress_bar=False,
                 resources={"metadata": {"path": str(folder)}},
-                kernel_manager_class=_manager_class(known, Path(private), variables, cores, transport, context),
+                kernel_manager_class=_manager_class(known, Path(private), variables, niceness, transport, context),
             )
             _tidy(executed, path.name)
         except Exception as error:

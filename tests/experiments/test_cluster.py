@@ -348,12 +348,13 @@ def test_several_jobs_share_a_scheduler_of_their_own(tmp_path, monkeypatch):
     code += "by = dict(spread(os.path.basename, {'all': ['x/y']}, address))\n"
     for name in ("one", "two"):
         notebook(tmp_path / "notebooks", name, code + f"write({RESULT % name}, [address, by])")
-    outcomes = run(tmp_path / "notebooks", tmp_path / "output", jobs=2, processes=1)
+    outcomes = run(tmp_path / "notebooks", tmp_path / "output", jobs=2, scheduler=LOCAL, processes=1)
     assert statuses(outcomes) == {"one": "done", "two": "done"}
     assert len({result(tmp_path / "output", name).read_text() for name in ("one", "two")}) == 1
     # What is done needs none.
     monkeypatch.setattr(cluster, "_local_cluster", lambda *_: pytest.fail("started a scheduler"))
-    assert statuses(run(tmp_path / "notebooks", tmp_path / "output", jobs=2)) == {"one": "kept", "two": "kept"}
+    again = run(tmp_path / "notebooks", tmp_path / "output", jobs=2, scheduler=LOCAL)
+    assert statuses(again) == {"one": "kept", "two": "kept"}
 
 
 @pytest.mark.usefixtures("environment")
