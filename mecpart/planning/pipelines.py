@@ -7,7 +7,9 @@ once for a scenario, and tried one after the other in every slot until the bound
 delay found. Of the million plans of nine servers some 40 have to be tried.
 
 Of too many plans to put in order only the promising ones are, found block by block (a beam search); what was left out
-on the way is bounded too. So the best of them comes with a certificate of how much better any plan can be.
+on the way is bounded too. So the best of them comes with a certificate of how much better any plan can be. The beam
+search knows no link's load, and among many equal blocks too many plans seem as good: so a local search, which knows the
+delay itself, adds what it finds from the best of these, and from the plans with all blocks on one node.
 
 Blocks without work, such as pooling, fill that search with plans that are all as good: so it is made a second time for
 plans that move data only where they are smallest. Between two blocks with work, u and v their nodes, the blocks without
@@ -24,10 +26,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mecpart.ledger import LEDGER
 from mecpart.model.delay import plan_cost
 from mecpart.model.durations import computation_delay, return_delay, transmission_delay
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
+from mecpart.planning.local_search import local_search, on_one_node
 
 #: Plans that are all put in order, at most: then the best is certain, whatever the slot.
 MOST_PLANS = 2**21
@@ -113,15 +117,23 @@ def _ordered(scenario: Scenario) -> Ordered:
     first, delay = _by_delay(scenario, nearest, found)
     others = jnp.minimum(others, jnp.min(delay[PROMISING:]))
     more, _ = _by_delay(scenario, nearest, settled)
-    both = jnp.concatenate([first[:PROMISING], more[:PROMISING]])
-    return Ordered(nearest, *_by_delay(scenario, nearest, both), jnp.maximum(others, least))
+    both, _ = _by_delay(scenario, nearest, jnp.concatenate([first[:PROMISING], more[:PROMISING]]))
+    beam = min(LEDGER.default("beam"), len(both))
+    starts = jnp.stack([on_one_node(scenario, beam), both[:beam]])
+    near = jax.vmap(partial(local_search, scenario, delays=partial(_delays, scenario, nearest)))(starts)
+    all_found = jnp.concatenate([both, *near])
+    return Ordered(nearest, *_by_delay(scenario, nearest, all_found), jnp.maximum(others, least))
 
 
 def _by_delay(scenario: Scenario, slot: Slot, plans) -> tuple[Int[Array, "plans blocks"], Float[Array, " plans"]]:
     """`plans` by rising delay in `slot`, and their delays."""
-    delay = jax.lax.map(lambda plan: plan_cost(scenario, slot, plan).total_delay, plans, batch_size=4096)
+    delay = _delays(scenario, slot, plans)
     order = jnp.argsort(delay)
     return plans[order], delay[order]
+
+
+def _delays(scenario: Scenario, slot: Slot, plans) -> Float[Array, " plans"]:
+    return jax.lax.map(lambda plan: plan_cost(scenario, slot, plan).total_delay, plans, batch_size=4096)
 
 
 def _share(scenario: Scenario, slot: Slot, nearest: Slot) -> Float[Array, ""]:

@@ -202,6 +202,11 @@ def test_against_a_mixed_integer_program():
     np.testing.assert_allclose(found.total_delay[:12], least, rtol=1e-4)
 
 
+def nothing_more(scenario, plans, delays):
+    """In place of a local search."""
+    return plans
+
+
 class TestTooManyPlansToPutInOrder:
     """With the limit set to none, so that all plans of small instances can be compared with what is found."""
 
@@ -243,6 +248,7 @@ class TestTooManyPlansToPutInOrder:
         monkeypatch.setattr(pipelines, "MOST_PLANS", 0)
         monkeypatch.setattr(pipelines, "HELD", 6 * 3**2)
         monkeypatch.setattr(pipelines, "PROMISING", 4)
+        monkeypatch.setattr(pipelines, "local_search", nothing_more)
         scenarios, slots = problems_of(5, 2, True)
         macs = np.array(scenarios.workload.macs)
         macs[:, idle] = 0
@@ -315,6 +321,19 @@ class TestAtTheDefaults:
         constant = best_constant_plan(scenario, slots)
         delays = jax.vmap(partial(mecpart.evaluate_plan, scenario, plan=constant))(slots).total_delay
         assert found.value.sum() <= delays.sum()
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_many_equal_blocks(self, monkeypatch, seed):
+        """ResNet32's fill the beams with plans that look as good; no constant plan is faster than what is found."""
+        monkeypatch.setattr(pipelines, "HELD", 2**16)
+        monkeypatch.setattr(pipelines, "PROMISING", 2**8)
+        scenario = Setting(network="resnet32", num_blocks=18).build("pipelined", seed)
+        slots = sample_slots(jax.random.key(seed), scenario, 4)
+        found = jax.jit(jax.vmap(optimal_plan, (None, 0)))(scenario, slots)
+        delays = jax.jit(jax.vmap(partial(mecpart.evaluate_plan, scenario), (0, None)))
+        constant = delays(slots, best_constant_plan(scenario, slots)).total_delay
+        assert (found.bound <= constant).all()
+        assert found.value.sum() <= constant.sum() * (1 + 1e-6), "but for rounding"
 
     def test_few_plans_are_tried(self):
         scenario = Setting().build("pipelined", 0)
