@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mecpart.dnn.from_flax import layers_from_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
     from mecpart.dnn.pieces import write_pieces
+    from mecpart.dnn.to_onnx import write_onnx
     from mecpart.dnn.workload import LayerTable, Workload, layers_from_csv, workload, workload_from_csv
     from mecpart.experiments.catalogue import EXPERIMENTS
     from mecpart.experiments.compare import compare
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mecpart.measurements.dnnpipe import from_dnnpipe
     from mecpart.measurements.files import Measurements, links_from_csv, links_to_csv, times_from_csv, times_to_csv
     from mecpart.measurements.fitting import TimesFit, fit_times
+    from mecpart.measurements.measuring import MeasuredBlocks, measure
     from mecpart.measurements.msr import from_msr
     from mecpart.measurements.paretopipe import from_paretopipe
     from mecpart.measurements.pipeedge import from_pipeedge
@@ -65,6 +67,7 @@ __all__ = [
     "Experiment",
     "LayerTable",
     "Links",
+    "MeasuredBlocks",
     "Measurements",
     "Network",
     "Operation",
@@ -102,6 +105,7 @@ __all__ = [
     "loaded",
     "lower_bound",
     "make_network",
+    "measure",
     "measured",
     "measured_data",
     "onnx_operators",
@@ -133,6 +137,7 @@ __all__ = [
     "workload_from_csv",
     "workload_from_module",
     "workload_from_onnx",
+    "write_onnx",
     "write_pieces",
 ]
 
@@ -145,6 +150,7 @@ _MODULES: dict[str, list[str]] = {
     "dnn.from_flax": ["layers_from_module", "workload_from_module"],
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
     "dnn.pieces": ["write_pieces"],
+    "dnn.to_onnx": ["write_onnx"],
     "dnn.workload": ["LayerTable", "Workload", "layers_from_csv", "workload", "workload_from_csv"],
     "experiments.compare": ["compare"],
     "experiments.catalogue": ["EXPERIMENTS"],
@@ -162,6 +168,7 @@ _MODULES: dict[str, list[str]] = {
     "measurements.scission": ["from_scission"],
     "measurements.shipped": ["measured_data"],
     "measurements.fitting": ["TimesFit", "fit_times"],
+    "measurements.measuring": ["MeasuredBlocks", "measure"],
     "methods.register": ["METHODS", "register_agent", "register_learner", "register_policy", "unregister"],
     "model.delay": ["PlanCost", "evaluate_plan", "keeps_up", "utilisation"],
     "model.devices": ["BlockTimes", "Links"],

@@ -1,4 +1,4 @@
-"""The command line: `mecpart reproduce`, `mecpart report` and `mecpart list`."""
+"""The command line: `mecpart reproduce`, `mecpart report`, `mecpart measure` and `mecpart list`."""
 
 import argparse
 import os
@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 import mecpart
 from mecpart.experiments.catalogue import EXPERIMENTS
@@ -84,6 +86,26 @@ def _parser() -> argparse.ArgumentParser:
     tell.set_defaults(command=_report)
     tell.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
     tell.add_argument("--output", metavar="DIR", help="where results were written (default: the checkout)")
+    time_blocks = commands.add_parser(
+        "measure",
+        help="measure how long the blocks of a network take on this machine",
+        description="Run a network cut into blocks on this machine, block after block as in a task, and tell how long "
+        "each block takes.",
+    )
+    time_blocks.set_defaults(command=_measure)
+    time_blocks.add_argument("network", help="an ONNX file, or one of the paper's networks, such as vgg16")
+    time_blocks.add_argument("--blocks", type=int, metavar="M", help="into how many to cut it (default: 6)")
+    time_blocks.add_argument("--rounds", type=int, default=5, metavar="R", help="the first does not count (default: 5)")
+    time_blocks.add_argument("--seconds", type=float, default=1.0, metavar="S", help="that a round lasts (default: 1)")
+    time_blocks.add_argument("--engine", help="jax or onnx (default: onnx for a file, else jax)")
+    time_blocks.add_argument("--threads", type=int, default=1, metavar="K", help="that compute (default: 1)")
+    time_blocks.add_argument("--node", metavar="NAME", help="what to call this machine (default: after its processor)")
+    time_blocks.add_argument(
+        "--input-shape", nargs="+", type=int, metavar="AXIS", help="of an ONNX file that leaves it open"
+    )
+    time_blocks.add_argument(
+        "--output", metavar="FILE", help="CSV file for the times; what it holds of other nodes and networks stays"
+    )
     show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")
     show.set_defaults(command=_list)
     return parser
@@ -129,6 +151,28 @@ def _compare(output: Path, profile: str, scenario: str) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     print(write_report(arguments.profile, arguments.output))
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    measured = mecpart.measure(
+        arguments.network,
+        arguments.blocks,
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        engine=arguments.engine,
+        threads=arguments.threads,
+        node=arguments.node,
+        input_shape=arguments.input_shape,
+    )
+    times = measured.times
+    milliseconds = 1e3 * np.asarray(times.seconds)[:, 0], 1e3 * np.asarray(times.spread)[:, 0]
+    rows = zip(times.workload.block_names, *milliseconds, strict=True)
+    with naming(STANDARD_OUTPUT):
+        _table(f"{times.workload.name} on {times.names[0]}", {name: f"{t:.4g} ms (± {s:.2g})" for name, t, s in rows})
+        print(measured.source)
+    if arguments.output is not None:
+        print(f"Written:   {measured.save(arguments.output)}")
     return 0
 
 

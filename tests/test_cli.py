@@ -2,18 +2,22 @@
 
 import errno
 import importlib.metadata
+import inspect
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import mecpart
 from mecpart import cli
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.runner import PROFILES
 from mecpart.locations import notebooks_folder
+from mecpart.measurements import measuring
 from mecpart.methods import register
 from mecpart.model.scenarios import SCENARIOS
 from mecpart.reproduction.notebooks import Notebook, Run, find_notebooks
@@ -225,6 +229,49 @@ def test_output_that_nobody_takes_is_one_line(into):
         os.close(writer)
     assert told.returncode == 2
     assert re.fullmatch(r"mecpart: \[Errno \d+\] (Broken pipe|No space left .*): 'standard output'\n", told.stderr)
+
+
+def test_measure_tells_the_times_of_each_block_and_writes_them(tmp_path, monkeypatch, capsys):
+    task = mecpart.workload("alexnet", 2)
+    seconds = np.float32([[0.25], [1.5e-3]])
+    measured = mecpart.MeasuredBlocks(
+        mecpart.BlockTimes(seconds, task, ("pi",), spread=seconds / 10), np.ones((4, 2)), "a source"
+    )
+    given = []
+
+    def measure(*arguments, **how):
+        given.append((*arguments, how))
+        return measured
+
+    monkeypatch.setattr(mecpart, "measure", measure)
+    assert cli.main(["measure", "alexnet"]) == 0
+    defaults = inspect.signature(measuring.measure).parameters
+    assert given.pop() == ("alexnet", None, {name: defaults[name].default for name in (*defaults,)[2:]})
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    first, second = task.block_names
+    assert told == ["alexnet on pi", f"{first} 250 ms (± 25)", f"{second} 1.5 ms (± 0.15)", "a source"]
+    options = "--blocks 2 --rounds 3 --seconds 0.5 --engine onnx --threads 2 --node pi --input-shape 1 3 8 8 --output"
+    path = tmp_path / "blocks.csv"
+    assert cli.main(["measure", "own.onnx", *options.split(), str(path)]) == 0
+    how = {"rounds": 3, "seconds": 0.5, "engine": "onnx", "threads": 2, "node": "pi", "input_shape": [1, 3, 8, 8]}
+    assert given == [("own.onnx", 2, how)]
+    assert path.read_text().count("a source") == 3
+    assert f"Written:   {path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("lenet", "network must be one of 'alexnet'"),
+        ("there/is/none.onnx", "No such file or directory: 'there/is/none.onnx'"),
+        ("vgg16 --rounds 1", "rounds must be a whole number of at least 2; got 1"),
+        ("vgg16 --engine tvm", "engine must be one of 'jax', 'onnx'; got 'tvm'"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(capsys, arguments, message):
+    assert cli.main(["measure", *arguments.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_unknown_command_is_refused(capsys):

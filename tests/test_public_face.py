@@ -169,6 +169,13 @@ CALLS = {
          "transmit_power": 1, "energy_coefficient": 1},
         numbers("device_frequency", "wired_rate", "transmit_power", "energy_coefficient"),
     ),
+    "measure": (
+        mecpart.measure,
+        {"network": "alexnet", "blocks": 3, "rounds": 2, "seconds": 0.0, "engine": "jax", "threads": 1, "node": "a",
+         "input_shape": None},
+        {"blocks": OPTIONAL, "seconds": NUMBER, "engine": OPTIONAL, "node": OPTIONAL | ANY_TEXT,
+         "input_shape": OPTIONAL},
+    ),
     "measured_data": (
         mecpart.measured_data, {"name": "scission", "network": "vgg19", "links": None}, {"links": OPTIONAL},
     ),
@@ -283,10 +290,12 @@ CALLS = {
         {"path": {"a text"}, "blocks": OPTIONAL, "name": {"None", "a text"}, "input_shape": OPTIONAL,
          "pooling": {"yes"}},
     ),
+    "write_onnx": (mecpart.write_onnx, {"network": "alexnet", "path": "a.onnx"}, {"path": ANY_TEXT}),
     "write_pieces": (
         mecpart.write_pieces,
-        {"path": "a.onnx", "plan": [0, 1], "folder": "a", "input_shape": (1, 3), "pooling": False, "count_as_zero": ()},
-        {"path": ANY_TEXT, "folder": ANY_TEXT, "input_shape": OPTIONAL, "pooling": {"yes"}},
+        {"path": "a.onnx", "plan": [0, 1], "folder": "a", "starts": (0, 1), "input_shape": (1, 3), "pooling": False,
+         "count_as_zero": ()},
+        {"path": ANY_TEXT, "folder": ANY_TEXT, "starts": OPTIONAL, "input_shape": OPTIONAL, "pooling": {"yes"}},
     ),
     # Types: their fields are checked where they are made or, of those that JAX makes too, where they are used.
     "BlockTimes": (
@@ -376,9 +385,9 @@ CALLS = {
 }  # fmt: skip
 
 # What the package makes and nobody hands in.
-RESULTS = {"Measurements", "Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule", "TimesFit",
-           "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages", "agents.TrainResult",
-           "adapters.gymnax.EnvParams"}  # fmt: skip
+RESULTS = {"MeasuredBlocks", "Measurements", "Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule",
+           "TimesFit", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages",
+           "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():

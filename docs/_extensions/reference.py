@@ -48,7 +48,7 @@ GROUPS = (
     ("workloads", "Networks to partition", "What the blocks of a network compute and send.", (
         "Workload", "workload", "workload_from_module", "workload_from_onnx", "workload_from_csv", "LayerTable",
         "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "dnn.layer.Layer",
-        "write_pieces", "dnn.pieces.Piece",
+        "write_onnx", "write_pieces", "dnn.pieces.Piece",
     )),
     ("networks", "The edge network", "Devices and servers, their speeds and links.", (
         "Network", "make_network", "sample_network", "shannon_rate",
@@ -59,8 +59,8 @@ GROUPS = (
     )),
     ("measurements", "Measured devices", "What blocks take on machines as they are.", (
         "BlockTimes", "Links", "Measurements", "measured_data", "times_from_csv", "times_to_csv", "links_from_csv",
-        "links_to_csv", "from_scission", "from_pipeedge", "from_msr", "from_paretopipe", "from_dnnpipe", "fit_times",
-        "TimesFit",
+        "links_to_csv", "from_scission", "from_pipeedge", "from_msr", "from_paretopipe", "from_dnnpipe", "measure",
+        "MeasuredBlocks", "fit_times", "TimesFit",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",

@@ -12,7 +12,7 @@ import numpy as np
 from mecpart.dnn.from_onnx import check_arguments, walked
 from mecpart.dnn.onnx_file import naming, refusing
 from mecpart.dnn.onnx_graph import OnnxModel
-from mecpart.dnn.workload import balanced_cut
+from mecpart.dnn.workload import balanced_cut, checked_starts
 from mecpart.files import write_folder_atomically
 from mecpart.validation import check_count, check_flag, check_path, shown
 
@@ -34,6 +34,7 @@ def write_pieces(
     plan: Sequence[int],
     folder: str | os.PathLike,
     *,
+    starts: Sequence[int] | None = None,
     input_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     pooling: bool = False,
     count_as_zero: Sequence[str] = (),
@@ -48,6 +49,7 @@ def write_pieces(
     - `plan`: [M] the node of each block of `workload_from_onnx(path, blocks=M)`. Blocks that follow each other on one
       node are one piece; `range(M)` makes each block a piece.
     - `folder`: for `piece_1_node_0.onnx` and so on; new or empty. It is there when all pieces are, or not at all.
+    - `starts`: the index of the first layer of each block, for other blocks than those.
     - all others as in `layers_from_onnx`. Weights that the model keeps in other files are read from there.
 
     **Returns:** the pieces, in the order in which they run.
@@ -58,15 +60,17 @@ def write_pieces(
     check_arguments(path, None, input_shape, count_as_zero)
     check_flag("pooling", pooling)
     check_path("folder", folder)
-    nodes = _nodes(plan)
+    nodes = _whole_numbers("plan", plan)
+    if starts is not None and len(_whole_numbers("starts", starts)) != len(nodes):
+        raise ValueError(f"starts must be of the {len(nodes)} blocks in plan; got {shown(starts)}")
     with naming(path):
         model = walked(path, input_shape, count_as_zero)
         graph = model.graph(pooling)
-        starts = balanced_cut(graph.layers(), len(nodes))
+        layers = graph.layers()
+        starts = balanced_cut(layers, len(nodes)) if starts is None else checked_starts(starts, len(layers))
         crossings = [graph.crossings()[start - 1] for start in starts[1:]]
         whole = _flat(path, model)
         _check_made(whole, crossings)
-
     runs = [tuple(run) for _, run in groupby(range(len(nodes)), key=lambda block: nodes[block])]
     pieces = []
     with write_folder_atomically(Path(folder)) as unfinished, naming(path):
@@ -79,11 +83,12 @@ def write_pieces(
     return tuple(pieces)
 
 
-def _nodes(plan: Sequence[int]) -> list[int]:
-    nodes = plan.tolist() if hasattr(plan, "tolist") else plan  # of an array of NumPy or JAX
-    if isinstance(nodes, str | bytes) or not isinstance(nodes, Sequence) or not nodes:
-        raise ValueError(f"plan must give the node of each block, at least one; got {shown(plan)}")
-    return [check_count("each node in plan", node, minimum=0) for node in nodes]
+def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+    """One for each block."""
+    numbers = values.tolist() if hasattr(values, "tolist") else values  # of an array of NumPy or JAX
+    if isinstance(numbers, str | bytes) or not isinstance(numbers, Sequence) or not numbers:
+        raise ValueError(f"{name} must be whole numbers of at least 0, one for each block; got {shown(values)}")
+    return [check_count(f"each number in {name}", number, minimum=0) for number in numbers]
 
 
 def _flat(path: str | os.PathLike, model: OnnxModel) -> "onnx.ModelProto":

@@ -154,6 +154,12 @@ def workload(name: str | LayerTable, blocks: int | None = None) -> Workload:
     """
     if isinstance(name, LayerTable):
         return name.workload(blocks)
+    layers, starts = paper_cut(name, blocks)
+    return workload_from_layers(layers, starts, name=name)
+
+
+def paper_cut(name: str, blocks: int | None = None) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+    """The layers of one of the paper's networks, and the index of the first in each block: as `workload` cuts it."""
     from mecpart.dnn import zoo  # only here: Flax takes long to import, and a layer table needs none
 
     check_choice("name", name, zoo.NETWORKS)
@@ -162,10 +168,8 @@ def workload(name: str | LayerTable, blocks: int | None = None) -> Workload:
     blocks = check_count("blocks", blocks, maximum=len(layers))
     if (name, blocks) in PAPER_CUTS:
         names = [layer.name for layer in layers]
-        starts = tuple(names.index(first) for first in PAPER_CUTS[name, blocks])
-    else:
-        starts = balanced_cut(layers, blocks)
-    return workload_from_layers(layers, starts, name=name)
+        return layers, tuple(names.index(first) for first in PAPER_CUTS[name, blocks])
+    return layers, balanced_cut(layers, blocks)
 
 
 def workload_from_layers(layers: Sequence[Layer], starts: Sequence[int], *, name: str) -> Workload:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
@@ -219,6 +220,29 @@ NETWORKS: dict[str, Callable[[], Chain]] = {
     "vgg16": vgg16,
 }
 """The networks by the names under which `mecpart.workload` knows them."""
+
+
+# --- Weights ------------------------------------------------------------------------------------------------
+
+
+def chain_variables(chain: Chain, example: jax.ShapeDtypeStruct = IMAGE) -> dict[str, dict]:
+    """Variables at random for each layer, by its name, such that values neither vanish nor grow on their way.
+
+    Made by NumPy: nothing is compiled or trained.
+    """
+    draw = np.random.default_rng(0)
+
+    def values(path, leaf) -> np.ndarray:
+        if path[-1].key == "kernel":  # He et al. 2015
+            return np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1]))) * draw.standard_normal(leaf.shape, np.float32)
+        return draw.uniform(0.5, 1.5, leaf.shape).astype(np.float32)  # also as variances
+
+    found, x = {}, example
+    for name, layer in chain.layers.items():
+        shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+        found[name] = jax.tree.map_with_path(values, shapes)
+        x = jax.eval_shape(layer.apply, shapes, x)
+    return found
 
 
 # --- What a layer costs -------------------------------------------------------------------------------------

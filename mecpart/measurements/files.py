@@ -134,8 +134,8 @@ class NetworkTable:
                     raise ValueError(f"{row.where} must have a row beside it for node {node!r}; got none of {block!r}")
             if all(self.rows[block, node]["seconds"].number(infinite=True) == np.inf for node in self.of_nodes):
                 raise ValueError(f"{row.where} and those of other nodes must be finite once; got inf for {block!r}")
-        if len(self.of_nodes) < 2:
-            raise ValueError(f"{self.last.where} must be of at least two nodes; got {', '.join(self.of_nodes) or None}")
+        if not self.of_nodes:
+            raise ValueError(f"{self.last.where} must have rows of blocks beside it; got none")
 
     def times(self, network: str, input_bytes: float | None = None) -> BlockTimes:
         if input_bytes is None and self.input is None:

@@ -113,6 +113,37 @@ class BlockTimes:
         moved = [round(float(size)) for size in (*self.workload.input_bytes, self.workload.output_bytes)]
         return [Layer(str(m), round(float(size)), moved[m], moved[m + 1], 0) for m, size in enumerate(sizes)]
 
+    def beside(self, *others: "BlockTimes") -> "BlockTimes":
+        """The nodes of this table and then those of others, of the same blocks.
+
+        What one of them does not know (spread, memory, watts), all together do not.
+
+        **Raises:** `ValueError` for other blocks, or for nodes of one name.
+        """
+        tables = (self, *others)
+        for other in tables:
+            check_type("each of others", other, BlockTimes)
+            if other.workload.block_names != self.workload.block_names:
+                raise ValueError(
+                    f"others must be of the blocks {shown(self.workload.block_names)}; got "
+                    f"{shown(other.workload.block_names)}"
+                )
+
+        def joined(field: str, axis: int):
+            held = [getattr(each, field) for each in tables]
+            return None if any(each is None for each in held) else np.concatenate(held, axis)
+
+        together = replace(
+            self,
+            seconds=joined("seconds", 1),
+            names=tuple(name for each in tables for name in each.names),
+            spread=joined("spread", 1),
+            memory_bytes=None if joined("memory_bytes", 0) is None else self.memory_bytes,
+            watts=joined("watts", 0),
+        )
+        check_times(together, "others")
+        return together
+
     def select(self, nodes: Sequence[int | str]) -> "BlockTimes":
         """The times of some nodes, by name or number, in the order given: the first has the input.
 
@@ -236,14 +267,14 @@ def check_links(links: Links, name: str = "links") -> None:
 
 
 def _check_names(name: str, names, count: int | None = None) -> None:
-    """Raise `ValueError` unless `names` are a tuple of at least two texts, or of `count`, no two of them the same.
+    """Raise `ValueError` unless `names` are a tuple of texts, one or more or `count`, no two of them the same.
 
     Empty ones are those that a JAX transformation left (`register_labelled`).
     """
     texts = isinstance(names, tuple) and all(isinstance(each, str) for each in names)
     known = [each for each in names if each] if texts else []
-    if not texts or len(names) < 2 or count not in (None, len(names)) or len(set(known)) < len(known):
-        allowed = f"{count or 'at least two'} texts, no two of them the same"
+    if not texts or not names or count not in (None, len(names)) or len(set(known)) < len(known):
+        allowed = f"{count or 'one or more'} texts, no two of them the same"
         raise ValueError(f"{name} must be a tuple of {allowed}; got {shown(names)}")
 
 

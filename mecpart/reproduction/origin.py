@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from mecpart.experiments.processes import cores
 from mecpart.experiments.worlds import LEDGERS, world_words
 from mecpart.locations import data_folder
+from mecpart.measurements.machine import processor
 from mecpart.reproduction.execution import read_notebook
 from mecpart.reproduction.notebooks import Run
 from mecpart.reproduction.record import sha256
@@ -78,14 +78,9 @@ def _commit() -> str | None:
 
 def _device() -> dict[str, Any]:
     """The machine that computed, so far as times and rounding depend on it."""
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        (processor, *_) = re.findall(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
-    except (OSError, ValueError):
-        processor = platform.processor() or platform.machine()
     accelerators = _told_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
-        "processor": processor,
+        "processor": processor(),
         "cores": len(cores()),
         "accelerators": accelerators,
         "system": platform.platform(),

@@ -84,6 +84,15 @@ class TestPublished:
         stored = [sum(np.prod(w.dims) for w in onnx.load(each.path).graph.initializer) for each in pieces]
         assert sum(stored) == sum(np.prod(w.dims) for w in onnx.load(path).graph.initializer)
 
+    def test_blocks_of_ones_own(self, saved, tmp_path):
+        path = saved(mobilenet_v2(narrow=8))
+        table = layers_from_onnx(path)
+        pieces = write_pieces(path, [0, 1, 2], tmp_path / "cut", starts=[0, 1, 30])
+        x = image(1, 3, 224, 224)
+        made, sizes = in_turn(pieces, x)
+        assert sizes == [table.layers[at].output_bytes for at in (0, 29, 33)]
+        check_same(made, run(path, x)[0])
+
     def test_one_node_runs_the_whole(self, saved, tmp_path):
         path = saved(resnet50(narrow=8))
         (piece,) = write_pieces(path, [3, 3], tmp_path / "cut")
@@ -136,10 +145,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("plan", "message"),
         [
-            ([], "plan must give the node of each block, at least one; got"),
-            (3, "plan must give the node of each block, at least one; got 3"),
-            ([0, -1], "each node in plan must be a whole number of at least 0; got -1"),
-            ([0, 0.5], "each node in plan must be a whole number of at least 0; got 0.5"),
+            ([], "plan must be whole numbers of at least 0, one for each block; got"),
+            (3, "plan must be whole numbers of at least 0, one for each block; got 3"),
+            ([0, -1], "each number in plan must be a whole number of at least 0; got -1"),
+            ([0, 0.5], "each number in plan must be a whole number of at least 0; got 0.5"),
             ([0] * 6, "own.onnx: blocks must be a whole number from 1 to 2; got 6"),
         ],
     )
@@ -148,6 +157,21 @@ class TestRefused:
         path = saved(graph.model(graph.conv(graph.conv("image", 3, 4, 3), 4, 4, 3), (1, 3, 8, 8)))
         with pytest.raises(ValueError, match=message):
             write_pieces(path, plan, tmp_path / "cut")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["own.onnx"]
+
+    @pytest.mark.parametrize(
+        ("starts", "message"),
+        [
+            ([0], "starts must be of the 2 blocks in plan; got"),
+            ([0, 2], "own.onnx: each index in starts must be a whole number from 0 to 1; got 2"),
+            ([1, 0], "own.onnx: starts must rise from 0"),
+        ],
+    )
+    def test_starts(self, saved, tmp_path, starts, message):
+        graph = Graph()
+        path = saved(graph.model(graph.conv(graph.conv("image", 3, 4, 3), 4, 4, 3), (1, 3, 8, 8)))
+        with pytest.raises(ValueError, match=message):
+            write_pieces(path, [0, 1], tmp_path / "cut", starts=starts)
         assert [entry.name for entry in tmp_path.iterdir()] == ["own.onnx"]
 
     def test_a_folder_that_holds_something(self, saved, tmp_path):

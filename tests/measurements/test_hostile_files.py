@@ -263,7 +263,7 @@ def test_tables_that_are_cut_off_are_refused_unless_they_are_whole(tmp_path):
         f"net,{block},{node},1,2\n" for block in "abc" for node in ("phone", "cloud")
     )
     path = tmp_path / "times.csv"
-    complete = {len(whole.split("\n", lines)[-1]) for lines in (3, 5, 7)}  # whole blocks
+    complete = {len(whole.split("\n", lines)[-1]) for lines in (2, 3, 5, 7)}  # one node, or whole blocks
     for end in range(len(whole)):
         path.write_text(whole[:end])
         if len(whole) - end in complete or len(whole) - end - 1 in complete or whole[:end][-2:] == ",2":

@@ -75,6 +75,23 @@ class TestBlockTimes:
             np.testing.assert_array_equal(chosen.watts, [200, 5])
             assert chosen.names == ("edge", "pi")
 
+    def test_tables_beside_each_other(self):
+        """One node is a table too, as one machine measures it."""
+        first, second = (
+            replace(TIMES, seconds=TIMES.seconds[:, [n]], names=(name,), spread=TIMES.spread[:, [n]], watts=watts)
+            for n, (name, watts) in enumerate([("pi", [3]), ("edge", None)])
+        )
+        both = first.beside(second)
+        np.testing.assert_array_equal(both.seconds, TIMES.seconds)
+        assert both.names == TIMES.names
+        np.testing.assert_array_equal(both.spread, TIMES.spread)
+        assert both.watts is None
+        check_times(both)
+        with pytest.raises(ValueError, match=r"others\.names must be a tuple of .* no two of them the same"):
+            first.beside(first)
+        with pytest.raises(ValueError, match="others must be of the blocks"):
+            first.beside(TIMES.cut(2))
+
     def test_names_are_no_part_of_what_is_compiled(self):
         total = jax.jit(lambda times: jnp.sum(times.watts) * times.num_nodes)
         assert total(TIMES) == 410
@@ -93,9 +110,9 @@ class TestBlockTimes:
             ({"spread": np.ones(4)}, r"times\.spread must have shape"),
             ({"memory_bytes": [1, 2, INF, 3]}, r"times\.memory_bytes must be finite"),
             ({"watts": [1, -1]}, r"times\.watts must be finite and at least 0; got -1"),
-            ({"names": ("a", "a")}, r"times\.names must be a tuple of at least two texts"),
+            ({"names": ("a", "a")}, r"times\.names must be a tuple of one or more texts"),
             ({"names": ["a", "b"]}, r"times\.names must be a tuple"),
-            ({"names": ("a",)}, r"times\.names must be a tuple"),
+            ({"names": ()}, r"times\.names must be a tuple of one or more texts"),
             ({"workload": None}, r"times\.workload must be a mecpart\.Workload"),
         ],
     )
