@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.experiments.setting import Setting
+from mecpart.model.delay import most_energy, slowest_delay
 from mecpart.model.durations import divide
-from mecpart.model.environment import energy_scale, observed_queue, rate_scale
-from mecpart.model.scenario import Scenario, check_scenario
+from mecpart.model.environment import energy_scale, observed_queue, observed_work, rate_scale
+from mecpart.model.scenario import Scenario, Slot, check_scenario
 from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, is_concrete, shown
 
@@ -43,7 +44,11 @@ def playable(scenario: Scenario | str) -> Scenario:
         raise ValueError("scenario must have at least one server that exists (network.speed above 0); got none")
     if (speed > 0).all():
         return scenario
-    return replace(scenario, network=replace(scenario.network, speed=jnp.asarray(speed[speed > 0])))
+    there = np.flatnonzero(speed > 0).tolist()
+    network = replace(scenario.network, speed=jnp.asarray(speed[there]))
+    times = None if scenario.times is None else scenario.times.select(there)
+    links = None if scenario.links is None else scenario.links.select(there)
+    return replace(scenario, network=network, times=times, links=links)
 
 
 @jax.jit
@@ -57,37 +62,50 @@ def observation_bounds(scenario: Scenario) -> tuple[Float[Array, " features"], F
 
     Values traced by a JAX transformation are fine.
     """
-    network, workload = scenario.network, scenario.workload
+    network = scenario.network
     blocks, servers = scenario.num_blocks, network.num_servers
     tasks = _MOST_TASKS if scenario.arrivals == "poisson" else scenario.release_rate
-    work = tasks * workload.macs * scenario.cycles_per_mac
-
-    slowest = scenario.devices_for(tasks) * network.device_rate_range[0]
-    local = network.energy_coefficient * network.device_frequency**2 * work
-    sent = divide(tasks * workload.input_bytes, jnp.minimum(slowest, network.wired_rate))
-    returned = divide(tasks * workload.output_bytes, slowest) if scenario.rules.return_charged else 0
-    sending = jnp.where(network.transmit_power > 0, network.transmit_power * (jnp.sum(sent) + returned), 0)
-    most_energy = scenario.num_slots * (jnp.sum(local) + sending)
+    energy, slowest_plan = (_worst_measured if scenario.measured else _worst)(scenario, tasks)
+    most_energy, works = scenario.num_slots * energy, observed_work(scenario, tasks)
 
     budget = energy_scale(scenario)
     rate = network.device_rate_range / rate_scale(network)
     low = [
-        jnp.zeros(2 * blocks),
+        jnp.minimum(works, 0),
+        jnp.zeros(blocks),
         jnp.full(blocks * servers, rate[0]),
         (scenario.energy_budget - most_energy)[None] / budget,
     ]
     high = [
-        work / (network.speed[0] * scenario.slot_seconds),
+        works,
         jnp.ones(blocks + blocks * servers),
         (scenario.energy_budget / budget)[None],
     ]
     if scenario.rules.queues:
         # A slot is done no later after all nodes are free than it can take at most while they are.
-        speed = network.speed.at[0].set(scenario.devices_for(tasks) * network.device_frequency)
-        slowest_plan = jnp.sum(sent) + jnp.sum(work) / jnp.min(jnp.where(network.available, speed, jnp.inf))
         slots = scenario.num_slots * jnp.maximum(slowest_plan / scenario.slot_seconds - 1, 0)
         low.append(jnp.zeros(network.num_nodes))
         high.append(jnp.full(network.num_nodes, observed_queue(slots)))
     least, most = jnp.concatenate(low), jnp.concatenate(high)
     rounding = (scenario.num_slots + 8) * float(jnp.finfo(jnp.float32).eps)
     return jnp.where(least == 0, 0, least - rounding * (1 + jnp.abs(least))), most + rounding * (1 + jnp.abs(most))
+
+
+def _worst(scenario: Scenario, tasks) -> tuple[Array, Array]:
+    """The most energy, J, and seconds that a slot of `tasks` can take under any plan, queues apart."""
+    network, workload = scenario.network, scenario.workload
+    work = tasks * workload.macs * scenario.cycles_per_mac
+    slowest = scenario.devices_for(tasks) * network.device_rate_range[0]
+    local = network.energy_coefficient * network.device_frequency**2 * work
+    sent = divide(tasks * workload.input_bytes, jnp.minimum(slowest, network.wired_rate))
+    returned = divide(tasks * workload.output_bytes, slowest) if scenario.rules.return_charged else 0
+    sending = jnp.where(network.transmit_power > 0, network.transmit_power * (jnp.sum(sent) + returned), 0)
+    speed = network.speed.at[0].set(scenario.devices_for(tasks) * network.device_frequency)
+    seconds = jnp.sum(sent) + jnp.sum(work) / jnp.min(jnp.where(network.available, speed, jnp.inf))
+    return jnp.sum(local) + sending, seconds
+
+
+def _worst_measured(scenario: Scenario, tasks) -> tuple[Array, Array]:
+    """`_worst` of plans that are possible; others take no more of what is observed."""
+    slot = Slot(scenario.network.device_rate_range[0], tasks=jnp.asarray(tasks, jnp.float32))
+    return most_energy(scenario, slot), slowest_delay(scenario, slot)

@@ -137,10 +137,10 @@ def _charged(scenario: Scenario, slot: Slot, cost: Float[Array, " blocks"]) -> F
     """What each block costs in the reward, s: finite on measured devices, where not every plan is possible."""
     if not scenario.measured:
         return cost
-    return jnp.where(jnp.isfinite(cost), cost, (1 + scenario.penalty) * _slowest(scenario, slot))
+    return jnp.where(jnp.isfinite(cost), cost, (1 + scenario.penalty) * slowest_delay(scenario, slot))
 
 
-def _slowest(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
+def slowest_delay(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
     """As long as the tasks of `slot` take under no plan that is possible and waits for no queue, s."""
     computing = _largest(computing_everywhere(scenario, slot))
     moving, back = moving_everywhere(scenario, slot)
@@ -152,9 +152,8 @@ def _largest(parts: Float[Array, "blocks *nodes"]) -> Float[Array, " blocks"]:
     return jnp.max(finite(parts), axis=tuple(range(1, jnp.ndim(parts))))
 
 
-def most_energy(scenario: Scenario) -> Float[Array, ""]:
-    """What a mean slot takes of energy if all its blocks run where they take most, sent over the slowest links, J."""
-    slot = Slot(jnp.float32(0))
+def most_energy(scenario: Scenario, slot: Slot) -> Float[Array, ""]:
+    """What `slot` takes of energy if all its blocks run where they take most, sent over the slowest links, J."""
     block, nodes = jnp.arange(scenario.num_blocks)[:, None], jnp.arange(scenario.num_nodes)
     computing = _largest(block_energy(scenario, slot, block, nodes, jnp.float32(0)))
     moving, back = moving_everywhere(without_latency(scenario), slot)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mecpart.fields import check_record, integers_to_floats, quantity, short_repr
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import PlanCost, backlog_after, checked_plan, evaluate_plan, plan_cost
+from mecpart.model.durations import finite
 from mecpart.model.network import Network
 from mecpart.model.scenario import Scenario, Slot, check_scenario
 from mecpart.model.slots import check_slot, check_slots, sample_slot
@@ -47,7 +48,8 @@ def check_state(scenario: Scenario, state: EnvState, name: str = "state") -> Non
 class PartitionEnv:
     """Place every block of each slot's tasks on a node; the parameters of the environment are a `Scenario`.
 
-    - Observation (Eq. 11): float32 [M * (N + 2) + 1], with queues N + 1 more, see `observe`.
+    - Observation (Eq. 11): float32 [M * (N + 2) + 1], with queues N + 1 more, see `observe`; with measured times, of
+      each block on each node, M * N more.
     - Action: a plan, int32 [M], nodes 0..N.
     - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds; never zero while there is work.
     - Termination: never. After `scenario.num_slots` slots the episode is *truncated*, so its value is to be
@@ -115,7 +117,7 @@ class PartitionEnv:
         """Length of an observation."""
         check_type("scenario", scenario, Scenario)
         queues = scenario.num_nodes if scenario.rules.queues else 0
-        return scenario.num_blocks * (scenario.num_nodes + 1) + 1 + queues
+        return _num_works(scenario) + scenario.num_blocks * scenario.num_nodes + 1 + queues
 
 
 def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
@@ -124,6 +126,7 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     | entries | meaning | scale |
     |---|---|---|
     | M | c_m, work of each block in this slot | what the IoT tier computes in a slot |
+    | or M (N + 1) | measured seconds of each block on each node, -1: cannot run | the longest of a mean slot |
     | M | d_m, parameter bytes of each block | those of the whole network |
     | M N | R_m^n, rate to each server (0: no such server) | top of the device rate range |
     | 1 | E^r, remaining energy | the energy budget |
@@ -132,10 +135,9 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
     The logarithm keeps a queue that grows without limit readable beside one that begins to form; one slot stays 1.
     """
     network, parameter_bytes = scenario.network, scenario.workload.parameter_bytes
-    tier_cycles = network.speed[0] * scenario.slot_seconds
     rate = jnp.where(network.available[1:], scenario.device_rate_in(state.slot), 0)
     entries = [
-        scenario.work_in(state.slot) / tier_cycles,
+        observed_work(scenario, scenario.tasks_in(state.slot)),
         parameter_bytes / jnp.maximum(jnp.sum(parameter_bytes), 1),
         (rate / rate_scale(network)).ravel(),
         (state.remaining_energy / energy_scale(scenario))[None],
@@ -147,16 +149,39 @@ def observe(scenario: Scenario, state: EnvState) -> Float[Array, " features"]:
 
 def read_observation(scenario: Scenario, observation: Float[Array, " features"]) -> Slot:
     """The slot that an agent in `scenario` sees in `observation`: what `observe` scaled, in its own units again."""
-    blocks, servers, nodes = scenario.num_blocks, scenario.num_nodes - 1, scenario.num_nodes
-    work, rate = observation[:blocks], observation[2 * blocks : (2 + servers) * blocks]
+    blocks, servers, nodes, works = (
+        scenario.num_blocks,
+        scenario.num_nodes - 1,
+        scenario.num_nodes,
+        _num_works(scenario),
+    )
+    work, rate = observation[:works], observation[works + blocks : works + (1 + servers) * blocks]
     backlog, tasks = jnp.zeros(nodes), None
     if scenario.rules.queues:
         backlog = jnp.expm1(observation[-nodes:] * np.log1p(QUEUE_SCALE)) / QUEUE_SCALE * scenario.slot_seconds
     if scenario.arrivals == "poisson":
-        seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
-        mean = jnp.sum(scenario.work)
+        if scenario.times is None:
+            seen = jnp.sum(work) * scenario.network.speed[0] * scenario.slot_seconds
+            mean = jnp.sum(scenario.work)
+        else:
+            of_mean = observed_work(scenario, scenario.release_rate)
+            seen, mean = (jnp.sum(jnp.where(of_mean < 0, 0, each)) for each in (work, of_mean))
         tasks = scenario.release_rate * seen / jnp.where(mean > 0, mean, 1)
     return Slot(rate.reshape(blocks, servers) * rate_scale(scenario.network), backlog, tasks)
+
+
+def observed_work(scenario: Scenario, tasks) -> Float[Array, " works"]:
+    """How the work of some tasks is observed: see `observe`."""
+    if scenario.times is None:
+        work = tasks * scenario.workload.macs * scenario.cycles_per_mac
+        return work / (scenario.network.speed[0] * scenario.slot_seconds)
+    seconds = jnp.asarray(scenario.times.seconds).ravel()
+    longest = scenario.release_rate * jnp.max(finite(seconds))
+    return jnp.where(jnp.isfinite(seconds), tasks * finite(seconds) / jnp.where(longest > 0, longest, 1), -1)
+
+
+def _num_works(scenario: Scenario) -> int:
+    return scenario.num_blocks * (1 if scenario.times is None else scenario.num_nodes)
 
 
 #: How many times the time until a node is free, in slots, is taken before its logarithm is observed.

@@ -16,7 +16,7 @@ from mecpart.model.delay import most_energy
 from mecpart.model.devices import BlockTimes, Links, check_links, check_times, within_memory
 from mecpart.model.network import Network, check_network
 from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
-from mecpart.model.scenario import ARRIVALS, Scenario, check_devices, check_mean, check_products
+from mecpart.model.scenario import ARRIVALS, Scenario, Slot, check_devices, check_mean, check_products
 from mecpart.validation import check_choice, check_count, check_number, is_concrete
 
 
@@ -235,7 +235,7 @@ def measured(
     )
     if energy_budget is not None:
         return scenario
-    return replace(scenario, energy_budget=num_slots * most_energy(scenario))
+    return replace(scenario, energy_budget=num_slots * most_energy(scenario, Slot(jnp.float32(0))))
 
 
 def _network_of(times: BlockTimes, links: Links, transmit_power) -> Network:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from mecpart.model.delay import checked_plan, operations
+from mecpart.model.durations import move_latencies
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
@@ -87,7 +88,8 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
     where two come at once; what a task needs of it in a row is one service. Numbers that are not whole count as one
     task more, and as one device less. The end is never before the total delay of `evaluate_plan`, and equal where the
     tasks of one device pass each node and link once. So it is for half of all random plans at the defaults; on average
-    these take 3 % more, since all devices hand on their last tasks at the same time.
+    these take 3 % more, since all devices hand on their last tasks at the same time. A transfer over a measured link
+    ends when it has arrived; the link is free for the next one its latency before.
 
     **Arguments:**
 
@@ -155,19 +157,22 @@ class _Step(NamedTuple):
     kind: str
     resource: Resource
     seconds: float
+    latency: float = 0.0  # the end of that, in which the resource is free again
 
 
 def _chains(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) -> list[list[_Step]]:
     """What each slot has done for it, one after the other; what takes no time on its way is left out."""
-    on_the_way, back, computing = (np.asarray(part).tolist() for part in _durations(scenario, slots, plans))
+    on_the_way, back, computing, latency = (np.asarray(part).tolist() for part in _durations(scenario, slots, plans))
     chains = []
     for slot, nodes in enumerate(np.asarray(plans).tolist()):
         chain, source = [], 0
         for block, node in enumerate(nodes):
-            chain.append(_Step(block, "transmission", ("link", source, node), on_the_way[slot][block]))
+            chain.append(
+                _Step(block, "transmission", ("link", source, node), on_the_way[slot][block], latency[slot][block])
+            )
             chain.append(_Step(block, "computation", ("node", node), computing[slot][block]))
             source = node
-        chain.append(_Step(len(nodes) - 1, "return", ("link", source, 0), back[slot]))
+        chain.append(_Step(len(nodes) - 1, "return", ("link", source, 0), back[slot], latency[slot][-1]))
         chains.append([step for step in chain if step.seconds > 0 or step.kind == "computation"])
     return chains
 
@@ -175,10 +180,12 @@ def _chains(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]) 
 @jax.jit
 def _durations(scenario: Scenario, slots: Slot, plans: Int[Array, "slots blocks"]):
     """Of each block its transmission [T, M], the return of the result [T], and of each block its computation [T, M], s:
-    of all tasks of a slot, or of one where they stream."""
+    of all tasks of a slot, or of one where they stream. And what of transmissions and return is latency [T, M + 1]."""
 
     def of_slot(slot, plan):
-        return operations(scenario, one_task(scenario, slot) if scenario.rules.streams else slot, plan)
+        slot = one_task(scenario, slot) if scenario.rules.streams else slot
+        latency = move_latencies(scenario, slot, plan)
+        return *operations(scenario, slot, plan), jnp.zeros(len(plan) + 1) if latency is None else latency
 
     return jax.vmap(of_slot)(slots, plans)
 
@@ -230,6 +237,9 @@ def _serve(
     return times
 
 
+_RELEASES, _ARRIVES = 1, 2
+
+
 def _serve_stream(
     slot: int, chain: Sequence[_Step], tasks: int, devices: int, begin: float
 ) -> tuple[list[Operation], float]:
@@ -239,8 +249,8 @@ def _serve_stream(
     found: list[Operation] = []
     lines: dict[Resource, deque[int]] = {}  # of each resource the tasks that came: who is served, and who waits
     begun, left = [0] * tasks, tasks  # runs of each task that are done or being done; tasks that are not through
-    # When which task is ready for its next run.
-    events = [(begin, task) for task in range(tasks)]
+    # When which task has come to the end of a run: of the service, of the way behind it, or of both at once.
+    events = [(begin, task, _ARRIVES) for task in range(tasks)]
 
     def resource_of(task: int, run: int) -> Resource:
         resource = _shared(runs[run][0].resource)
@@ -255,17 +265,22 @@ def _serve_stream(
                 )
             now += step.seconds
         begun[task] += 1
-        if math.isfinite(now):
-            heapq.heappush(events, (now, task))
+        if math.isfinite(now) and step.latency:
+            heapq.heappush(events, (now - step.latency, task, _RELEASES))
+            heapq.heappush(events, (now, task, _ARRIVES))
+        elif math.isfinite(now):
+            heapq.heappush(events, (now, task, _RELEASES | _ARRIVES))
 
     end = begin
     while events:
-        end, task = heapq.heappop(events)
-        if begun[task]:
+        end, task, what = heapq.heappop(events)
+        if what & _RELEASES:
             line = lines[resource_of(task, begun[task] - 1)]
             line.popleft()
             if line:
                 serve(line[0], end)
+        if not what & _ARRIVES:
+            continue
         if begun[task] == len(runs):
             left -= 1
             continue

@@ -66,7 +66,11 @@ def _searched(scenario: Scenario, slots: Slot, beam: int) -> Int[Array, " blocks
     apart = 1 if scenario.rules.slots_couple else max(1, count // SLOTS)
     some = jax.tree.map(lambda leaf: leaf[::apart], slots)
 
-    plans = local_search(scenario, on_one_node(scenario, beam), partial(_episode_delays, scenario, some))
+    plans = on_one_node(scenario, beam)
+    if scenario.measured:  # perhaps no node runs all blocks: one plan to begin with is possible if any is
+        first = jax.tree.map(lambda leaf: leaf[0], slots)
+        plans = plans.at[-1].set(shortest_path(scenario, partial(block_arcs, scenario, first, "delay"))[1])
+    plans = local_search(scenario, plans, partial(_episode_delays, scenario, some))
     return plans[jnp.argmin(_episode_delays(scenario, slots, plans))]
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mecpart.fields import quantity, short_repr
 from mecpart.model.delay import block_energy, penalised_delay, plan_cost
-from mecpart.model.durations import computation_delay, return_delay, transmission_delay, without_latency
+from mecpart.model.durations import computation_delay, finite, return_delay, transmission_delay, without_latency
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot
 from mecpart.planning.label_setting import Arcs, undominated_paths
@@ -241,7 +241,7 @@ def priced_path(scenario: Scenario, slot: Slot, price) -> tuple[Float[Array, ""]
         computation = computation_delay(scenario, slot, block, nodes)
         finished = jnp.maximum(finished[:, None] + transmission, free) + computation
         finished += jnp.where(block == scenario.num_blocks - 1, back, 0)
-        paid = paid[:, None] + price * jnp.where(scenario.network.available, computation, 0)
+        paid = paid[:, None] + price * finite(computation)
         best = jnp.argmin(finished + paid, axis=0)
         return (finished[best, nodes], paid[best, nodes]), best
 

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Int
 
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import plan_cost
-from mecpart.model.durations import computation_delay, return_delay, transmission_delay
+from mecpart.model.durations import computing_everywhere, divide, finite, moving_everywhere
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.local_search import local_search, on_one_node
@@ -87,14 +87,17 @@ def best_in_stream(scenario: Scenario, slot: Slot, objective: str, memory: Float
     start = jnp.int32(0), jnp.float32(jnp.inf), ordered.plan[0]
     _, least, best = jax.lax.while_loop(unfinished, try_next, start)
     others = jnp.where(share > 0, share * ordered.others, 0)
-    others = jnp.maximum(others, 1 / jnp.sum(_power(scenario, slot)))
+    power = _power(scenario, slot)
+    others = jnp.maximum(others, _least_work(scenario, slot, power) / jnp.sum(power))
     return best, least, others
 
 
 def _value(scenario: Scenario, slot: Slot, objective: str, memory, plan) -> Float[Array, ""]:
     """What is minimised, s: never below the total delay."""
     cost = plan_cost(scenario, slot, plan)
-    value = -cost.reward if objective == "reward" else cost.total_delay
+    value = cost.total_delay
+    if objective == "reward":
+        value = jnp.where(jnp.isfinite(value), -cost.reward, jnp.inf)
     allowed = jnp.bool_(True)
     if objective == "deadline":
         allowed &= jnp.all(cost.block_delay <= scenario.deadline)
@@ -113,16 +116,19 @@ def _ordered(scenario: Scenario) -> Ordered:
         return Ordered(nearest, plans, delay, jnp.float32(jnp.inf))
     moves = _moves(scenario, nearest)
     found, others, _ = _promising_plans(scenario, nearest, *moves)
-    settled, _, least = _promising_plans(scenario, nearest, *_settled(scenario, nearest, *moves))
     first, delay = _by_delay(scenario, nearest, found)
     others = jnp.minimum(others, jnp.min(delay[PROMISING:]))
-    more, _ = _by_delay(scenario, nearest, settled)
-    both, _ = _by_delay(scenario, nearest, jnp.concatenate([first[:PROMISING], more[:PROMISING]]))
+    both = first[:PROMISING]
+    if not scenario.measured:  # as measured no block is without work, nor are links all alike
+        settled, _, least = _promising_plans(scenario, nearest, *_settled(scenario, nearest, *moves))
+        more, _ = _by_delay(scenario, nearest, settled)
+        both, _ = _by_delay(scenario, nearest, jnp.concatenate([both, more[:PROMISING]]))
+        others = jnp.maximum(others, least)
     beam = min(LEDGER.default("beam"), len(both))
     starts = jnp.stack([on_one_node(scenario, beam), both[:beam]])
     near = jax.vmap(partial(local_search, scenario, delays=partial(_delays, scenario, nearest)))(starts)
     all_found = jnp.concatenate([both, *near])
-    return Ordered(nearest, *_by_delay(scenario, nearest, all_found), jnp.maximum(others, least))
+    return Ordered(nearest, *_by_delay(scenario, nearest, all_found), others)
 
 
 def _by_delay(scenario: Scenario, slot: Slot, plans) -> tuple[Int[Array, "plans blocks"], Float[Array, " plans"]]:
@@ -141,6 +147,8 @@ def _share(scenario: Scenario, slot: Slot, nearest: Slot) -> Float[Array, ""]:
     faster radio, since s times as many tasks or as fast a radio make nothing more than s times as fast."""
     tasks, most, fastest = scenario.tasks_in(slot), scenario.tasks_in(nearest), jnp.max(slot.device_rate)
     fewer = jnp.where(tasks < most, tasks / jnp.where(most > 0, most, 1), 1)
+    if scenario.links is not None:  # which are the same in every slot
+        return fewer
     return fewer * jnp.where(fastest > nearest.device_rate, nearest.device_rate / fastest, 1)
 
 
@@ -153,8 +161,7 @@ def _all_plans(scenario: Scenario) -> Int[Array, "plans blocks"]:
 
 def _seconds(scenario: Scenario, slot: Slot) -> Float[Array, "blocks nodes"]:
     """What one task takes of each block on each node."""
-    blocks, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes)
-    return computation_delay(scenario, one_task(scenario, slot), blocks[:, None], nodes)
+    return computing_everywhere(scenario, one_task(scenario, slot))
 
 
 def _served(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
@@ -164,16 +171,28 @@ def _served(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
 
 
 def _power(scenario: Scenario, slot: Slot) -> Float[Array, " nodes"]:
-    """The part of all work that each node does in a second."""
+    """The part of all work that each node does in a second; as measured, of the work that it can do."""
+    if scenario.times is not None:
+        all_blocks = _served(scenario, slot) * jnp.sum(finite(_seconds(scenario, slot)), axis=0)
+        return finite(divide(jnp.float32(1), all_blocks))
     all_blocks = jnp.sum(_seconds(scenario, slot), axis=0)
     return jnp.where(scenario.network.available, 1 / (_served(scenario, slot) * all_blocks), 0)
 
 
+def _least_work(scenario: Scenario, slot: Slot, power: Float[Array, " nodes"]):
+    """As much of what `power` is a part of has to be done at least: all of it.
+
+    As measured, one node is good at one block and another at another: then each block counts where it is least.
+    """
+    if scenario.times is None:
+        return 1
+    work = power * _served(scenario, slot) * _seconds(scenario, slot)
+    return finite(jnp.sum(jnp.min(jnp.where(jnp.isnan(work), jnp.inf, work), axis=1)))
+
+
 def _moves(scenario: Scenario, slot: Slot) -> tuple[Float[Array, "blocks nodes nodes"], Float[Array, " nodes"]]:
     """What the input of each block of one task takes from node to node, and the result from each node, s."""
-    blocks, nodes, alone = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes), one_task(scenario, slot)
-    moving = transmission_delay(scenario, alone, blocks[:, None, None], nodes[:, None], nodes)
-    return moving, return_delay(scenario, alone, nodes)
+    return moving_everywhere(scenario, one_task(scenario, slot))
 
 
 def _settled(scenario: Scenario, slot: Slot, moving, back):
@@ -230,10 +249,15 @@ def _promising_plans(scenario: Scenario, slot: Slot, moving, back):
     blocks, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes)
     width = HELD // len(nodes) ** 2
     computing, served, power = _seconds(scenario, slot), _served(scenario, slot), _power(scenario, slot)
+    work = _least_work(scenario, slot, power)
     unused = jnp.min(computing[-1]) * (1 - jnp.max(power) / jnp.sum(power))  # at the end, by the mean of all power
     later = jnp.concatenate([computing[1:], jnp.full((1, len(nodes)), jnp.inf)])
     smallest = jax.lax.cummin(later, reverse=True)
-    largest = jax.lax.cummax(jnp.where(jnp.isfinite(later), later, 0), reverse=True)
+    if scenario.times is None:
+        largest = jax.lax.cummax(finite(later), reverse=True)
+    else:  # one node is slowest at one block and another at another: the block that takes longest where it is fastest
+        longest = [jnp.argmax(jnp.min(computing[m:], axis=1)) + m for m in range(1, scenario.num_blocks)]
+        largest = jnp.concatenate([computing[jnp.array(longest, int)], jnp.zeros((1, len(nodes)))])
 
     def before(rest, block):
         moving, computing = block
@@ -258,7 +282,7 @@ def _promising_plans(scenario: Scenario, slot: Slot, moving, back):
         with_largest = jnp.min(earliest + served * (load + largest), axis=-1)
         bound = jnp.maximum(jnp.maximum(whole, jnp.max(busy, axis=-1)), with_largest)
         earliest = jnp.minimum(earliest, (bound - unused)[..., None])  # no node does less than nothing
-        spread = unused + (1 + jnp.sum(power * earliest, axis=-1)) / jnp.sum(power)
+        spread = unused + (work + jnp.sum(power * earliest, axis=-1)) / jnp.sum(power)
         bound = jnp.fmax(bound, spread)  # without tasks there is nothing to spread
         bound = jnp.where(jnp.isfinite(path), bound, jnp.inf).ravel()
 

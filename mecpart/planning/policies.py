@@ -1,7 +1,8 @@
 """Plans without learning: the paper's baselines APDI, RPDI and Greedy, and reference lines.
 
 Every policy is a function `plan = policy(scenario, slot, key)` with an int32 plan [M]; most ignore the key. All of them
-leave out servers that do not exist (speed 0).
+leave out servers that do not exist (speed 0). On measured devices RPDI, APDI, Greedy and Earliest finish choose only
+nodes from which a plan can go on to its end.
 """
 
 from dataclasses import replace
@@ -9,11 +10,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import backlog_after, plan_cost
-from mecpart.model.durations import computation_delay
+from mecpart.model.durations import computation_delay, computing_everywhere, moving_everywhere
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.validation import check_count, check_flag, check_number, check_shape
@@ -24,6 +25,8 @@ Plan = Int[Array, " blocks"]
 def rpdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray) -> Plan:
     """Random: each block uniform over the devices and the servers."""
     nodes, count = _candidates(scenario, include_device=True)
+    if scenario.measured:
+        return _first_possible(scenario, slot, jax.random.uniform(key, (scenario.num_blocks, scenario.num_nodes)))
     drawn = jax.random.uniform(key, (scenario.num_blocks,))
     return nodes[jnp.minimum((drawn * count).astype(jnp.int32), count - 1)]
 
@@ -36,7 +39,10 @@ def apdi(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, inc
     """
     check_flag("include_device", include_device)
     nodes, count = _candidates(scenario, include_device)
-    return nodes[jnp.arange(scenario.num_blocks) * count // scenario.num_blocks]
+    plan = nodes[jnp.arange(scenario.num_blocks) * count // scenario.num_blocks]
+    if scenario.measured:
+        return _first_possible(scenario, slot, (jnp.arange(scenario.num_nodes) - plan[:, None]) % scenario.num_nodes)
+    return plan
 
 
 def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, include_device: bool = True) -> Plan:
@@ -47,12 +53,15 @@ def greedy(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None, *, i
     check_flag("include_device", include_device)
     candidate = scenario.network.available.at[0].set(include_device)
 
-    def place(load, block):
-        node = jnp.argmin(load).astype(jnp.int32)
-        return load.at[node].add(computation_delay(scenario, slot, block, node)), node
+    ways = possible_ways(scenario, slot) if scenario.measured else None
+
+    def place(search, block):
+        load, before = search
+        node = jnp.argmin(load if ways is None else _where_possible(load, ways[block, before])).astype(jnp.int32)
+        return (load.at[node].add(computation_delay(scenario, slot, block, node)), node), node
 
     free = jnp.where(candidate, scenario.backlog_in(slot), jnp.inf)
-    return jax.lax.scan(place, free, jnp.arange(scenario.num_blocks))[1]
+    return jax.lax.scan(place, (free, jnp.int32(0)), jnp.arange(scenario.num_blocks))[1]
 
 
 def local_only(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = None) -> Plan:
@@ -81,12 +90,17 @@ def earliest_finish(scenario: Scenario, slot: Slot, key: PRNGKeyArray | None = N
     scheduling: HEFT (Topcuoglu et al. 2002) on a chain, whose blocks can only be ranked in order.
     """
     block, nodes = jnp.arange(scenario.num_blocks), jnp.arange(scenario.num_nodes, dtype=jnp.int32)
+    ways = possible_ways(scenario, slot) if scenario.measured else None
 
     def place(scenario, plan, last):
         # What comes after is put beside it and takes no work: then the delay of the plan is that of its beginning.
         macs = jnp.where(block <= last, scenario.workload.macs, 0)
         beginning = replace(scenario, workload=replace(scenario.workload, macs=macs))
-        return _best_of(beginning, slot, jnp.where(block < last, plan, nodes[:, None]))
+        if scenario.times is not None:
+            seconds = jnp.where(block[:, None] <= last, scenario.times.seconds, 0)
+            beginning = replace(beginning, times=replace(scenario.times, seconds=seconds))
+        possible = None if ways is None else ways[last, jnp.where(last > 0, plan[last - 1], 0)]
+        return _best_of(beginning, slot, jnp.where(block < last, plan, nodes[:, None]), possible)
 
     under_way = replace(scenario, rules=replace(scenario.rules, return_charged=False))
     start = jnp.zeros(scenario.num_blocks, jnp.int32)
@@ -192,6 +206,40 @@ def _candidates(scenario: Scenario, include_device: bool) -> tuple[Int[Array, " 
     return jnp.argsort(~candidate, stable=True).astype(jnp.int32), jnp.sum(candidate)
 
 
-def _best_of(scenario: Scenario, slot: Slot, plans: Int[Array, "plans blocks"]) -> Plan:
+def _best_of(scenario: Scenario, slot: Slot, plans: Int[Array, "plans blocks"], possible=None) -> Plan:
     delay = jax.vmap(partial(plan_cost, scenario, slot))(plans).total_delay
-    return plans[jnp.argmin(delay)]
+    return plans[jnp.argmin(delay if possible is None else _where_possible(delay, possible))]
+
+
+def possible_ways(scenario: Scenario, slot: Slot) -> Bool[Array, "blocks nodes nodes"]:
+    """Whether block m can follow on node j when the one before ran on node i, and all blocks after it somewhere.
+
+    A block that cannot run, or a link that there is not, leaves some nodes without a way on. Where there is no plan at
+    all every way is as good as any other.
+    """
+    moving, back = moving_everywhere(scenario, slot)
+    steps = jnp.isfinite(moving) & jnp.isfinite(computing_everywhere(scenario, slot))[:, None]
+
+    def before(on, step):
+        way = step & on
+        return jnp.any(way, axis=1), way
+
+    at_all, ways = jax.lax.scan(before, jnp.isfinite(back), steps, reverse=True)
+    return ways | ~at_all[0]
+
+
+def _where_possible(score: Float[Array, " nodes"], possible: Bool[Array, " nodes"]) -> Float[Array, " nodes"]:
+    """`score`, infinite where it is not possible to go on; of nodes that are not wanted (infinite) those that are."""
+    wanted = jnp.where(possible, score, jnp.inf)
+    return jnp.where(jnp.any(jnp.isfinite(wanted)), wanted, jnp.where(possible, 0, jnp.inf))
+
+
+def _first_possible(scenario: Scenario, slot: Slot, score: Float[Array, "blocks nodes"]) -> Plan:
+    """Block by block the node of least score of those from which it is possible to go on."""
+
+    def place(node, block):
+        way, score = block
+        node = jnp.argmin(_where_possible(score, way[node])).astype(jnp.int32)
+        return node, node
+
+    return jax.lax.scan(place, jnp.int32(0), (possible_ways(scenario, slot), score))[1]

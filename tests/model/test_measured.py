@@ -4,12 +4,16 @@ import itertools
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mecpart
 from mecpart import BlockTimes, Links, Workload
+from mecpart.adapters.spaces import observation_bounds
+from mecpart.model.environment import read_observation
 from mecpart.model.rules import RULES
+from mecpart.planning import pipelines
 
 INF = float("inf")
 BLOCKS, NODES = 4, 3
@@ -127,3 +131,76 @@ class TestAgainstBruteForce:
         if best.feasible:
             at = int(np.flatnonzero((best.plan == PLANS).all(axis=1))[0])
             np.testing.assert_allclose(total[at], best.total_delay, rtol=5e-6)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("seed", range(4))
+class TestEverythingElse:
+    def test_a_schedule_ends_when_the_plan_is_done_or_later(self, name, seed):
+        scenario = drawn(seed, rules=name)
+        slot = mecpart.sample_slot(jax.random.key(0), scenario)
+        for plan in PLANS[::4]:
+            total, _, _ = by_hand(scenario, np.zeros(NODES), plan)
+            end = mecpart.simulate(scenario, slot, plan).end
+            assert end >= total * (1 - 1e-6)
+            runs = [node for node, _ in itertools.groupby(plan)]
+            if len(runs) == len(set(runs)) and (0 not in runs[1:]):  # passes each node and link once
+                np.testing.assert_allclose(end, total, rtol=1e-6)
+
+    @pytest.mark.parametrize("policy", ["RPDI", "APDI", "Greedy", "Earliest finish", "Best constant plan"])
+    def test_policies_find_plans_that_are_possible(self, name, seed, policy):
+        scenario = drawn(seed, rules=name)
+        slots = mecpart.sample_slots(jax.random.key(0), scenario, 2)
+        slot = jax.tree.map(lambda leaf: leaf[0], slots)
+        possible = np.isfinite([by_hand(scenario, np.zeros(NODES), plan)[0] for plan in PLANS])
+        assert possible.any()
+        for key in jax.random.split(jax.random.key(1), 5):
+            if policy == "Best constant plan":
+                plan = mecpart.best_constant_plan(scenario, slots)
+            else:
+                plan = mecpart.POLICIES[policy](scenario, slot, key)
+            assert possible[(plan == PLANS).all(axis=1)].all()
+
+    def test_the_bound_on_an_episode_holds_for_its_best_plans(self, name, seed):
+        scenario = drawn(seed, rules=name, slot_seconds=0.5)
+        slots = mecpart.sample_slots(jax.random.key(0), scenario, 3)
+        bound = mecpart.episode_bound(scenario, slots)
+        episodes = np.array(list(itertools.product(PLANS[:: 5 + seed], repeat=3))[:: 7 + seed])
+
+        def delay_of(scenario, slots, plans):
+            return jnp.sum(
+                mecpart.rollout(scenario, None, slots, lambda _, at: plans[at], jnp.arange(3))[2].total_delay
+            )
+
+        delay = jax.jit(jax.vmap(delay_of, (None, None, 0)))(scenario, slots, episodes)
+        assert 0 < bound <= np.min(delay) * (1 + 1e-5)
+
+    def test_what_an_agent_observes_tells_the_slot(self, name, seed):
+        scenario = drawn(seed, rules=name, num_slots=4, arrivals="poisson")
+        env, (low, high) = mecpart.PartitionEnv(), observation_bounds(scenario)
+        observation, state = env.reset(jax.random.key(seed), scenario)
+        for plan in PLANS[seed :: len(PLANS) // 4]:
+            assert observation.shape == (env.observation_size(scenario),)
+            assert ((low <= observation) & (observation <= high)).all()
+            seen = read_observation(scenario, observation)
+            np.testing.assert_allclose(seen.tasks, state.slot.tasks, rtol=1e-5)
+            np.testing.assert_allclose(seen.device_rate, np.tile(scenario.links.rate[0, 1:], (BLOCKS, 1)), rtol=1e-6)
+            observation, state, reward, *_ = env.step(jax.random.key(seed), state, plan, scenario)
+            assert np.isfinite(reward)
+
+
+def test_too_many_plans_to_put_in_order_have_a_bound(monkeypatch):
+    monkeypatch.setattr(pipelines, "MOST_PLANS", 0)
+    monkeypatch.setattr(pipelines, "PROMISING", 4)
+    monkeypatch.setattr(pipelines, "HELD", 6 * NODES**2)
+    tight = 0
+    for seed in range(12):
+        scenario = drawn(seed, rules="pipelined")
+        slot = mecpart.sample_slot(jax.random.key(0), scenario)
+        best = min(by_hand(scenario, np.zeros(NODES), plan)[0] for plan in PLANS)
+        search = jax.jit(lambda scenario, slot: pipelines.best_in_stream(scenario, slot, "delay", None))
+        _, least, others = search(scenario, slot)
+        assert min(least, others) <= best * (1 + 1e-5)
+        assert best <= least * (1 + 1e-5)
+        tight += min(least, others) >= 0.9 * best
+    assert tight >= 6
