@@ -146,15 +146,22 @@ def _manager_class(
                 await super().start_kernel(**{**options, "env": dict(environment), "stderr": log})
             self._pid = self.provisioner.process.pid
             kernels.add(self.provisioner.process)
-            if niceness and hasattr(os, "setpriority"):
-                with suppress(ProcessLookupError):  # that it has died is noticed by who waits for it
-                    os.setpriority(os.PRIO_PROCESS, self._pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+            if niceness:
+                _stand_back(self._pid, niceness)
 
         async def cleanup_resources(self, restart=False):
             kernels.remove(getattr(self, "_pid", None))
             await super().cleanup_resources(restart=restart)
 
     return KernelManager
+
+
+def _stand_back(pid: int, niceness: int) -> None:
+    """Lower the priority of a process that leads a session, where the system has priorities."""
+    with suppress(ProcessLookupError, AttributeError):  # that it has died is noticed by who waits for it
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+    with suppress(OSError):  # Linux may share out the cores among sessions first (man 7 sched, autogroup)
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
