@@ -32,6 +32,7 @@ from mecpart.experiments.processes import cores
 from mecpart.experiments.programs import program_of
 from mecpart.experiments.runner import PROFILES
 from mecpart.experiments.setting import Setting
+from mecpart.measurements.machine import processor
 
 SEEDS = PROFILES["paper"].seeds
 #: Each takes a second or so with all seeds on two cores.
@@ -78,7 +79,12 @@ class Report:
 
     def write(self, target: Path) -> None:
         """Write everything as JSON."""
-        machine = {"cores": len(cores()), "cpu": _cpu(), "python": platform.python_version(), "jax": jax.__version__}
+        machine = {
+            "cores": len(cores()),
+            "cpu": processor(),
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+        }
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps({"machine": machine, "figures": self.figures, "tables": self.tables}, indent=1))
         print(f"\nwritten to {target}: {machine}")
@@ -175,13 +181,6 @@ def measure_stable_baselines(report: Report) -> None:
     report.note("Stable-Baselines3 A2C, 8 environments x 32 steps", theirs, "steps/s")
     ours = report.figures[f"training Proposed, {SEEDS} seeds"]["value"]
     report.note("Proposed / Stable-Baselines3", ours / theirs, "times")
-
-
-def _cpu() -> str:
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

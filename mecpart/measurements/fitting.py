@@ -13,8 +13,8 @@ from mecpart.fields import short_repr
 from mecpart.model.devices import BlockTimes, check_times
 from mecpart.validation import check_choice, shown
 
-#: What a block's seconds are the sum of: one amount each, and seconds for each of it.
-TERMS = ("overhead", "macs", "bytes")
+#: What a block's seconds are the sum of: an amount of each, by the seconds that one of it takes.
+TERMS = ("overhead", "macs", "bytes", "parameters")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class TimesFit:
 
     - `overhead`: s of each block, [N + 1].
     - `seconds_per_mac`: 1 / throughput, [N + 1].
-    - `seconds_per_byte`: 1 / bandwidth, [N + 1]; bytes are a block's parameters, what enters it and what leaves it.
+    - `seconds_per_byte`: 1 / bandwidth, [N + 1], of the bytes that enter the block and leave it.
+    - `seconds_per_parameter_byte`: the same of its parameters, [N + 1].
     - `sigma`: standard deviation of a measured time in proportion to the fitted one, [N + 1].
     - `names`: of the nodes.
     """
@@ -31,6 +32,7 @@ class TimesFit:
     overhead: Float[np.ndarray, " nodes"]
     seconds_per_mac: Float[np.ndarray, " nodes"]
     seconds_per_byte: Float[np.ndarray, " nodes"]
+    seconds_per_parameter_byte: Float[np.ndarray, " nodes"]
     sigma: Float[np.ndarray, " nodes"]
     names: tuple[str, ...]
 
@@ -44,12 +46,13 @@ class TimesFit:
         **Raises:** `ValueError` where `workload` is none.
         """
         check_workload(workload)
-        seconds = _amounts(workload) @ np.stack([self.overhead, self.seconds_per_mac, self.seconds_per_byte])
+        each = self.overhead, self.seconds_per_mac, self.seconds_per_byte, self.seconds_per_parameter_byte
+        seconds = _amounts(workload) @ np.stack(each)
         return BlockTimes(_single(seconds), workload, self.names, spread=_single(self.sigma * seconds))
 
 
 def fit_times(
-    times: BlockTimes | Sequence[BlockTimes], workload: Workload | None = None, *, terms: Sequence[str] = TERMS
+    times: BlockTimes | Sequence[BlockTimes], workload: Workload | None = None, *, terms: Sequence[str] = TERMS[:3]
 ) -> TimesFit:
     """Fit a device's speed to the times of blocks, so that those of other networks can be told.
 
@@ -61,7 +64,8 @@ def fit_times(
     - `times`: of one network, or of several on the same nodes. The finer the blocks the more they tell. Blocks of no
       or infinite seconds on a node tell nothing of it.
     - `workload`: what the blocks of one network compute and move, if `times.workload` does not know it.
-    - `terms`: those that are not 0. `("macs",)` alone is the paper's model: operations by a constant speed.
+    - `terms`: some of "overhead", "macs", "bytes" (that enter and leave) and "parameters" (their bytes); all others
+      are 0. `("macs",)` alone is the paper's model: operations by a constant speed.
 
     **Raises:** `ValueError` for times that are none or of different nodes, terms that do not exist, a workload of other
     blocks or without macs, or fewer blocks on a node than terms.
@@ -106,16 +110,16 @@ def fit_times(
         solution, error = nnls(relative / scale, np.ones(told.sum()))
         found[wanted, node] = solution / scale
         sigma[node] = error / np.sqrt(max(told.sum() - len(wanted), 1))
-    overhead, per_mac, per_byte = found
-    return TimesFit(overhead, per_mac, per_byte, sigma, tables[0].names)
+    overhead, per_mac, per_byte, per_parameter_byte = found
+    return TimesFit(overhead, per_mac, per_byte, per_parameter_byte, sigma, tables[0].names)
 
 
 def _amounts(workload: Workload) -> Float[np.ndarray, "blocks terms"]:
-    """One, and the macs and the bytes, of each block."""
+    """One, the macs, the bytes that move and those of the parameters, of each block."""
     entering = np.asarray(workload.input_bytes, np.float64)
     leaving = np.append(entering[1:], np.asarray(workload.output_bytes, np.float64))
-    moved = entering + leaving + np.asarray(workload.parameter_bytes, np.float64)
-    return np.stack([np.ones(len(entering)), np.asarray(workload.macs, np.float64), moved], axis=1)
+    held = [np.asarray(values, np.float64) for values in (workload.macs, workload.parameter_bytes)]
+    return np.stack([np.ones_like(entering), held[0], entering + leaving, held[1]], axis=1)
 
 
 def _single(values) -> Float[Array, "blocks nodes"]:
