@@ -71,7 +71,7 @@ class TestMadeUp:
 class TestNoise:
     def test_sigma_is_the_relative_error(self):
         noise = np.random.default_rng(0).normal(1, 0.05, (21, 3))
-        times = made_up(VGG16)
+        times = made_up(VGG16, DEVICES * [[1], [1], [1], [0]])
         fit = fit_times(replace(times, seconds=times.seconds * noise))
         assert fit.sigma == pytest.approx([0.05] * 3, rel=0.35)
         predicted = fit.predict(VGG16)
