@@ -58,9 +58,9 @@ GROUPS = (
         "trace_from_csv",
     )),
     ("measurements", "Measured devices", "What blocks take on machines as they are.", (
-        "BlockTimes", "Links", "Measurements", "measured_data", "times_from_csv", "times_to_csv", "links_from_csv",
-        "links_to_csv", "from_scission", "from_pipeedge", "from_msr", "from_paretopipe", "from_dnnpipe", "measure",
-        "MeasuredBlocks", "fit_times", "TimesFit",
+        "measured", "BlockTimes", "Links", "Measurements", "measured_data", "times_from_csv", "times_to_csv",
+        "links_from_csv", "links_to_csv", "from_scission", "from_pipeedge", "from_msr", "from_paretopipe",
+        "from_dnnpipe", "measure", "MeasuredBlocks", "fit_times", "TimesFit",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",

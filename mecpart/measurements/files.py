@@ -1,15 +1,16 @@
 """Block times and links as CSV files, and what all readers of measurements make of what they read."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload
+from mecpart.fields import quantity, short_repr
 from mecpart.files import write_atomically
 from mecpart.measurements.entries import Entry, csv_entries, csv_text
 from mecpart.model.devices import BlockTimes, Links, check_links, check_times
@@ -24,8 +25,9 @@ _OPTIONAL = ("spread", *_OF_BLOCKS[1:], "watts", "batch", "source")
 _LINK_COLUMNS = ("source_node", "destination_node", "latency_s", "rate_bytes_per_s")
 
 
-class Measurements(NamedTuple):
-    """What was measured: the arguments of `mecpart.measured`.
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What was measured, the arguments of `mecpart.measured`: `times, links, memory = measurements` takes it apart.
 
     - `times`: of the blocks of one network on each node.
     - `links`: between the nodes; None where the source has none.
@@ -34,7 +36,12 @@ class Measurements(NamedTuple):
 
     times: BlockTimes
     links: Links | None = None
-    memory: Float[Array, " nodes"] | None = None
+    memory: Float[Array, " nodes"] | None = field(default=None, metadata=quantity("bytes"))
+
+    __repr__ = short_repr
+
+    def __iter__(self) -> Iterator:
+        return iter((self.times, self.links, self.memory))
 
 
 def times_from_csv(
