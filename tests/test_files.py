@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mecpart.files import STALE_SECONDS, place, sweep, write_atomically, write_folder_atomically
+from mecpart.files import STALE_SECONDS, csv_lines, place, read_csv, sweep, write_atomically, write_folder_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -145,3 +145,13 @@ def test_a_folder_is_whole_or_not_there(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="folder must be new or empty"), write_folder_atomically(taken):
             pass
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_lines_of_a_csv_file_know_where_they_end(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n\n1, 2 \n,\n"x\ny",3\n')
+    assert csv_lines(path) == [(1, ["a", "b"]), (3, ["1", "2"]), (6, ["x\ny", "3"])]
+    assert read_csv(path) == (["a", "b"], [["1", "2"], ["x\ny", "3"]])
+    path.write_text('a,b\n"1"x,2\n')
+    with pytest.raises(ValueError, match=r"a\.csv must be a CSV file in UTF-8; .* line 2: "):
+        csv_lines(path)
