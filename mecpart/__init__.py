@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mecpart.model.simulation import Operation, Schedule, simulate
     from mecpart.model.slots import sample_slot, sample_slots
     from mecpart.model.trace import trace_from_csv
+    from mecpart.planning.assembly_line import Pipeline, optimal_pipeline
     from mecpart.planning.bounds import episode_bound, lower_bound
     from mecpart.planning.constant import best_constant_plan
     from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
@@ -74,6 +75,7 @@ __all__ = [
     "OptimalPlan",
     "ParetoFront",
     "PartitionEnv",
+    "Pipeline",
     "PlanCost",
     "Rules",
     "Scenario",
@@ -109,6 +111,7 @@ __all__ = [
     "measured",
     "measured_data",
     "onnx_operators",
+    "optimal_pipeline",
     "optimal_plan",
     "pareto_front",
     "pipelined",
@@ -180,6 +183,7 @@ _MODULES: dict[str, list[str]] = {
     "model.simulation": ["Operation", "Schedule", "simulate"],
     "model.slots": ["sample_slot", "sample_slots"],
     "model.trace": ["trace_from_csv"],
+    "planning.assembly_line": ["Pipeline", "optimal_pipeline"],
     "planning.bounds": ["episode_bound", "lower_bound"],
     "planning.constant": ["best_constant_plan"],
     "planning.optimum": ["OptimalPlan", "optimal_plan", "priced_plan"],

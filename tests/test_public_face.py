@@ -191,6 +191,10 @@ CALLS = {
         mecpart.onnx_operators, {"path": "a.onnx", "input_shape": (1, 3), "count_as_zero": ()},
         {"path": {"a text"}, "input_shape": OPTIONAL},
     ),
+    "optimal_pipeline": (
+        mecpart.optimal_pipeline, {"times": TIMES, "links": LINKS, "memory": np.ones(3) * 1e9},
+        {"links": OPTIONAL, "memory": OPTIONAL},
+    ),
     "optimal_plan": (
         mecpart.optimal_plan, {"scenario": SCENARIO, "slot": SLOT, "objective": "delay", "memory": np.ones(3)},
         _A_SCENARIO | _A_SLOT | {"memory": OPTIONAL},
@@ -385,8 +389,8 @@ CALLS = {
 }  # fmt: skip
 
 # What the package makes and nobody hands in.
-RESULTS = {"MeasuredBlocks", "Measurements", "Operation", "OptimalPlan", "ParetoFront", "PlanCost", "Schedule",
-           "TimesFit", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages",
+RESULTS = {"MeasuredBlocks", "Measurements", "Operation", "OptimalPlan", "ParetoFront", "Pipeline", "PlanCost",
+           "Schedule", "TimesFit", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages",
            "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 

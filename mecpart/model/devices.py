@@ -266,6 +266,22 @@ def check_links(links: Links, name: str = "links") -> None:
     check_record(name, replace(links, **held), Links, nodes=shape[0])
 
 
+def check_devices(blocks: int, nodes: int, times: BlockTimes | None, links: Links | None, prefix: str = "") -> None:
+    """Raise `ValueError` where `times` or `links` is given and bad, or of another number of blocks or nodes."""
+    if times is not None:
+        check_times(times, f"{prefix}times")
+        if times.num_blocks != blocks:
+            raise ValueError(f"{prefix}times must be of {blocks} blocks, as the workload is; got {times.num_blocks}")
+    if links is not None:
+        check_links(links, f"{prefix}links")
+        if times is not None and any(links.names) and any(times.names) and links.names != times.names:
+            named = f"must have the names of times, {times.names}, in that order"
+            raise ValueError(f"{prefix}links {named}; got {links.names}")
+    for name, value in (("times", times), ("links", links)):
+        if value is not None and value.num_nodes != nodes:
+            raise ValueError(f"{prefix}{name} must be of {nodes} nodes, as the network is; got {value.num_nodes}")
+
+
 def _check_names(name: str, names, count: int | None = None) -> None:
     """Raise `ValueError` unless `names` are a tuple of texts, one or more or `count`, no two of them the same.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload, check_workload
 from mecpart.fields import check_record, integers_to_floats, lists_to_arrays, quantity, short_repr
-from mecpart.model.devices import BlockTimes, Links, check_links, check_times
+from mecpart.model.devices import BlockTimes, Links, check_devices
 from mecpart.model.network import Network, check_network
 from mecpart.model.rules import RULES, Rules
 from mecpart.validation import check_choice, check_count, check_finite_product, check_type, is_concrete
@@ -175,22 +175,6 @@ def check_scenario(scenario: Scenario, name: str = "scenario") -> None:
         check_mean(f"{name}.release_rate", scenario.release_rate)
     if is_concrete(scenario) and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(scenario)):
         _SOUND.add(scenario)  # nothing in it can be changed any more
-
-
-def check_devices(blocks: int, nodes: int, times: BlockTimes | None, links: Links | None, prefix: str = "") -> None:
-    """Raise `ValueError` where `times` or `links` is given and bad, or of another number of blocks or nodes."""
-    if times is not None:
-        check_times(times, f"{prefix}times")
-        if times.num_blocks != blocks:
-            raise ValueError(f"{prefix}times must be of {blocks} blocks, as the workload is; got {times.num_blocks}")
-    if links is not None:
-        check_links(links, f"{prefix}links")
-        if times is not None and any(links.names) and any(times.names) and links.names != times.names:
-            named = f"must have the names of times, {times.names}, in that order"
-            raise ValueError(f"{prefix}links {named}; got {links.names}")
-    for name, value in (("times", times), ("links", links)):
-        if value is not None and value.num_nodes != nodes:
-            raise ValueError(f"{prefix}{name} must be of {nodes} nodes, as the network is; got {value.num_nodes}")
 
 
 #: Scenarios that have been checked, so that a loop over slots does not check the same one again.

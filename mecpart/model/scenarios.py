@@ -13,10 +13,10 @@ from mecpart.dnn.workload import Workload, check_workload
 from mecpart.fields import check_values
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import most_energy
-from mecpart.model.devices import BlockTimes, Links, check_links, check_times, within_memory
+from mecpart.model.devices import BlockTimes, Links, check_devices, check_links, check_times, within_memory
 from mecpart.model.network import Network, check_network
 from mecpart.model.rules import AS_PRINTED, LOADED, PIPELINED, RULES, Rules
-from mecpart.model.scenario import ARRIVALS, Scenario, Slot, check_devices, check_mean, check_products
+from mecpart.model.scenario import ARRIVALS, Scenario, Slot, check_mean, check_products
 from mecpart.validation import check_choice, check_count, check_number, is_concrete
 
 

@@ -11,6 +11,7 @@ import pytest
 import mecpart
 from mecpart import BlockTimes, Links, Workload
 from mecpart.adapters.spaces import observation_bounds
+from mecpart.measurements.shipped import measured_data
 from mecpart.model.environment import read_observation
 from mecpart.model.rules import RULES
 from mecpart.planning import pipelines
@@ -204,3 +205,22 @@ def test_too_many_plans_to_put_in_order_have_a_bound(monkeypatch):
         assert best <= least * (1 + 1e-5)
         tight += min(least, others) >= 0.9 * best
     assert tight >= 6
+
+
+def test_scission_finds_its_own_example():
+    """Its README asks for vgg19 with the device in use (-d "!-1"), layer 10 on an edge and layer 16 on a cloud."""
+    times, links, _ = measured_data("scission", "vgg19")
+    there = {"0-1": ["raspi4"], "10": ["2500", "vm2Core"], "16": ["6700k(GPU)", "6700k(NoGPU)"]}
+    seconds = np.array(times.seconds)
+    for block, nodes in there.items():
+        seconds[times.workload.block_names.index(block), [name not in nodes for name in times.names]] = INF
+    scenario = mecpart.measured(replace(times, seconds=seconds), links)
+    best = mecpart.optimal_plan(scenario, mecpart.sample_slot(jax.random.key(0), scenario))
+    assert round(float(best.total_delay), 4) == 9.0106
+    placed = dict(zip(times.workload.block_names, (times.names[node] for node in best.plan), strict=True))
+    runs = [
+        (node, [block for block, _ in run]) for node, run in itertools.groupby(placed.items(), lambda item: item[1])
+    ]
+    assert [(node, run[0], run[-1]) for node, run in runs] == [
+        ("raspi4", "0-1", "6"), ("vm2Core", "7", "11"), ("6700k(GPU)", "12", "25"),
+    ]  # fmt: skip
