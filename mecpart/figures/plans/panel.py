@@ -41,7 +41,7 @@ class Panel:
         self._draw_moves()
         self._draw_sum()
         self._name_blocks(scenario.workload.block_names)
-        self._name_rows(np.asarray(scenario.network.speed))
+        self._name_rows(scenario)
         for (color, halo), labels in self.labels.items():
             glyphs, places = zip(*labels, strict=True)
             looks: list[dict[str, Any]] = [{"facecolor": color, "linewidth": 0, "zorder": 5}]
@@ -142,10 +142,13 @@ class Panel:
                 words = f"{row[0].block}\N{EN DASH}{row[-1].block}"
                 self._write(words, row[0].start, row[-1].end, self.frame.arriving(row[0].node))
 
-    def _name_rows(self, speed: np.ndarray) -> None:
+    def _name_rows(self, scenario: Scenario) -> None:
+        speed = np.asarray(scenario.network.speed)
+        measured = scenario.times.names if scenario.times is not None else ("",) * len(speed)
         rows = {"delay of block": (0.0, STRIP), "in total": (self.frame.below, self.frame.below + STRIP)}
         for node in self.frame.nodes:
-            rows[f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz"] = self.frame.row(node)
+            name = f"{f'ES {node}' if node else 'IoT devices'}, {speed[node] / 1e9:.3g} GHz"
+            rows[measured[node] or name] = self.frame.row(node)
         left, right = -LEFT / self.inches_per_second, -0.03 / self.inches_per_second
         for name, place in rows.items():
             self._write(name, left, right, place, "0.13", align="right", size=7.5)
