@@ -176,8 +176,19 @@ class Controls:
         }
         values: dict[str, Any] = {name: np.float32(chosen[name]) for name in ("release_rate", "deadline")}
         own = chosen["network"] == self._own
+        times, links = self._base.times if own else None, self._base.links
+        if times is not None:  # a node of twice the speed takes half as long
+            slower = np.divide(self._base.network.speed, speed, out=np.full_like(speed, np.inf), where=speed > 0)
+            seconds: Any = np.asarray(times.seconds) * slower
+            times = replace(times, seconds=seconds)
+        if links is not None:
+            rate: Any = np.array(links.rate)
+            rate[0] *= chosen["uplink"] * 1e6 / rates.mean()
+            links = replace(links, rate=rate)
         return replace(
             self._base,
+            times=times,
+            links=links,
             rules=self._rules(chosen["scenario"]),
             arrivals="constant",
             workload=self._base.workload if own else _workload(chosen["network"], chosen["blocks"]),
