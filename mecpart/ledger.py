@@ -210,4 +210,12 @@ LEDGER = Ledger(
     ),
     Constant("relatives_learning_rate", "", 3e-3, "1", "chosen", "of Adam; as relatives_batch"),
     Constant("relatives_entropy_weight", "", 0.3, "1", "chosen", "at first, falling to 0: as relatives_batch"),
+    Constant(
+        "times_variation",
+        "",
+        0.1,
+        "1",
+        "chosen",
+        "standard deviation of a measured block's seconds, in proportion, where its source has no spread",
+    ),
 )
