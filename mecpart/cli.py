@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     which = run.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     which.add_argument("--all", action="store_true", help="also the notebooks that ask what the paper does not")
-    run.add_argument("--jobs", type=int, metavar="K", help="notebooks side by side (default: 2; 1 with a GPU)")
+    run.add_argument("--jobs", type=int, default=1, metavar="K", help="notebooks side by side (default: 1)")
     run.add_argument(
         "--processes", type=int, metavar="K", help="processes, or local workers, that compute (default: one per core)"
     )

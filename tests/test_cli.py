@@ -101,7 +101,7 @@ def test_a_report_on_nothing_is_refused(tmp_path, capsys, profile, message):
 def test_defaults_are_the_quick_profile_of_the_paper():
     arguments = cli._parser().parse_args(["reproduce"])
     assert (arguments.profile, arguments.scenario, arguments.only, arguments.all) == ("quick", None, None, False)
-    assert (arguments.jobs, arguments.output, arguments.world) == (None, None, "ledger")
+    assert (arguments.jobs, arguments.output, arguments.world) == (1, None, "ledger")
 
 
 def test_one_cannot_ask_for_all_and_for_some(capsys):

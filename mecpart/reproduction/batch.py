@@ -8,7 +8,6 @@ missing or stale.
 """
 
 import os
-import queue
 import shutil
 import tempfile
 import time
@@ -44,8 +43,8 @@ from mecpart.reproduction.results import Results, results_in
 #: elsewhere, but each takes 0.3 GB or more meanwhile.
 JOBS_PER_CORE = 4
 
-#: How far a notebook stands back behind the one that began before it: on Linux it has a tenth of the other's time while
-#: both have work to do.
+#: How far notebooks side by side stand back behind the first, whose answer is waited for: on Linux they have a tenth of
+#: its time while both have work to do.
 NICENESS = 10
 
 
@@ -53,7 +52,7 @@ def reproduce(
     profile: str = "quick",
     scenario: str | None = None,
     only: Sequence[str] | None = None,
-    jobs: int | None = None,
+    jobs: int = 1,
     output: Path | str | None = None,
     scheduler: str | None = None,
     methods: Path | str | None = None,
@@ -72,9 +71,8 @@ def reproduce(
       `everything`.
     - `only`: names of notebooks; what they need is run before them unless it is done. Default: the paper's, or
       `everything`.
-    - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores. Each
-      later one stands back behind those before it, and uses what they leave idle while they start or draw. Default: 2,
-      or 1 where there is an accelerator, most of whose memory a process of JAX takes for itself.
+    - `jobs`: how many notebooks run side by side, on this machine; at most `JOBS_PER_CORE` for each of its cores. They
+      share the cores, and the times that a notebook measures are then longer.
     - `output`: folder that results are written under. Default: the checkout, or else the current folder.
     - `scheduler`: where the runs of all these notebooks' experiments are computed: the address of a Dask scheduler,
       or "local" for one with a worker on each core, for as long as the batch lasts (it starts processes by
@@ -128,18 +126,14 @@ def reproduce(
 class _Batch:
     """The runs that are to be completed in one output folder, and in which context their kernels work."""
 
-    def __init__(self, output: Path, jobs: int | None, runs: Sequence[Run], told: context.Context) -> None:
+    def __init__(self, output: Path, jobs: int, runs: Sequence[Run], told: context.Context) -> None:
         self.results = Results(output)
         self.runs = {(run.notebook.name, run.scenario): run for run in runs}
         self.kernels = Kernels()
         self.staging = self.results.build / "staging"
         self.origin = origin()
         mine = cores()
-        jobs = jobs or (1 if self.origin["device"]["accelerators"] else 2)
-        self.jobs = jobs = min(jobs, len(runs), JOBS_PER_CORE * len(mine))
-        self.ranks: queue.PriorityQueue[int] = queue.PriorityQueue()
-        for rank in range(jobs):
-            self.ranks.put(rank)
+        self.jobs = min(jobs, len(runs), JOBS_PER_CORE * len(mine))
         usual = {
             "JAX_COMPILATION_CACHE_DIR": str(self.results.build / "cache" / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
@@ -152,6 +146,7 @@ class _Batch:
         self.scheduler = Scheduler(told.scheduler, self.environment, workers) if told.scheduler else None
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.kept = [run for run in runs if self.is_kept(run)]
+        self.first = next((run for run in runs if run not in self.kept), None)
         self.outlook = Outlook(output, runs, self.kept, told.world)
         self.line = Line(self.outlook.reading)
 
@@ -314,24 +309,20 @@ class _Batch:
             self.results.put(run, written, folder, executed, {"identity": wanted, **times, **self.origin})
 
     def execute(self, run: Run, folder: Path, executed: Path) -> None:
-        """Run the notebook in a kernel that tells how far it is, and stands back behind those of lower rank."""
-        rank = self.ranks.get()
-        try:
-            progress = folder.with_name("progress.json")
-            told = replace(
-                self.context,
-                scheduler=self.scheduler.address() if self.scheduler else None,
-                progress_file=str(progress),
-            )
-            self.outlook.begin(run, progress)
-            execute(
-                run.notebook.path,
-                run.parameters,
-                folder=folder,
-                executed=executed,
-                environment=self.environment | told.variables(),
-                niceness=NICENESS * rank,
-                kernels=self.kernels,
-            )
-        finally:
-            self.ranks.put(rank)
+        """Run the notebook in a kernel that tells how far it is."""
+        progress = folder.with_name("progress.json")
+        told = replace(
+            self.context,
+            scheduler=self.scheduler.address() if self.scheduler else None,
+            progress_file=str(progress),
+        )
+        self.outlook.begin(run, progress)
+        execute(
+            run.notebook.path,
+            run.parameters,
+            folder=folder,
+            executed=executed,
+            environment=self.environment | told.variables(),
+            niceness=0 if run == self.first else NICENESS,
+            kernels=self.kernels,
+        )
