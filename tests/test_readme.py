@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mecpart import comparison
+from mecpart import EXPERIMENTS, comparison
 from mecpart.comparison import DELAY_FIGURES
 from mecpart.locations import data_folder
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 WORDS = " ".join(TEXT.split())
-REFERENCE = data_folder() / "reference" / "paper" / "as_printed"
+REFERENCE = data_folder() / "reference" / "quick" / "as_printed"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,11 @@ def test_each_learned_baseline_and_the_better_of_them_has_its_verdicts(headline)
         ]  # fmt: skip
         assert told[1:] == expected
         assert told[0].startswith(row["baseline"].replace("best learned", "the better of the two"))
-    assert set(found.query("metric != 'total_delay_s'")["less"]) == {"undecided"}
+    edge, local = (
+        found.query("metric == @metric").set_index("baseline")["less"] for metric in ("edge_delay_s", "local_delay_s")
+    )
+    assert edge[["A3C", "best learned"]].tolist() == ["not reproduced"] * 2
+    assert set(local) == {"undecided"}
 
 
 def test_the_facts_are_counted():
@@ -55,17 +59,15 @@ def test_the_facts_are_counted():
     verdicts = ["reproduced", "not reproduced", "cannot hold", "undecided"]
     assert list(map(int, told.groups())) == [len(kept["claims"]), len(kept["facts"]), *count[verdicts]]
     assert count[verdicts].sum() == len(kept["facts"])
-    results = pd.concat([pd.read_csv(path) for path in sorted(REFERENCE.glob("fig*.csv"))])
-    # Learning curves are kept thinned, so that when they settle was judged before.
-    again, told = (
-        claims[~claims["claim"].str.contains("settle")][["claim", "where", "test", "verdict"]].to_numpy().tolist()
-        for claims in (comparison.claims(results), kept["claims"])
+    results = pd.concat(
+        [pd.read_csv(REFERENCE / f"{name}.csv") for name in EXPERIMENTS if (REFERENCE / f"{name}.csv").exists()]
     )
-    assert again == told
-    again, told = (
-        facts[["fact", "where", "verdict"]].to_numpy().tolist() for facts in (comparison.facts(results), kept["facts"])
-    )
-    assert again == told
+    # Learning curves are kept thinned, and of rules on a thousand networks the means: those claims were judged before.
+    judged = kept["claims"].query("num_seeds <= @results.seed.nunique() and not claim.str.contains('settle')")
+    assert len(judged) > len(kept["claims"]) / 2
+    again = comparison.claims(results).loc[judged.index]
+    same = ["claim", "where", "test", "verdict"]
+    assert again[same].to_numpy().tolist() == judged[same].to_numpy().tolist()
 
 
 def test_every_method_is_listed():

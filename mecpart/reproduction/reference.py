@@ -265,14 +265,17 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     # Fig. 11 has no results of its own: it reads those of Figs. 8 to 10.
     names = [name for name in EXPERIMENTS if not name.startswith("fig11")]
     rules = [f"{figure}-rules" for figure in DELAY_FIGURES]
-    missing = [name for name in (*names, *rules, *_JUDGED) if not (results / f"{name}.csv").exists()]
+    kept = [*names, *rules, *_JUDGED]
+    missing = [name for name in kept if not (results / f"{name}.csv").exists()]
     if missing:
         raise ValueError(f"output must hold a finished batch; missing in {results}: {', '.join(missing)}")
     by_notebook = {
         path.name.removesuffix(".record.json"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(records.glob("*.record.json"))
     }
-    told = list(by_notebook.values())
+    # Other notebooks use other parts of the package.
+    made = {f"data/results/{profile}/{scenario}/{name}.csv" for name in kept}
+    told = [record for record in by_notebook.values() if not made.isdisjoint(record["outputs"])]
     origins = {json.dumps([record["identity"]["package"], record["identity"]["versions"]]) for record in told}
     if len(origins) != 1:
         raise ValueError(f"output must hold a batch of one version of the code; got {len(origins)} in {records}")
@@ -281,8 +284,8 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
         frame = pd.read_csv(results / f"{name}.csv")
         if EXPERIMENTS[name].convergence:
             windows = np.unique(frame["x"])
-            kept = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
-            frame = frame[frame["x"].isin(kept)]
+            few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
+            frame = frame[frame["x"].isin(few)]
         _write(frame, target / f"{name}.csv")
     for name in rules:
         _write(_means(pd.read_csv(results / f"{name}.csv")), target / f"{name}.csv")
