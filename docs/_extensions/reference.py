@@ -67,7 +67,7 @@ GROUPS = (
     )),
     ("optimum", "The best plan, and bounds", "Exact optima by dynamic programming, and certified bounds.", (
         "optimal_plan", "OptimalPlan", "pareto_front", "ParetoFront", "lower_bound", "priced_plan", "episode_bound",
-        "best_constant_plan",
+        "best_constant_plan", "optimal_pipeline", "Pipeline", "planning.assembly_line.Stage",
     )),
     ("environment", "The environment", "The problem as an environment for learners of this and other libraries.", (
         "PartitionEnv", "EnvState", "rollout",
