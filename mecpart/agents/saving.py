@@ -22,6 +22,7 @@ from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNe
 from mecpart.agents.price_search import PricePolicy
 from mecpart.dnn.workload import Workload
 from mecpart.files import write_atomically
+from mecpart.model.devices import BlockTimes, Links
 from mecpart.model.network import Network
 from mecpart.model.rules import Rules
 from mecpart.model.scenario import Scenario, check_scenario
@@ -61,7 +62,8 @@ def save_policy(path: str | os.PathLike, policy: Policy | PricePolicy) -> None:
     if not is_concrete(policy):
         raise ValueError(f"policy must be known; save it outside of jit and vmap; got {shown(policy)}")
     _check(policy, "policy")
-    held = flatten_dict(_taken_apart(policy), sep="/")
+    # What is not there (times and links of measured devices, most often) is left out.
+    held = {name: value for name, value in flatten_dict(_taken_apart(policy), sep="/").items() if value is not None}
     values = {name: value for name, value in held.items() if isinstance(value, str | int | float | tuple)}
     arrays = {name: np.asarray(value) for name, value in held.items() if name not in values}
     version = importlib.metadata.version("mecpart")
@@ -131,9 +133,13 @@ def _put_together(kind: str, held: dict[str, Any]) -> Policy | PricePolicy:
     held = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, held)
     if kind == Policy.__name__:
         return Policy(**held | {"network": PartitionNetwork(**held["network"])})
-    parts = {"workload": Workload, "network": Network, "rules": Rules}
-    scenario = held["scenario"] | {name: made(**held["scenario"][name]) for name, made in parts.items()}
-    return PricePolicy(**held | {"scenario": Scenario(**scenario)})
+    return PricePolicy(**held | {"scenario": Scenario(**_parts_of(held["scenario"]))})
+
+
+def _parts_of(held: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record, those that are records themselves made of theirs."""
+    kinds = {"workload": Workload, "network": Network, "rules": Rules, "times": BlockTimes, "links": Links}
+    return {name: kinds[name](**_parts_of(value)) if name in kinds else value for name, value in held.items()}
 
 
 def _check(policy: Policy | PricePolicy, name: str) -> None:

@@ -27,10 +27,15 @@ from mecpart.planning.optimum import optimal_plan
 from mecpart.validation import check_count, check_number
 
 #: What decides: one throughput of each node, as macs / f does; fits of one and three terms; the times themselves.
-WAYS = {"FLOPs / f": None, "one-term fit": ("macs",), "three-term fit": ("overhead", "macs", "bytes"), "table": None}
+WAYS: dict[str, tuple[str, ...] | None] = {
+    "FLOPs / f": None,
+    "one-term fit": ("macs",),
+    "three-term fit": ("overhead", "macs", "bytes"),
+    "table": None,
+}
 
 #: Of each source its settings of the links, and its choices of nodes: the first has the input.
-QUESTIONS = {
+QUESTIONS: dict[str, tuple[tuple[str | None, ...], list[tuple[str, ...]]]] = {
     "scission": (
         (None, "wired"),
         [("raspi4", edge, cloud) for edge in ("2500", "vm2Core") for cloud in ("6700k(GPU)", "6700k(NoGPU)")],
@@ -155,8 +160,9 @@ def _expected(source: str, network: str, way: str, reference: str) -> tuple[np.n
     tables = {name: _with_work(table, reference) for name, table in _tables(source).items()}
     workload = tables.pop(network).workload
     others, names = list(tables.values()), next(iter(tables.values())).names
-    if WAYS[way] is not None:
-        return np.asarray(fit_times(others, terms=WAYS[way]).predict(workload).seconds, float), names
+    terms = WAYS[way]
+    if terms is not None:
+        return np.asarray(fit_times(others, terms=terms).predict(workload).seconds, float), names
     seconds = np.concatenate([np.asarray(each.seconds, float) for each in others])
     work = np.concatenate([np.asarray(each.workload.macs, float) for each in others])[:, None]
     possible = np.isfinite(seconds)

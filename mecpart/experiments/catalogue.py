@@ -85,6 +85,7 @@ NOT_VARIED = {
     "relatives_batch": "of the learner of `mecpart.relatives`, which no experiment runs",
     "relatives_learning_rate": "as relatives_batch",
     "relatives_entropy_weight": "as relatives_batch",
+    "times_variation": "of measured devices, which no experiment of the paper has",
 }
 
 

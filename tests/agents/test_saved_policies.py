@@ -87,6 +87,15 @@ def test_the_scenario_of_learned_prices_is_kept_with_its_rules_and_names(loaded,
     np.testing.assert_equal(one, other)
 
 
+def test_measured_devices_are_kept(path):
+    times, links, _ = mecpart.measured_data("scission", "vgg19")
+    given = mecpart.measured(times.cut(3), links, rules="loaded", num_slots=4)
+    mecpart.save_policy(path, policy_of("Learned prices", given))
+    found = mecpart.load_policy(path).scenario
+    assert found.times.names == times.names
+    np.testing.assert_equal(*(asdict(jax.tree.map(np.asarray, scenario)) for scenario in (found, given)))
+
+
 def test_the_format_is_plain_arrays_and_a_header(scenario, path):
     policy = policy_of("Proposed", scenario)
     mecpart.save_policy(path, policy)

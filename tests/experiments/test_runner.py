@@ -457,6 +457,7 @@ class TestChange:
         of_networks, of_bounds = {"queue_scale", "initial_scale", "stitch"}, {"steps", "step_range", "momentum"}
         others = {f"bound_{name}" for name in of_bounds}
         others |= {f"relatives_{name}" for name in ("batch", "learning_rate", "entropy_weight")}
+        others |= {"times_variation"}  # of measured devices
         assert set(LEDGER) - set(names) == {"episodes"} | of_networks | others
 
     def test_one_rule_at_a_time(self, monkeypatch):
