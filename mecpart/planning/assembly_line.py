@@ -7,7 +7,6 @@ as in PipeEdge (Hu et al. 2022), where nodes that are alike in everything count 
 
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -17,7 +16,8 @@ from mecpart.model.devices import BlockTimes, Links, check_devices, check_links,
 from mecpart.validation import is_concrete
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True)
+class Stage:
     """Some consecutive blocks, numbered from 0, on one node: its number and its name."""
 
     node: int

@@ -35,7 +35,11 @@ def problems(rules, backlog, even):
     rng, found = np.random.default_rng(1), []
     for i in range(COUNT):
         scenario, slot = instance(batch, i)
-        scenario = replace(scenario, deadline=4 * scenario.deadline)
+        network = scenario.network
+        devices = max(network.num_devices, np.float32(1))  # half a device is refused
+        speed = np.concatenate([[devices * network.device_frequency], network.speed[1:]])
+        network = replace(network, num_devices=devices, speed=speed)
+        scenario = replace(scenario, deadline=4 * scenario.deadline, network=network)
         size = np.float64(scenario.workload.parameter_bytes)
         placed = ((EVERY[:, :, None] == np.arange(NODES)) * size[:, None]).sum(axis=1)
         memory = np.float32(rng.uniform(0.1, 1, NODES) * size.sum())
