@@ -26,9 +26,10 @@ from mecpart.model.scenarios import measured
 from mecpart.planning.optimum import optimal_plan
 from mecpart.validation import check_count, check_number
 
-#: What decides: one throughput of each node, as macs / f does; fits of one and three terms; the times themselves.
+#: What decides: one throughput of each node, as operations / f does where operations are known; fits of one and three
+#: terms; the times themselves.
 WAYS: dict[str, tuple[str, ...] | None] = {
-    "FLOPs / f": None,
+    "work / speed": None,
     "one-term fit": ("macs",),
     "three-term fit": ("overhead", "macs", "bytes"),
     "table": None,
@@ -84,8 +85,9 @@ def regrets(cases: Sequence[Case]) -> pd.DataFrame:
 
     Nothing that decides has seen the network that it decides on: it is fitted to the source's other networks.
 
-    **Returns:** one row for each case and way, with `delay_s`, `best_s`, `regret_percent` and `cut`: whether the plan
-    uses several nodes.
+    **Returns:** one row for each case and way, with `work` ("operations", or "seconds elsewhere" where a source has
+    none and the seconds on another machine stand for them), `delay_s`, `best_s`, `regret_percent` and `cut`: whether
+    the plan uses several nodes.
     """
     padded = _padded(cases)
     rows = []
@@ -93,7 +95,8 @@ def regrets(cases: Sequence[Case]) -> pd.DataFrame:
         believed = _stacked([_pad(_believed(case, way), np.shape(padded.seconds)[1:]) for case in cases])
         delay, least, cut = map(np.asarray, _chosen(padded, believed))
         rows += [
-            case.labels | {"way": way, "delay_s": paid, "best_s": best, "regret_percent": lost, "cut": is_cut}
+            case.labels
+            | {"work": _work(case), "way": way, "delay_s": paid, "best_s": best, "regret_percent": lost, "cut": is_cut}
             for case, paid, best, lost, is_cut in zip(
                 cases, delay.tolist(), least.tolist(), _above(delay, least).tolist(), cut.tolist(), strict=True
             )
@@ -181,6 +184,10 @@ def _reference(source: str, nodes: tuple[str, ...]) -> str:
     """The machine whose times stand for operations where these are not known: the first that takes no part, if any."""
     known = next(iter(_tables(source).values())).names
     return next((name for name in known[1:] if name not in nodes), nodes[0])
+
+
+def _work(case: Case) -> str:
+    return "operations" if np.any(np.asarray(case.times.workload.macs)) else "seconds elsewhere"
 
 
 def _with_work(times: BlockTimes, reference: str) -> BlockTimes:

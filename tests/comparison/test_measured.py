@@ -63,10 +63,11 @@ def test_two_plans_that_are_equal_but_for_chance_are_best_half_of_the_time():
 
 
 def test_regret_is_that_of_the_single_cuts_of_a_pipeline():
-    """ParetoPipe's first block runs on the first node, and nothing goes back: plans are cuts. FLOPs / f by hand."""
+    """ParetoPipe's first block runs on the first node, and nothing goes back: plans are cuts. By hand."""
     cases = measured_cases(("paretopipe_pi_to_pi",))
     found = regrets(cases)
     assert found.way.unique().tolist() == list(WAYS)
+    assert set(found.work) == {"operations"}
     assert (found.regret_percent >= 0).all()
     assert (found[found.way == "table"].regret_percent == 0).all()
 
@@ -87,7 +88,7 @@ def test_regret_is_that_of_the_single_cuts_of_a_pipeline():
 
     believed = by(np.where(np.isfinite(seconds), macs / throughput, np.inf))
     paid = by(seconds)
-    (row,) = found[(found.network == chosen.network) & (found.way == "FLOPs / f")].to_dict("records")
+    (row,) = found[(found.network == chosen.network) & (found.way == "work / speed")].to_dict("records")
     assert row["best_s"] == pytest.approx(min(paid), rel=1e-5)
     assert row["delay_s"] == pytest.approx(paid[int(np.argmin(believed))], rel=1e-5)
 
