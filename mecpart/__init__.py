@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mecpart import adapters, agents
     from mecpart.agents.saving import load_policy, save_policy
     from mecpart.comparison import published
+    from mecpart.comparison.clock import compare_delay
     from mecpart.dnn.from_flax import layers_from_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
     from mecpart.dnn.pieces import write_pieces
@@ -89,6 +90,7 @@ __all__ = [
     "as_printed",
     "best_constant_plan",
     "compare",
+    "compare_delay",
     "episode_bound",
     "evaluate_plan",
     "fit_times",
@@ -150,6 +152,7 @@ _MODULES: dict[str, list[str]] = {
     "agents": [],
     "agents.saving": ["load_policy", "save_policy"],
     "comparison": ["published"],
+    "comparison.clock": ["compare_delay"],
     "dnn.from_flax": ["layers_from_module", "workload_from_module"],
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
     "dnn.pieces": ["write_pieces"],

@@ -8,6 +8,7 @@ import re
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from compilation import compilations
 from flax import linen as nn
@@ -33,6 +34,7 @@ TIMES = mecpart.BlockTimes(
     np.ones((3, 3)), WORKLOAD, ("a", "b", "c"), spread=np.ones((3, 3)), memory_bytes=np.ones(3), watts=np.ones(3)
 )
 LINKS = mecpart.Links(np.ones((3, 3)), np.ones((3, 3)), np.ones((3, 3)), ("a", "b", "c"))
+REPEATED = pd.DataFrame({"plan": "0 1 2", "round": [0, 1], "tasks": 1, "seconds": 1.0})
 
 # What no argument may be, by name; a call tells which of them one of its arguments may be after all.
 WRONG = {
@@ -99,6 +101,9 @@ CALLS = {
         {"scenario": SCENARIO, "methods": ["Greedy"], "seeds": 1, "slots": None, "profile": "smoke", "episodes": 24,
          "processes": 1},
         _A_SCENARIO | {"methods": OPTIONAL, "slots": OPTIONAL, "episodes": OPTIONAL, "processes": OPTIONAL},
+    ),
+    "compare_delay": (
+        mecpart.compare_delay, {"measured": REPEATED, "scenario": mecpart.measured(TIMES, LINKS)}, {},
     ),
     "episode_bound": (
         mecpart.episode_bound, {"scenario": SCENARIO, "slots": SLOTS, "price": np.zeros(3)},

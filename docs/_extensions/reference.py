@@ -62,6 +62,9 @@ GROUPS = (
         "links_from_csv", "links_to_csv", "from_scission", "from_pipeedge", "from_msr", "from_paretopipe",
         "from_dnnpipe", "measure", "MeasuredBlocks", "fit_times", "TimesFit",
     )),
+    ("clock", "The model and the clock", "Predicted delays beside measured ones.", (
+        "compare_delay", "comparison.clock.clock_summary",
+    )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",
     )),
