@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mecpart.planning.optimum import OptimalPlan, optimal_plan, priced_plan
     from mecpart.planning.pareto import ParetoFront, pareto_front
     from mecpart.planning.policies import POLICIES
+    from mecpart.testbed.bed import Testbed
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,7 @@ __all__ = [
     "Schedule",
     "Setting",
     "Slot",
+    "Testbed",
     "TimesFit",
     "Workload",
     "adapters",
@@ -192,5 +194,6 @@ _MODULES: dict[str, list[str]] = {
     "planning.optimum": ["OptimalPlan", "optimal_plan", "priced_plan"],
     "planning.pareto": ["ParetoFront", "pareto_front"],
     "planning.policies": ["POLICIES"],
+    "testbed.bed": ["Testbed"],
 }
 __getattr__, __dir__ = import_on_demand(__name__, _MODULES)

@@ -268,6 +268,13 @@ CALLS = {
     "simulate": (
         mecpart.simulate, {"scenario": SCENARIO, "slot": SLOT, "plan": PLAN}, _A_SCENARIO | _A_SLOT,
     ),
+    "Testbed": (
+        mecpart.Testbed,
+        {"network": "alexnet", "blocks": 3, "nodes": 3, "links": LINKS, "engine": "jax", "pace": TIMES,
+         "input_shape": None, "timeout": 8.0, "secret": None},
+        {"network": {"a workload"}, "blocks": OPTIONAL, "links": OPTIONAL, "engine": OPTIONAL, "pace": OPTIONAL,
+         "input_shape": OPTIONAL, "timeout": NUMBER, "secret": OPTIONAL},
+    ),
     "times_from_csv": (
         mecpart.times_from_csv, {"path": "a.csv", "network": None, "input_bytes": None},
         {"path": ANY_TEXT, "network": ANY_TEXT | OPTIONAL, "input_bytes": NUMBER | OPTIONAL},

@@ -65,6 +65,9 @@ GROUPS = (
     ("clock", "The model and the clock", "Predicted delays beside measured ones.", (
         "compare_delay", "comparison.clock.clock_summary",
     )),
+    ("testbed", "A testbed", "A network really cut and really run, and its delay by the clock.", (
+        "Testbed", "testbed.bed.Calibration",
+    )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",
     )),

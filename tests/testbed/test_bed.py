@@ -1,0 +1,178 @@
+"""Testbeds that really run: what comes out, how long it takes at least, and what is kept of it.
+
+No test asks how fast something is: the machine may have other work.
+"""
+
+import os
+import signal
+import time
+from itertools import pairwise
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+
+import mecpart
+
+PLAN = [0, 1, 1, 2, 2, 0]
+#: From the device to the servers at once, between them slowly, and no way from the last to the first server.
+LATENCY = np.array([[0, 0.01, 0.02], [0.03, 0, 0.04], [0.05, 0, 0]])
+RATE = np.array([[0, 1e7, 1e7], [1e7, 0, 1e6], [1e7, 0, 0]])
+
+
+def move_seconds(plan, workload):
+    """By hand."""
+    sizes = [*np.asarray(workload.input_bytes), workload.output_bytes]
+    path = [0, *plan, 0]
+    return sum(LATENCY[a, b] + sizes[at] / RATE[a, b] for at, (a, b) in enumerate(pairwise(path)) if a != b)
+
+
+@pytest.fixture(scope="module")
+def bed(own_network):
+    links = mecpart.Links(LATENCY, RATE, names=("camera", "near", "far"))
+    with mecpart.Testbed(own_network, 6, links=links) as bed:
+        yield bed
+
+
+@pytest.fixture(scope="module")
+def paced(own_network):
+    """The second block cannot run on the device."""
+    task = mecpart.workload_from_onnx(own_network, 6)
+    seconds = np.array([[0.01, 0.02], [np.inf, 0.03], [0.02, 0.01], [0.01, 0.01], [0.01, 0.01], [0.05, 0.01]])
+    pace = mecpart.BlockTimes(seconds, task, ("pi", "server"))
+    with mecpart.Testbed(own_network, 6, nodes=2, pace=pace) as bed:
+        yield bed
+
+
+class TestWhatComesOut:
+    @pytest.mark.parametrize("plan", [[0] * 6, PLAN, [1, 2, 0, 1, 0, 2], [2] * 6], ids=str)
+    def test_what_the_whole_network_does(self, bed, own_network, plan):
+        image = np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype(np.float32)
+        session = onnxruntime.InferenceSession(own_network, providers=["CPUExecutionProvider"])
+        (expected,) = session.run(None, {"image": image})
+        (made,) = bed.infer(plan, [image])
+        assert made.shape == expected.shape
+        assert np.abs(made - expected).max() < 1e-5 * np.abs(expected).max()
+
+    def test_of_its_own_input_the_same_by_every_plan(self, bed):
+        np.testing.assert_array_equal(bed.infer(PLAN)[0], bed.infer([0] * 6)[0])
+
+
+class TestHowLong:
+    @pytest.mark.parametrize("plan", [PLAN, [1, 2, 0, 1, 0, 2]], ids=str)
+    def test_links_are_held(self, bed, plan):
+        rows = bed.run(plan, rounds=2)
+        assert (rows.seconds >= rows.computing + move_seconds(plan, bed.workload)).all()
+
+    def test_a_link_brings_one_at_a_time(self, bed):
+        """All inputs are sent at once."""
+        (seconds,) = bed.run([1] * 6, rounds=1, tasks=5).seconds
+        on_link = float(bed.workload.input_bytes[0]) / RATE[0, 1]
+        assert seconds >= 5 * on_link + LATENCY[0, 1] + LATENCY[1, 0]
+
+    def test_paces_are_kept(self, paced):
+        rows = paced.run([[0, 1, 1, 1, 1, 0], [1] * 6], rounds=2)
+        least = rows.plan.map({"0 1 1 1 1 0": 0.12, "1 1 1 1 1 1": 0.09})
+        assert (rows.computing >= least).all()
+        assert (rows.seconds >= rows.computing).all()
+
+    def test_a_node_computes_one_task_at_a_time(self, paced):
+        (row,) = paced.run([0, 1, 1, 1, 1, 0], rounds=1, tasks=3).itertuples()
+        assert row.computing >= 0.12
+        assert row.seconds >= 3 * 0.06 + 0.01
+
+
+class TestWhatIsKept:
+    def test_every_run_in_rounds_in_the_order_of_an_own_draw(self, bed):
+        plans = [[0] * 6, PLAN, [1] * 6, [2] * 6]
+        rows = bed.run(np.array(plans), rounds=3)
+        assert [*rows.columns] == ["plan", "round", "tasks", "seconds", "computing", "load"]
+        assert [*rows["round"]] == [0] * 4 + [1] * 4 + [2] * 4
+        texts = {"0 0 0 0 0 0", "0 1 1 2 2 0", "1 1 1 1 1 1", "2 2 2 2 2 2"}
+        orders = [tuple(each.plan) for _, each in rows.groupby("round")]
+        assert all(set(order) == texts for order in orders)
+        assert len(set(orders)) > 1
+        assert (rows.tasks == 1).all()
+
+    def test_calibrated_it_is_a_scenario_like_any_other(self, paced):
+        times, links = paced.calibrate(rounds=2)
+        assert times.names == links.names == ("pi", "server")
+        seconds = np.asarray(times.seconds)
+        assert np.isinf(seconds[1, 0])
+        assert np.isfinite(seconds).sum() == 11
+        pace = np.array([[0.01, 0.02], [np.inf, 0.03], [0.02, 0.01], [0.01, 0.01], [0.01, 0.01], [0.05, 0.01]])
+        assert (seconds >= 0.999 * pace).all()
+        scenario = mecpart.measured(times, links)
+        cost = mecpart.evaluate_plan(
+            scenario, mecpart.sample_slot(jax.random.key(0), scenario), np.array([0, 1, 1, 1, 1, 0])
+        )
+        assert 0.999 * 0.12 <= float(cost.total_delay) < np.inf
+
+    def test_links_that_are_not_there_are_not_found_and_others_as_slow_as_they_are_held(self, bed):
+        times, links = bed.calibrate(rounds=2)
+        assert links.names == ("camera", "near", "far")
+        assert (np.asarray(times.seconds) < np.inf).all()
+        found = np.asarray(links.rate)
+        np.testing.assert_array_equal(found > 0, RATE > 0)
+        latency = np.asarray(links.latency)
+        assert latency[0, 1] + latency[1, 0] >= 0.99 * 0.04
+        assert latency[0, 1] + latency[1, 2] + latency[2, 0] >= 0.99 * 0.10
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("plan", "message"),
+        [
+            ([0, 2, 1, 0, 0, 0], "plans must be over links whose rate is above 0; got 0 2 1 0 0 0, and there is none"),
+            ([0, 1, 3, 0, 0, 0], "plans must be 6 integers from 0 to 2"),
+            ([0, 1, 2], "plans must be 6 integers from 0 to 2"),
+            ([0.0] * 6, "plans must be 6 integers from 0 to 2"),
+            ([], "plans must be 6 integers from 0 to 2"),
+        ],
+    )
+    def test_plans(self, bed, plan, message):
+        with pytest.raises(ValueError, match=message):
+            bed.run(plan)
+        assert bed.infer([0] * 6)  # it is still there
+
+    def test_a_block_where_it_cannot_run(self, paced):
+        with pytest.raises(ValueError, match=r"block 1 \(.*\) on node 0 \('pi'\)"):
+            paced.run([0] * 6)
+
+    def test_without_a_with(self, own_network):
+        with pytest.raises(RuntimeError, match="inside of a `with`"):
+            mecpart.Testbed(own_network, 6).run(PLAN)
+
+
+def processes(bed):
+    return {number: process.pid for number, process in bed._crew.processes.items()}
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("number", "signum", "message"),
+        [
+            (1, signal.SIGKILL, r"node 1 \('node 1'\) died with exit code -9 \(SIGKILL\)"),
+            (0, signal.SIGKILL, r"node 0 \('device'\) died with exit code -9 \(SIGKILL\)"),
+            (1, signal.SIGSTOP, r"node 1 \('node 1'\) did not answer (node 0 )?within 8 s"),
+        ],
+    )
+    def test_a_node_ends_in_a_run(self, own_network, number, signum, message):
+        with mecpart.Testbed(own_network, 6, nodes=2) as bed:
+            bed.infer([0, 1, 1, 1, 1, 0])
+            pids = processes(bed)
+            os.kill(pids[number], signum)
+            began = time.monotonic()
+            with pytest.raises(RuntimeError, match=message):
+                bed.run([0, 1, 1, 1, 1, 0], rounds=10_000)
+            assert time.monotonic() - began < 10
+            assert not any(map(is_there, pids.values()))
