@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 
 import mecpart
 from mecpart.measurements.fitting import TERMS, fit_times
@@ -77,23 +77,31 @@ class TestNoise:
         predicted = fit.predict(VGG16)
         np.testing.assert_allclose(predicted.spread, fit.sigma * predicted.seconds, rtol=1e-6)
 
-    def test_is_the_least_relative_error(self):
-        """Against a general minimiser, where a term would be below 0."""
+    def test_is_the_least_error_of_the_logarithm(self):
+        """Against a general minimiser from several starts, where a term would be below 0."""
         draw = np.random.default_rng(1)
-        seconds = draw.uniform(1e-3, 2e-3, (21, 2))
+        seconds = draw.uniform(1e-3, 4e-3, (21, 2))
         fit = fit_times(BlockTimes(seconds, VGG16, ("a", "b")))
-        amounts = made_up(VGG16, np.eye(4)[:, :3]).seconds
+        amounts = np.asarray(made_up(VGG16, np.eye(4)[:, :3]).seconds, float)
+        scale = amounts.max(axis=0)
         for node in range(2):
-            relative = np.asarray(amounts, float) / np.asarray(seconds)[:, node, None]
-            scale = relative.max(axis=0)
 
-            def error(x, relative=relative, scale=scale):
-                return np.sum((relative / scale @ x - 1) ** 2)
+            def error(x, node=node):
+                return np.sum(np.log(amounts / scale @ x / seconds[:, node]) ** 2)
 
-            best = minimize(error, np.ones(3), bounds=[(0, None)] * 3, method="L-BFGS-B", options={"ftol": 1e-15})
-            found = np.array(per_amount(fit))[:3, node] * scale
-            assert error(found) <= best.fun * (1 + 1e-6)
-            assert fit.sigma[node] == pytest.approx(np.sqrt(error(found) / 18))
+            starts = 1e-3 * 10 ** draw.uniform(-2, 2, (5, 3))
+            found = [minimize(error, x, bounds=[(1e-12, None)] * 3, method="Nelder-Mead").fun for x in starts]
+            best = error(np.array(per_amount(fit))[:3, node] * scale)
+            assert best <= min(found) * (1 + 1e-6)
+            assert fit.sigma[node] == pytest.approx(np.sqrt(best / 18), rel=1e-4)
+
+    def test_blocks_of_nothing_that_is_fitted_tell_nothing(self):
+        """Pooling has no macs; its time is no reason to find a speed slower or faster."""
+        times = made_up(VGG16, DEVICES * [[0], [1], [0], [0]]).select([0, 1])
+        idle = np.asarray(VGG16.macs) == 0
+        assert idle.any()
+        fit = fit_times(replace(times, seconds=np.where(idle[:, None], 1.0, times.seconds)), terms=("macs",))
+        np.testing.assert_allclose(fit.seconds_per_mac, DEVICES[1, :2], rtol=1e-5)
 
 
 class TestReal:
@@ -117,6 +125,31 @@ class TestReal:
         speed, overhead, all_three = (self.error(TERMS[1:2]), self.error(TERMS[:2]), self.error(TERMS[:3]))
         assert speed > overhead > all_three
         assert all_three < 0.7 * speed
+
+    def test_layers_of_scission_that_were_held_out_are_not_all_told_too_short(self):
+        """As they are by least squares of the relative error, in place of which the logarithm's was chosen by this."""
+        listed = mecpart.measured_data().query("name == 'scission'")
+        tables = [mecpart.measured_data("scission", name).times for name in listed.network]
+        amounts, seconds = [], []
+        for at, table in enumerate(tables):  # nobody knows their operations: seconds on another machine stand for them
+            all_seconds = np.asarray(table.seconds, float)
+            work, sizes = 1e9 * all_seconds[:, 2], [*table.workload.input_bytes, table.workload.output_bytes]
+            amounts.append(np.stack([np.ones(len(work)), work, np.convolve(sizes, [1, 1], "valid")], axis=1))
+            seconds.append(all_seconds[:, [0, 3]])
+            tables[at] = replace(table, workload=replace(table.workload, macs=jnp.asarray(work))).select([0, 3])
+        ours, theirs = [], []
+        for out, table in enumerate(tables):
+            kept = [at for at in range(len(tables)) if at != out]
+            told = fit_times([tables[at] for at in kept]).predict(table.workload).seconds
+            ours.append(np.log(np.asarray(told, float) / seconds[out]))
+            for node in range(2):
+                relative = np.concatenate([amounts[at] / seconds[at][:, node, None] for at in kept])
+                scale = relative.max(axis=0)
+                found = nnls(relative / scale, np.ones(len(relative)))[0] / scale
+                theirs.append(np.log(amounts[out] @ found / seconds[out][:, node]))
+        ours, theirs = np.concatenate(ours).ravel(), np.concatenate(theirs)
+        assert np.sqrt(np.mean(ours**2)) < 0.6 * np.sqrt(np.mean(theirs**2))
+        assert abs(np.median(ours)) < 0.25 < -np.median(theirs)
 
 
 class TestRefused:
