@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -254,28 +255,46 @@ def times_to_csv(
     given = [times] if isinstance(times, BlockTimes) else times
     if not isinstance(given, list | tuple) or not given:
         raise ValueError(f"times must be a mecpart.BlockTimes, or several in a list; got {shown(times)}")
-    rows: list[tuple] = []
-    for each in given:
-        check_times(each)
-        workload = each.workload
-        _check_names("times", [workload.name, *workload.block_names, *each.names])
-        rows.append((workload.name, INPUT, "", "", np.float32(workload.input_bytes[0]), *[""] * 6, source))
-        of_blocks = [
-            np.asarray([*workload.input_bytes[1:], workload.output_bytes], np.float32),
-            *(_known(values, each.num_blocks) for values in (workload.macs, workload.parameter_bytes)),
-            _known(each.memory_bytes, each.num_blocks, zero=True),
-        ]
-        spread = each.spread if each.spread is None else np.asarray(each.spread)
-        watts = _known(each.watts, each.num_nodes, zero=True)
-        for m, block in enumerate(workload.block_names):
-            sent, *known = (values[m] for values in of_blocks)
-            for n, node in enumerate(each.names):
-                measured = np.asarray(each.seconds)[m, n], "" if spread is None else spread[m, n]
-                row = (workload.name, block, node, measured[0], sent, measured[1], *known, watts[n], batch, source)
-                rows.append(row)
+    rows = [row for each in given for row in block_rows(each, batch, source)]
     if len({each.workload.name for each in given}) < len(given):
         raise ValueError(f"times must be of different networks; got {shown([each.workload.name for each in given])}")
-    text = csv_text([*_BLOCK_COLUMNS, *_OPTIONAL], rows)
+    return write_block_rows(path, rows)
+
+
+def block_rows(times: BlockTimes, batch: int | None, source: str) -> list[dict[str, Any]]:
+    """The rows of a file with block times, of one network; what is not known is empty."""
+    check_times(times)
+    workload = times.workload
+    _check_names("times", [workload.name, *workload.block_names, *times.names])
+    row = {"network": workload.name, "block": INPUT, "output_bytes": np.float32(workload.input_bytes[0])}
+    rows = [row | {"source": source}]
+    of_blocks = {
+        "output_bytes": np.asarray([*workload.input_bytes[1:], workload.output_bytes], np.float32),
+        "macs": _known(workload.macs, times.num_blocks),
+        "parameter_bytes": _known(workload.parameter_bytes, times.num_blocks),
+        "memory_bytes": _known(times.memory_bytes, times.num_blocks, zero=True),
+    }
+    seconds, watts = np.asarray(times.seconds), _known(times.watts, times.num_nodes, zero=True)
+    spread = None if times.spread is None else np.asarray(times.spread)
+    for m, block in enumerate(workload.block_names):
+        of_block = {name: values[m] for name, values in of_blocks.items()}
+        for n, node in enumerate(times.names):
+            row = {"network": workload.name, "block": block, "node": node, "seconds": seconds[m, n], **of_block}
+            spread_here = None if spread is None else spread[m, n]
+            rows.append(row | {"spread": spread_here, "watts": watts[n], "batch": batch, "source": source})
+    return rows
+
+
+def read_block_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of a file with block times as they stand in it, as texts; only their columns are checked."""
+    entries = csv_entries(path, _BLOCK_COLUMNS, _OPTIONAL)
+    return [{column: cell.value for column, cell in row.items().items()} for row in entries]
+
+
+def write_block_rows(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write a file with block times; columns without any entry are left out."""
+    columns = [*_BLOCK_COLUMNS, *_OPTIONAL]
+    text = csv_text(columns, [[row.get(column) for column in columns] for row in rows])
     return write_atomically(Path(path), lambda file: file.write_text(text, encoding="utf-8"))
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -19,16 +18,11 @@ from jaxtyping import Float
 
 import mecpart
 from mecpart.fields import short_repr
-from mecpart.files import write_atomically
 from mecpart.measurements import engines, machine
 from mecpart.measurements.engines import InputShape
+from mecpart.measurements.files import block_rows, read_block_rows, write_block_rows
 from mecpart.model.devices import BlockTimes
 from mecpart.validation import check_count, check_names, check_number, check_path
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_KEY = ["network", "block", "node"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,56 +40,35 @@ class MeasuredBlocks:
 
     __repr__ = short_repr
 
-    def to_frame(self) -> "pd.DataFrame":
-        """The rows of a `blocks.csv`: first that of the input, then one for each block."""
-        import pandas as pd
-
-        task = self.times.workload
-        sizes = [*task.input_bytes, task.output_bytes]
-        spread = np.asarray(self.times.spread)[:, 0]
-        rows = [{"network": task.name, "block": "input", "output_bytes": _text(sizes[0]), "source": self.source}]
-        for m, block in enumerate(task.block_names):
-            numbers = {
-                "seconds": self.times.seconds[m, 0],
-                "output_bytes": sizes[m + 1],
-                "spread": spread[m],
-                "macs": task.macs[m],
-                "parameter_bytes": task.parameter_bytes[m],
-            }
-            names = {"network": task.name, "block": block, "node": self.times.names[0]}
-            numbers = {name: _text(number) for name, number in numbers.items()}
-            rows.append(names | numbers | {"batch": "1", "source": self.source})
-        columns = [*_KEY, "seconds", "output_bytes", "spread", "macs", "parameter_bytes", "batch", "source"]
-        return pd.DataFrame(rows, columns=columns).fillna("")
-
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the rows to a CSV file, in place of those of the same network on the same node.
+        """Write a `blocks.csv`, or add to one, in place of the rows of the same network on the same node.
 
         Whatever else the file holds stays, so that one file can go from machine to machine.
 
         **Raises:** `ValueError` where the file is no table of block times, or has other blocks of the network.
         """
-        import pandas as pd
-
         check_path("path", path)
-        table = self.to_frame()
+        first, *rows = block_rows(self.times, 1, self.source)
+        network, (node,) = first["network"], self.times.names
+        held = []
         if os.path.exists(path):
             try:
-                held = pd.read_csv(path, dtype=str, keep_default_na=False)
+                held = read_block_rows(path)
             except (ValueError, OSError) as error:
                 raise ValueError(f"path must be of a CSV file with block times, or new; got {path}: {error}") from error
-            if missing := [name for name in (*_KEY, "seconds", "output_bytes") if name not in held]:
-                raise ValueError(f"path must be of a CSV file with block times, or new; got {path}, without {missing}")
-            own = held[held["network"] == table["network"][0]]
-            for node, rows in own[own["node"] != ""].groupby("node"):
-                if [*rows["block"]] != [*table["block"][1:]]:
-                    raise ValueError(
-                        f"path must be of a file with the same blocks of {table['network'][0]!r}, which are "
-                        f"{', '.join(table['block'][1:])}; got {path}, with {', '.join(rows['block'])} on {node!r}"
-                    )
-            again = own.index[own["node"] == table["node"][1]]
-            table = pd.concat([held.drop(again), table[1:] if (own["node"] == "").any() else table]).fillna("")
-        return write_atomically(Path(path), lambda file: table.to_csv(file, index=False, lineterminator="\n"))
+        blocks: dict[str, list[str]] = {}  # of this network, by node; the row of the input is of none
+        for row in held:
+            if row["network"] == network:
+                blocks.setdefault(row["node"], []).append(row["block"])
+        own = [*self.times.workload.block_names]
+        for other, there in blocks.items():
+            if other and there != own:
+                raise ValueError(
+                    f"path must be of a file with the same blocks of {network!r}, which are {', '.join(own)}; "
+                    f"got {path}, with {', '.join(there)} on {other!r}"
+                )
+        kept = [row for row in held if (row["network"], row["node"]) != (network, node)]
+        return write_block_rows(path, [*kept, *([] if "" in blocks else [first]), *rows])
 
 
 def measure(
@@ -198,8 +171,3 @@ def _rounds(
 def _column(values):
     """[M, 1] as JAX computes with it."""
     return jax.device_put(np.asarray(values, np.float32)[:, None])
-
-
-def _text(number) -> str:
-    """As few digits as float32 is read back from."""
-    return str(np.float32(number)).removesuffix(".0")

@@ -7,6 +7,7 @@ from typing import Any
 from mecpart.locations import data_folder
 from mecpart.measurements.entries import csv_entries
 from mecpart.measurements.files import Measurements, NetworkTable, as_array, chosen_network, links_from_csv, read_tables
+from mecpart.model.devices import Links
 from mecpart.validation import check_choice
 
 _TIMES, _LINKS, _MEMORY = "_blocks.csv", "_links.csv", "_memory.csv"
@@ -35,11 +36,17 @@ def measured_data(name: str | None = None, network: str | None = None, *, links:
     settings = _settings(name)
     if links is not None:
         check_choice("links", links, settings)
-    tables = _tables(files[name])
-    network = chosen_network(network, tables, files[name])
-    times = tables[network].times(network)
+    return _measurements(name, chosen_network(network, _tables(files[name]), files[name]), links)
+
+
+# All files are part of the package, so that reading them once is enough.
+
+
+@cache
+def _measurements(name: str, network: str, links: str | None) -> Measurements:
+    times = _tables(_folder() / f"{name}{_TIMES}")[network].times(network)
     path = _folder() / f"{name}{_LINKS if links is None else f'_links_{links}.csv'}"
-    between = links_from_csv(path).select(times.names) if path.exists() else None
+    between = _links(path).select(times.names) if path.exists() else None
     memory, path = None, _folder() / f"{name}{_MEMORY}"
     if path.exists():
         of_nodes = {row["node"].text(): row for row in csv_entries(path, ("node", "memory_bytes", "source"))}
@@ -49,8 +56,12 @@ def measured_data(name: str | None = None, network: str | None = None, *, links:
 
 @cache
 def _tables(path: Path) -> dict[str, NetworkTable]:
-    """What a file holds; it is part of the package, so that reading it once is enough."""
     return read_tables(path)
+
+
+@cache
+def _links(path: Path) -> Links:
+    return links_from_csv(path)
 
 
 def _folder() -> Path:
@@ -64,15 +75,12 @@ def _settings(name: str) -> list[str]:
 def _listed(files: dict[str, Path]):
     import pandas as pd  # takes long to import
 
-    tables = []
+    rows = []
     for name, path in files.items():
-        # Texts as they are: some nodes have numbers for names.
-        table = pd.read_csv(path, dtype=str).dropna(subset="node")
         usual = ["usual"] if (_folder() / f"{name}{_LINKS}").exists() else []
-        found = table.groupby("network", sort=False).agg(
-            blocks=("block", "nunique"), nodes=("node", "unique"), source=("source", "first")
-        )
-        found.insert(2, "links", ", ".join(usual + _settings(name)))
-        tables.append(found.assign(nodes=found["nodes"].map(", ".join)).reset_index().assign(name=name))
-    listed = pd.concat(tables, ignore_index=True)
-    return listed[["name", *listed.columns.drop("name")]]
+        settings = ", ".join(usual + _settings(name))
+        for network, table in _tables(path).items():
+            source = next(iter(table.rows.values()))["source"].text()
+            nodes = ", ".join(table.of_nodes)
+            rows.append((name, network, len(table.of_blocks), nodes, settings, source))
+    return pd.DataFrame(rows, columns=["name", "network", "blocks", "nodes", "links", "source"])
