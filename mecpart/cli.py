@@ -1,4 +1,4 @@
-"""The command line: `mecpart reproduce`, `mecpart report`, `mecpart measure` and `mecpart list`."""
+"""The command line: `mecpart reproduce`, `report`, `measure`, `node` and `list`."""
 
 import argparse
 import os
@@ -20,6 +20,8 @@ from mecpart.report.site import write_report
 from mecpart.reproduction.batch import reproduce
 from mecpart.reproduction.notebooks import find_notebooks
 from mecpart.reproduction.reference import compare_with_reference
+from mecpart.testbed.node import serve
+from mecpart.testbed.wire import new_secret
 
 _WORLD = "by which constants: 'ledger', or one of data/worlds.json such as 'nearest' (default: %(default)s)"
 
@@ -106,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     time_blocks.add_argument(
         "--output", metavar="FILE", help="CSV file for the times; what it holds of other nodes and networks stays"
     )
+    listen = commands.add_parser(
+        "node",
+        help="be a node of a testbed that another machine begins",
+        description="Run blocks of networks for a testbed (mecpart.Testbed) that is begun elsewhere, until Ctrl-C.",
+    )
+    listen.set_defaults(command=_node)
+    does = listen.add_mutually_exclusive_group(required=True)
+    does.add_argument("--listen", metavar="ADDRESS", help="such as tcp://127.0.0.1:5577, or tcp://0.0.0.0:5577")
+    does.add_argument("--new-secret", metavar="FILE", help="write a key that all machines of a testbed need, and end")
+    listen.add_argument("--secret-file", metavar="FILE", help="with the key; needed where other machines can connect")
     show = commands.add_parser("list", help="show the notebooks, experiments, profiles and scenarios")
     show.set_defaults(command=_list)
     return parser
@@ -173,6 +185,14 @@ def _measure(arguments: argparse.Namespace) -> int:
         print(measured.source)
     if arguments.output is not None:
         print(f"Written:   {measured.save(arguments.output)}")
+    return 0
+
+
+def _node(arguments: argparse.Namespace) -> int:
+    if arguments.new_secret is not None:
+        print(f"Written:   {new_secret(arguments.new_secret)}")
+    else:
+        serve(arguments.listen, arguments.secret_file)
     return 0
 
 

@@ -33,9 +33,9 @@ def jax_blocks(network: str, count: int, wanted: Sequence[int]) -> list[Block]:
     from mecpart.dnn.workload import paper_cut
     from mecpart.dnn.zoo import NETWORKS, chain_variables
 
+    _, starts = paper_cut(network, count)
     chain = NETWORKS[network]()
     variables, layers = chain_variables(chain), list(chain.layers.items())
-    _, starts = paper_cut(network, count)
     spans = list(pairwise((*starts, len(layers))))
     parts = [layers[slice(*spans[number])] for number in wanted]
     return [_compiled([(layer, variables[name]) for name, layer in part]) for part in parts]
@@ -57,8 +57,12 @@ def _compiled(layers: Sequence[tuple[Any, dict]]) -> Block:
 
 def onnx_session(model: str | os.PathLike | bytes, threads: int) -> Any:
     """An ONNX model, from a file or as the bytes of one, in ONNX Runtime with so many threads."""
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "running a network in ONNX Runtime needs the package: pip install mecpart[onnxruntime]"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # Threads that wait for work would take it from other blocks.

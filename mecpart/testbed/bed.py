@@ -18,7 +18,7 @@ from mecpart.measurements.files import as_array
 from mecpart.model.devices import BlockTimes, Links, check_links, check_times
 from mecpart.testbed.calibration import Probe, covering_plans, fitted_links, moves_of, probes, route_of
 from mecpart.testbed.crew import Crew
-from mecpart.testbed.wire import read_secret
+from mecpart.testbed.wire import is_loopback, read_secret
 from mecpart.validation import check_count, check_number, check_path, check_shape, shown
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class Testbed:
         pace = None
         if self._pace is not None:
             pace = [float(each) if np.isfinite(each) else None for each in self._pace[:, number]]
-        return {"links": links, "pace": pace, "core": None if number in elsewhere else number}
+        return {"links": links, "pace": pace}
 
     def _load(self, crew: Crew, plans: list[list[int]]) -> None:
         """Have each node hold the blocks that it is to run."""
@@ -347,6 +347,8 @@ def _addresses(nodes: Any, secret: Any) -> list[str]:
         return []
     if not nodes or not all(isinstance(each, str) and each.startswith("tcp://") for each in nodes):
         raise ValueError(f"nodes must be a number, or addresses such as tcp://192.168.0.2:5577; got {shown(nodes)}")
+    if secret is None and (open_ones := [each for each in nodes if not is_loopback(each)]):
+        raise ValueError(f"secret must be given where nodes are on other machines; got None for {open_ones[0]}")
     return list(nodes)
 
 

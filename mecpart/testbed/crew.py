@@ -15,6 +15,8 @@ from typing import Any
 from mecpart.testbed.node import DRIVER
 from mecpart.testbed.wire import Message, Sockets, packed, receive, unpacked
 
+#: s that a process may take until it listens, at least.
+_START = 8.0
 #: ms between two looks at whether all processes are there, and s that one which has died may take to be gone.
 _LOOK, _GRACE = 100, 1.0
 
@@ -97,7 +99,7 @@ class Crew:
         for number in numbers:
             if number not in self.addresses:
                 self.processes[number] = Process(self._timeout, self._secret)
-        end = time.monotonic() + self._timeout
+        end = time.monotonic() + max(self._timeout, _START)
         for number, process in self.processes.items():
             while (address := process.address()) is None:
                 self._look(number, end)
@@ -112,16 +114,22 @@ class Crew:
             peers = {other: self.addresses[other] for other in numbers if other not in (0, number)}
             self.send(number, "hello", node=number, name=self.names[number], peers=peers, **told[number])
         self.answers("ready", numbers, self._timeout)
+        reached = [self.addresses[number] for number in numbers if number != 0]
         for number in numbers:
             self.send(number, "meet")
-        self.answers("met", numbers, self._timeout)
+        self.answers("met", numbers, self._timeout, unless="did not reach all others, at " + ", ".join(reached))
 
     def send(self, number: int, kind: str, tensors: Sequence[Any] = (), **fields: Any) -> None:
         """Ask a node for something."""
         self._lines[number][0].send_multipart(packed(kind, tensors, session=self.session, **fields))
 
-    def answers(self, kind: str, numbers: Sequence[int], timeout: float | None = None) -> dict[int, Message]:
-        """What some nodes answer, by number, within so many s; None: as long as they are there."""
+    def answers(
+        self, kind: str, numbers: Sequence[int], timeout: float | None = None, *, unless: str = "did not answer"
+    ) -> dict[int, Message]:
+        """What some nodes answer, by number, within so many s; None: as long as they are there.
+
+        `unless`: what is said of one that has not by then.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         found: dict[int, Message] = {}
         while len(found) < len(numbers):
@@ -134,7 +142,7 @@ class Crew:
                 if lost in ready:
                     raise self._failure(number, self._gone())
             missing = [number for number in numbers if number not in found]
-            self._look(missing[0] if missing else None, end)
+            self._look(missing[0] if missing else None, end, unless)
         return found
 
     def _message(self, number: int, frames: Sequence[Any]) -> Message:
@@ -150,13 +158,13 @@ class Crew:
             text = f"sent {error}"
         raise self._failure(number, text)
 
-    def _look(self, awaited: int | None, end: float | None) -> None:
+    def _look(self, awaited: int | None, end: float | None, unless: str = "did not answer") -> None:
         """Raise where a process has died, or one that is awaited has not answered in time."""
         for number, process in self.processes.items():
             if death := process.death():
                 raise self._failure(number, death)
         if awaited is not None and end is not None and time.monotonic() > end:
-            raise self._failure(awaited, self._gone())
+            raise self._failure(awaited, f"{unless} within {self._timeout:g} s")
 
     def _gone(self, by: int | None = None) -> str:
         return f"did not answer {'' if by is None else f'node {by} '}within {self._timeout:g} s"

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mecpart.measurements.blocks import Block, jax_blocks, onnx_block, onnx_session
-from mecpart.testbed.wire import Message, Sockets, packed, receive, unpacked
+from mecpart.testbed.wire import Message, Sockets, is_loopback, packed, receive, unpacked
 
 #: Who began the testbed, among the names of nodes.
 DRIVER = "driver"
@@ -72,6 +72,7 @@ class Node:
         self.poller = zmq.Poller()
         self.poller.register(listening, zmq.POLLIN)
         self.session = ""
+        self.cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         self.lines: dict[int, Any] = {}  # to other nodes, by number
         self._forget()
 
@@ -167,7 +168,8 @@ class Node:
         links = message.get("links", dict)
         self.links = Links({int(source): (float(a), float(b), bool(c)) for source, (a, b, c) in links.items()})
         self.peers = {int(number): str(address) for number, address in message.get("peers", dict).items()}
-        _pin(message.get("core", int | None))
+        if self.cores:
+            os.sched_setaffinity(0, {self.cores[self.number % len(self.cores)]})
         self._tell("ready")
 
     def _meet(self, message: Message) -> None:
@@ -300,8 +302,8 @@ def serve(address: str, secret: str | os.PathLike | None = None, *, timeout: flo
     """
     import zmq
 
-    if not _is_loopback(address) and secret is None:
-        raise ValueError(f"listen must be an address of this machine alone, or a secret be given; got {address}")
+    if not is_loopback(address) and secret is None:
+        raise ValueError(f"listen must be tcp://127.0.0.1:PORT where no secret is given; got {address}")
     sockets = Sockets(timeout, None if secret is None else Path(secret))
     try:
         listening = sockets.listen(address)
@@ -313,22 +315,11 @@ def serve(address: str, secret: str | os.PathLike | None = None, *, timeout: flo
         sockets.close()
 
 
-def _is_loopback(address: str) -> bool:
-    return address.startswith(("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://"))
-
-
 def _end_with_parent() -> None:
     """Nothing is ever written there: it can be read once the parent is no more, however it ended."""
     with suppress(OSError):
         sys.stdin.buffer.read()
     os._exit(0)
-
-
-def _pin(core: int | None) -> None:
-    """Keep this process to one core, where the system can do so."""
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
 if __name__ == "__main__":

@@ -199,10 +199,15 @@ def receive(socket: "zmq.Socket") -> list[Any] | None:
         return None
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return address.startswith(("tcp://127.", "tcp://localhost:"))
+
+
 def new_secret(path: str | os.PathLike) -> Path:
     """Write a new key for all that shall connect, to a file that nobody else can read.
 
-    **Raises:** `FileExistsError` where there is one already.
+    **Raises:** `OSError` where there is a file already, or none can be written.
     """
     import zmq
 

@@ -3,9 +3,6 @@
 No test asks how fast something is: the machine may have other work.
 """
 
-import os
-import signal
-import time
 from itertools import pairwise
 
 import jax
@@ -143,36 +140,3 @@ class TestRefused:
     def test_without_a_with(self, own_network):
         with pytest.raises(RuntimeError, match="inside of a `with`"):
             mecpart.Testbed(own_network, 6).run(PLAN)
-
-
-def processes(bed):
-    return {number: process.pid for number, process in bed._crew.processes.items()}
-
-
-def is_there(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-class TestFaults:
-    @pytest.mark.parametrize(
-        ("number", "signum", "message"),
-        [
-            (1, signal.SIGKILL, r"node 1 \('node 1'\) died with exit code -9 \(SIGKILL\)"),
-            (0, signal.SIGKILL, r"node 0 \('device'\) died with exit code -9 \(SIGKILL\)"),
-            (1, signal.SIGSTOP, r"node 1 \('node 1'\) did not answer (node 0 )?within 8 s"),
-        ],
-    )
-    def test_a_node_ends_in_a_run(self, own_network, number, signum, message):
-        with mecpart.Testbed(own_network, 6, nodes=2) as bed:
-            bed.infer([0, 1, 1, 1, 1, 0])
-            pids = processes(bed)
-            os.kill(pids[number], signum)
-            began = time.monotonic()
-            with pytest.raises(RuntimeError, match=message):
-                bed.run([0, 1, 1, 1, 1, 0], rounds=10_000)
-            assert time.monotonic() - began < 10
-            assert not any(map(is_there, pids.values()))

@@ -1,0 +1,99 @@
+"""What a testbed is measured by, without one: plans that cover all, and links that are found again."""
+
+from itertools import pairwise, permutations, product
+
+import numpy as np
+import pytest
+
+from mecpart.testbed.calibration import covering_plans, fitted_links, moves_of, probes, route_of
+from mecpart.testbed.node import Links
+
+SIZES = [3000.0, 64000.0, 32000.0, 8000.0, 40.0]
+
+
+def all_linked(nodes):
+    return ~np.eye(nodes, dtype=bool)
+
+
+class TestRoutes:
+    def test_begin_and_end_at_the_device(self):
+        assert route_of([0, 1, 1, 2, 2, 0]) == ((0, 0, 1, None), (1, 1, 3, None), (2, 3, 5, None), (0, 5, 6, None))
+        assert route_of([1, 1]) == ((0, 0, 0, None), (1, 0, 2, None), (0, 2, 2, None))
+        assert route_of([0, 0]) == ((0, 0, 2, None),)
+
+    def test_what_moves(self):
+        assert moves_of([0, 1, 1, 2], SIZES) == ((0, 1, 64000.0), (1, 2, 8000.0), (2, 0, 40.0))
+        assert moves_of([0] * 4, SIZES) == ()
+
+
+class TestCoveringPlans:
+    def test_one_for_each_node_where_all_is_possible(self):
+        assert sorted(covering_plans(np.ones((5, 3), bool), all_linked(3))) == [[0] * 5, [1] * 5, [2] * 5]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_all_that_any_plan_covers_and_nothing_that_is_not_possible(self, seed):
+        draw = np.random.default_rng(seed)
+        can, linked = draw.random((4, 3)) < 0.7, (draw.random((3, 3)) < 0.6) & all_linked(3)
+
+        def possible(plan):
+            path = [0, *plan, 0]
+            return can[range(4), plan].all() and all(a == b or linked[a, b] for a, b in pairwise(path))
+
+        expected = {pair for plan in product(range(3), repeat=4) if possible(plan) for pair in enumerate(plan)}
+        found = covering_plans(can, linked)
+        assert all(map(possible, found))
+        assert {pair for plan in found for pair in enumerate(plan)} == expected
+        assert len(found) <= len(expected)
+
+
+class TestLinks:
+    def test_are_found_again(self):
+        """Latencies as far as any closed way tells: all of those by other nodes take as long as they did."""
+        draw = np.random.default_rng(0)
+        latency, rate = draw.uniform(1e-3, 5e-2, (4, 4)), 10 ** draw.uniform(5, 8, (4, 4))
+        moves = [probe.moves for probe in probes(all_linked(4), SIZES)]
+        seconds = [sum(latency[a, b] + size / rate[a, b] for a, b, size in each) for each in moves]
+        found, rates = fitted_links(moves, seconds, 4)
+        np.testing.assert_allclose(rates[all_linked(4)], rate[all_linked(4)], rtol=1e-3)
+        for count in (1, 2, 3):
+            for way in permutations((1, 2, 3), count):
+                steps = list(zip((0, *way), (*way, 0), strict=True))
+                assert sum(found[step] for step in steps) == pytest.approx(
+                    sum(latency[step] for step in steps), rel=1e-3
+                )
+
+    def test_a_few_that_were_disturbed_do_not_count(self):
+        latency, rate = 0.01, 1e6
+        moves = [((0, 1, size), (1, 0, 0)) for size in np.linspace(1e3, 1e5, 9)]
+        moves += [((0, 1, 0), (1, 0, size)) for size in np.linspace(1e3, 1e5, 9)]
+        seconds = np.array([2 * latency + (one[2] + other[2]) / rate for one, other in moves])
+        seconds[[3, 7, 12]] += 0.5
+        found, rates = fitted_links(moves, seconds, 2)
+        np.testing.assert_allclose(found, [[0, latency], [latency, 0]], atol=1e-6)
+        np.testing.assert_allclose(rates[[0, 1], [1, 0]], rate, rtol=1e-3)
+
+    def test_none_is_below_zero_or_infinite(self):
+        found, rates = fitted_links([((0, 1, 1e3), (1, 0, 0))] * 3, [0.0] * 3, 3)
+        assert (found == 0).all()
+        assert (rates[[0, 1], [1, 0]] == 1e12).all()
+        assert (rates > 0).sum() == 2
+
+    def test_probes_take_another_way_where_there_is_no_link(self):
+        linked = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], bool)
+        found = probes(linked, SIZES)
+        assert {tuple(stage.node for stage in probe.route) for probe in found} == {(0, 1, 2, 0)}
+        assert {move for probe in found for move in probe.moves if move[2]} == {
+            *((0, 1, int(size)) for size in SIZES[:-1]),
+            *((1, 2, int(size)) for size in SIZES[1:-1]),
+            *((2, 0, int(size)) for size in SIZES[1:]),
+        }
+
+
+class TestHeldLinks:
+    def test_one_message_at_a_time_and_latency_beside(self):
+        links = Links({1: (0.5, 0.01, True), 2: (0.25, 0.02, False)})
+        assert links.due(1, 10.0, 100, 10.1) == 11.5
+        assert links.due(1, 10.5, 100, 10.6) == 12.5  # waits for the first to have passed
+        assert links.due(1, 20.0, 0, 20.0) == 20.5
+        assert links.due(2, 3.0, 50, 10.0) == 11.25  # by another clock
+        assert links.due(3, 3.0, 50, 10.0) == 10.0  # not held
