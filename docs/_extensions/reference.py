@@ -63,7 +63,7 @@ GROUPS = (
         "from_dnnpipe", "measure", "MeasuredBlocks", "fit_times", "TimesFit",
     )),
     ("clock", "The model and the clock", "Predicted delays beside measured ones.", (
-        "compare_delay", "comparison.clock.clock_summary",
+        "compare_delay", "comparison.clock.clock_summary", "comparison.clock.disturbance",
     )),
     ("testbed", "A testbed", "A network really cut and really run, and its delay by the clock.", (
         "Testbed", "testbed.bed.Calibration",

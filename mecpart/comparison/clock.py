@@ -92,6 +92,18 @@ def clock_summary(compared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def disturbance(measured: pd.DataFrame) -> float:
+    """How far apart repetitions are, %: of each plan and number of tasks the largest of `measured` minus the least, by
+    their median, and of these the median; NaN where nothing was repeated. What other work on the machine does to a
+    measurement is about that.
+
+    **Raises:** `ValueError` for `measured` as `compare_delay`.
+    """
+    groups = _second_rounds(measured).groupby(["plan", "tasks"])["seconds"]
+    apart = 100 * (groups.max() - groups.min()) / groups.median()
+    return float(apart[groups.size() > 1].median())
+
+
 def _second_rounds(measured: pd.DataFrame) -> pd.DataFrame:
     """The rows that count, checked."""
     columns = set(measured) if isinstance(measured, pd.DataFrame) else set()

@@ -29,8 +29,8 @@ _created = count()
 class Namespaces:
     """The nodes' namespaces and the links between them, there from entering to leaving.
 
-    In each namespace `prefix` runs a command, which the others reach at `address`, as this process does, by a cable of
-    its own that is not slowed down.
+    What runs at a `place` is reached by the others over these links, and by this process over a cable of its own that
+    is not slowed down.
 
     **Arguments:** `links`: rates in bytes/s; where a rate is 0 the cable is as fast as it can be, for nobody is to send
     by it.
@@ -63,13 +63,9 @@ class Namespaces:
         """Remove all namespaces, and with them their cables."""
         _remove([_namespace(self._name, node) for node in range(self._links.num_nodes)])
 
-    def prefix(self, node: int) -> list[str]:
-        """What is to stand before a command that shall run at a node."""
-        return ["ip", "netns", "exec", _namespace(self._name, node)]
-
-    def address(self, node: int) -> str:
-        """Where a node is reached, by the others and by this process."""
-        return _address(self._subnet, node)
+    def place(self, node: int) -> tuple[str, list[str]]:
+        """Where a node listens, and what is to stand before a command that shall run there."""
+        return _address(self._subnet, node), ["ip", "netns", "exec", _namespace(self._name, node)]
 
 
 def unavailable() -> str | None:

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import mecpart
-from mecpart.comparison.clock import clock_summary
+from mecpart.comparison.clock import clock_summary, disturbance
 from mecpart.dnn.workload import Workload
 
 #: Block 1: 0.1 s at node 0, 0.02 s at node 1; block 2: 0.3 s, 0.05 s. 1000, 500 and 20 bytes move.
@@ -78,6 +78,12 @@ def test_the_summary_ranks_and_pays_by_the_clock():
     assert row["rank_correlation"] == pytest.approx(stats.kendalltau([5, 6, 4], [1, 2, 3]).statistic)
     assert row["median_error_percent"] == pytest.approx(100 * 2 / 3)
     assert row["largest_error_percent"] == pytest.approx(80)
+
+
+def test_disturbance_is_the_spread_of_repetitions():
+    """2 by 10, 1 by 10 and 3 by 4, in per cent; what the first rounds took counts for nothing."""
+    assert disturbance(measured({"0 0": [9, 10, 11], "0 1": [10, 10, 11], "1 1": [4, 7, 4]})) == pytest.approx(20)
+    assert np.isnan(disturbance(measured({"0 0": [9], "0 1": [10]})))
 
 
 def test_the_interval_holds_the_median_of_what_is_drawn():

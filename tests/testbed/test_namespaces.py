@@ -89,18 +89,17 @@ def test_tcp_takes_bytes_by_rate_from_each_to_each(real):
     """400 kB at 10 and at 100 Mbit/s, of which the bucket passes at once; from the driver as fast as it can be."""
     with Namespaces(LINKS) as spaces:
         for source, destination, expected in ((0, 1, 0.32), (1, 0, 0.032), (0, 2, 0.4)):
-            command = [*spaces.prefix(destination), sys.executable, "-c", ECHO, spaces.address(destination)]
+            address, there = spaces.place(destination)
+            command = [*there, sys.executable, "-c", ECHO, address]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
                 port = server.stdout.readline().strip()
-                sent = [sys.executable, "-c", CLIENT, spaces.address(destination), port, "400000"]
-                told = subprocess.run(
-                    [*spaces.prefix(source), *sent], capture_output=True, text=True, timeout=60, check=True
-                )
+                sent = [*spaces.place(source)[1], sys.executable, "-c", CLIENT, address, port, "400000"]
+                told = subprocess.run(sent, capture_output=True, text=True, timeout=60, check=True)
                 server.wait(20)
             # No less than the rate allows; other work on the machine makes it longer.
             assert 0.98 * (expected - 1.3e-3) < float(told.stdout) < 1.5 * expected
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            with socket.create_connection((spaces.address(2), int(server.stdout.readline())), timeout=20) as direct:
+            with socket.create_connection((address, int(server.stdout.readline())), timeout=20) as direct:
                 start = time.perf_counter()
                 direct.sendall((400_000).to_bytes(8, "big") + bytes(400_000))
                 assert direct.recv(1) == b"."
