@@ -3,6 +3,7 @@
 No test asks how fast something is: the machine may have other work.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -11,6 +12,8 @@ import onnxruntime
 import pytest
 
 import mecpart
+from mecpart.dnn import zoo
+from mecpart.measurements.blocks import jax_image
 
 PLAN = [0, 1, 1, 2, 2, 0]
 #: From the device to the servers at once, between them slowly, and no way from the last to the first server.
@@ -56,6 +59,21 @@ class TestWhatComesOut:
         np.testing.assert_array_equal(bed.infer(PLAN)[0], bed.infer([0] * 6)[0])
 
 
+@pytest.mark.parametrize("engine", ["jax", "onnx"])
+def test_networks_of_the_paper(engine):
+    """Both engines have the same weights and the same image; here the layers run one by one, in JAX."""
+    chain = zoo.NETWORKS["alexnet"]()
+    variables, (x,) = zoo.chain_variables(chain), jax_image()
+    for name, layer in chain.layers.items():
+        x = layer.apply(variables[name], x)
+    with mecpart.Testbed(mecpart.workload("alexnet", 3), nodes=2, engine=engine) as bed:
+        (made,) = bed.infer([0, 1, 0], jax_image())
+        (row,) = bed.run([0, 1, 0], rounds=1).itertuples()
+    assert np.abs(made - x).max() < 1e-4 * np.abs(x).max()
+    assert bed.engine == engine
+    assert 0 < row.computing < row.seconds
+
+
 class TestHowLong:
     @pytest.mark.parametrize("plan", [PLAN, [1, 2, 0, 1, 0, 2]], ids=str)
     def test_links_are_held(self, bed, plan):
@@ -78,6 +96,27 @@ class TestHowLong:
         (row,) = paced.run([0, 1, 1, 1, 1, 0], rounds=1, tasks=3).itertuples()
         assert row.computing >= 0.12
         assert row.seconds >= 3 * 0.06 + 0.01
+
+
+class TestAgainstTheModel:
+    """By paces and links that are known; no schedule takes less than the model says, so neither does the clock."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def known(cls, own_network):
+        task = mecpart.workload_from_onnx(own_network, 6)
+        pace = mecpart.BlockTimes(np.linspace(0.004, 0.02, 18).reshape(6, 3), task, ("a", "b", "c"))
+        links = mecpart.Links(LATENCY, RATE + 1e6 * (RATE == 0), names=("a", "b", "c"))
+        with mecpart.Testbed(own_network, 6, links=links, pace=pace) as bed:
+            yield bed, mecpart.measured(pace, links, rules="pipelined")
+
+    @pytest.mark.parametrize("tasks", [1, 8])
+    def test_delays(self, known, tasks):
+        bed, scenario = known
+        slot = replace(mecpart.sample_slot(jax.random.key(0), scenario), tasks=np.float32(tasks))
+        for plan in (PLAN, [0] * 6, [1] * 6, [0, 0, 1, 1, 2, 2]):
+            (seconds,) = bed.run(plan, rounds=1, tasks=tasks).seconds
+            assert seconds >= 0.9999 * float(mecpart.evaluate_plan(scenario, slot, np.array(plan)).total_delay)
 
 
 class TestWhatIsKept:
