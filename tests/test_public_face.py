@@ -271,9 +271,9 @@ CALLS = {
     "Testbed": (
         mecpart.Testbed,
         {"network": "alexnet", "blocks": 3, "nodes": 3, "links": LINKS, "engine": "jax", "pace": TIMES,
-         "input_shape": None, "timeout": 8.0, "secret": None},
+         "input_shape": None, "timeout": 8.0, "secret": None, "real_links": False},
         {"network": {"a workload"}, "blocks": OPTIONAL, "links": OPTIONAL, "engine": OPTIONAL, "pace": OPTIONAL,
-         "input_shape": OPTIONAL, "timeout": NUMBER, "secret": OPTIONAL},
+         "input_shape": OPTIONAL, "timeout": NUMBER, "secret": OPTIONAL, "real_links": {"yes"}},
     ),
     "times_from_csv": (
         mecpart.times_from_csv, {"path": "a.csv", "network": None, "input_bytes": None},

@@ -18,8 +18,9 @@ from mecpart.measurements.files import as_array
 from mecpart.model.devices import BlockTimes, Links, check_links, check_times
 from mecpart.testbed.calibration import Probe, covering_plans, fitted_links, moves_of, probes, route_of
 from mecpart.testbed.crew import Crew
-from mecpart.testbed.wire import is_loopback, read_secret
-from mecpart.validation import check_count, check_number, check_path, check_shape, shown
+from mecpart.testbed.namespaces import Namespaces
+from mecpart.testbed.wire import is_loopback, new_secret, read_secret
+from mecpart.validation import check_count, check_flag, check_number, check_path, check_shape, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,8 @@ class Testbed:
       block is not to run. None: as fast as they run.
     - `input_shape`: as in `workload_from_onnx`.
     - `timeout`: s after which a node that does not answer is taken for gone.
+    - `real_links`: have the rates of `links` from the system, where it can (Linux, root, `ip` and `tc`): each node in a
+      network namespace, joined by cables that are slowed down. Latencies are held, on top of what the cables take.
     - `secret`: file that all nodes have (`mecpart node --new-secret`), needed where they are on other machines.
 
     **Raises:** `ValueError` for a bad argument, before anything is started; `ImportError` without the engine;
@@ -74,6 +77,7 @@ class Testbed:
         input_shape: InputShape = None,
         timeout: float = 8.0,
         secret: str | os.PathLike | None = None,
+        real_links: bool = False,
     ):
         self._network, task = _network(network, blocks, input_shape)
         self.engine = engines.engine_of(self._network, engine)
@@ -81,6 +85,14 @@ class Testbed:
         count = len(self._addresses) + 1 if self._addresses else check_count("nodes", nodes, minimum=2)
         self.names = _names(count, links, pace, task.num_blocks)
         self._links, self._pace = links, None if pace is None else np.asarray(pace.seconds, np.float64)
+        check_flag("real_links", real_links)
+        if real_links and (links is None or self._addresses):
+            given = "no links" if links is None else "addresses of nodes"
+            raise ValueError(
+                f"real_links must be False unless links between nodes of this machine are given; got {given}"
+            )
+        self._real = links if real_links else None
+        self._spaces: Namespaces | None = None
         check_number("timeout", timeout, exclusive=True, shapes=((),))
         self._timeout, self._secret = float(timeout), None if secret is None else Path(secret)
         self._linked = ~np.eye(count, dtype=bool) & (True if links is None else np.asarray(links.rate) > 0)
@@ -262,12 +274,18 @@ class Testbed:
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.end()
+        spaces, self._spaces = self._spaces, None
+        if spaces is not None:
+            spaces.close()
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.cleanup()
 
     def _begin(self) -> None:
-        self._folder = TemporaryDirectory()
+        self._folder, secret = TemporaryDirectory(), self._secret
+        if self._real is not None:
+            self._spaces = Namespaces(self._real).__enter__()
+            secret = secret or new_secret(Path(self._folder.name) / "secret")
         if self.engine == "onnx":
             folder, blocks = Path(self._folder.name), self.workload.num_blocks
             self._pieces = engines.onnx_pieces(self._network, blocks, folder, self._input_shape)
@@ -279,7 +297,7 @@ class Testbed:
         self.workload = replace(self.workload, input_bytes=as_array(bytes_in))
         addresses = dict(enumerate(self._addresses, start=1))
         self._loaded = set()
-        self._crew = Crew(self.names, addresses, self._timeout, self._secret)
+        self._crew = Crew(self.names, addresses, self._timeout, secret, self._spaces)
         self._crew.begin([self._about(number, addresses) for number in range(self.num_nodes)])
 
     def _about(self, number: int, elsewhere: dict[int, str]) -> dict[str, Any]:
@@ -288,8 +306,9 @@ class Testbed:
         if self._links is not None:
             latency, rate = (np.asarray(each, np.float64) for each in (self._links.latency, self._links.rate))
             for source in np.flatnonzero(self._linked[:, number]).tolist():
-                one_clock = not {source, number} & elsewhere.keys()
-                links[source] = [latency[source, number], 1 / rate[source, number], one_clock]
+                one_clock = self._real is None and not {source, number} & elsewhere.keys()
+                held = 1 / rate[source, number] if self._real is None else 0.0
+                links[source] = [latency[source, number], held, one_clock]
         pace = None
         if self._pace is not None:
             pace = [float(each) if np.isfinite(each) else None for each in self._pace[:, number]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from mecpart.testbed.namespaces import Namespaces
 from mecpart.testbed.node import DRIVER
 from mecpart.testbed.wire import Message, Sockets, packed, receive, unpacked
 
@@ -27,11 +28,11 @@ class Process:
     What it writes goes to temporary files, of which an error shows the last line.
     """
 
-    def __init__(self, timeout: float, secret: Path | None):
+    def __init__(self, timeout: float, secret: Path | None, host: str, before: Sequence[str] = ()):
         self._out, self._err = TemporaryFile(), TemporaryFile()  # noqa: SIM115 (closed with the process)
-        listen = ["tcp://127.0.0.1:*", str(timeout), *([] if secret is None else [str(secret)])]
+        listen = [f"tcp://{host}:*", str(timeout), *([] if secret is None else [str(secret)])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mecpart.testbed.node", *listen],
+            [*before, sys.executable, "-m", "mecpart.testbed.node", *listen],
             stdin=subprocess.PIPE,
             stdout=self._out,
             stderr=self._err,
@@ -79,12 +80,20 @@ class Crew:
     - `names`: of the nodes.
     - `addresses`: of those that run already, by number; all others are begun here.
     - `timeout`: s after which a node that does not answer is taken for gone.
+    - `spaces`: in which the nodes are begun; None: in that of this process.
 
     **Raises:** `RuntimeError` that names the node which died, did not answer, or told of an error; from every method.
     """
 
-    def __init__(self, names: Sequence[str], addresses: dict[int, str], timeout: float, secret: Path | None):
-        self.names, self._timeout, self._secret = names, timeout, secret
+    def __init__(
+        self,
+        names: Sequence[str],
+        addresses: dict[int, str],
+        timeout: float,
+        secret: Path | None,
+        spaces: Namespaces | None = None,
+    ):
+        self.names, self._timeout, self._secret, self._spaces = names, timeout, secret, spaces
         self.addresses = dict(addresses)
         self.session = secrets.token_hex(8)
         self.processes: dict[int, Process] = {}
@@ -98,7 +107,8 @@ class Crew:
         numbers = range(len(self.names))
         for number in numbers:
             if number not in self.addresses:
-                self.processes[number] = Process(self._timeout, self._secret)
+                place = ("127.0.0.1",) if self._spaces is None else self._spaces.place(number)
+                self.processes[number] = Process(self._timeout, self._secret, *place)
         end = time.monotonic() + max(self._timeout, _START)
         for number, process in self.processes.items():
             while (address := process.address()) is None:

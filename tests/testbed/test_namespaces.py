@@ -56,6 +56,13 @@ def there():
     return {line.split()[0] for line in listed.splitlines() if line.startswith("mecpart-")}
 
 
+def test_a_testbed_needs_links_that_it_can_have(own_network, refused):
+    with refused("real_links", "unless links", "no links"):
+        mecpart.Testbed(own_network, 6, real_links=True)
+    with refused("real_links", "of this machine", "addresses of nodes"):
+        mecpart.Testbed(own_network, 6, nodes=["tcp://127.0.0.1:5555"] * 2, links=LINKS, real_links=True)
+
+
 def test_each_direction_has_its_rate_with_what_ethernet_and_tcp_add():
     """1514 bytes on the wire for 1448 of payload; 1.2 ms of 100 Mbit/s are 15 kB, and no bucket is below 1.6 kB."""
     told = [" ".join(command) for command in commands(LINKS, "mecpart-7-0", 3)]
@@ -142,3 +149,29 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert left <= there()
     with Namespaces(LINKS):
         assert not left & there()
+
+
+def test_a_testbed_runs_over_them(real, own_network):
+    """Every move takes its latency on top of its bytes, less what passes at once; and all that is there is removed."""
+    latency, rate = np.full((3, 3), 0.005), np.full((3, 3), 1.25e6)
+    before = there()
+    with mecpart.Testbed(own_network, 6, links=mecpart.Links(latency, rate), real_links=True, timeout=30) as bed:
+        assert len(there() - before) == 3
+        rows = bed.run([[1] * 6, [1, 2, 2, 2, 0, 0]], rounds=2).groupby("plan")
+        sizes = [*np.asarray(bed.workload.input_bytes), bed.workload.output_bytes]
+    assert there() == before
+    beyond = (rows.seconds.min() - rows.computing.min()).to_dict()
+    for plan, moved in (("1 1 1 1 1 1", (0, 6)), ("1 2 2 2 0 0", (0, 1, 4))):
+        least = sum(0.005 + max(0, 0.98 * sizes[at] - 1600) / 1.25e6 for at in moved)
+        assert beyond[plan] > least
+
+
+def test_a_node_that_dies_takes_all_down(real, own_network):
+    before = there()
+    bed = mecpart.Testbed(own_network, 6, links=LINKS, real_links=True, timeout=30)
+    with bed:
+        killed = subprocess.run(["ip", "netns", "pids", max(there() - before)], capture_output=True, text=True)
+        os.kill(int(killed.stdout), signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=r"node 2 .* died with exit code -9 \(SIGKILL\)"):
+            bed.run([1] * 6, rounds=100)
+    assert there() == before
