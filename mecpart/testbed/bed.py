@@ -154,13 +154,13 @@ class Testbed:
     def infer(self, plan: Any, tensors: Sequence[Any] | None = None) -> list[np.ndarray]:
         """What leaves the last block under a plan, [M].
 
-        - `tensors`: what enters the first block; None: what all runs have, at random.
+        - `tensors`: the arrays that enter the first block; None: what all runs have, at random.
 
         **Raises:** as `run`.
         """
         (checked,) = self._checked(plan, one=True)
-        if tensors is not None and not isinstance(tensors, list | tuple):
-            raise ValueError(f"tensors must be the arrays that enter the first block, in a list; got {shown(tensors)}")
+        if tensors is not None and self._input:
+            _check_alike("tensors", tensors, self._input)
         with self._closing() as crew:
             self._load(crew, [checked])
             return self._once(crew, route_of(checked), 1, tensors, output=True)[-1]
@@ -355,6 +355,15 @@ def _network(network: Any, blocks: int | None, input_shape: InputShape) -> tuple
             f"{', '.join(task.block_names)}; got {', '.join(network.block_names)}"
         )
     return network.name, task
+
+
+def _check_alike(name: str, tensors: Any, like: Tensors) -> None:
+    """Raise `ValueError` unless `tensors` are a list of arrays of the shapes and types of others."""
+    listed = tensors if isinstance(tensors, list | tuple) else []
+    found, wanted = ([f"{each.dtype}{[*each.shape]}" for each in map(np.asarray, some)] for some in (listed, like))
+    if found != wanted:
+        got = ", ".join(found) or shown(tensors)
+        raise ValueError(f"{name} must be a list of {', '.join(wanted)}; got {got}")
 
 
 def _addresses(nodes: Any, secret: Any) -> list[str]:

@@ -176,6 +176,12 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"block 1 \(.*\) on node 0 \('pi'\)"):
             paced.run([0] * 6)
 
+    @pytest.mark.parametrize("tensors", [[], np.zeros((1, 3, 64, 64), np.float32), [np.zeros((1, 3, 64, 64))], "image"])
+    def test_what_is_no_input(self, bed, tensors):
+        with pytest.raises(ValueError, match=r"tensors must be a list of float32\[1, 3, 64, 64\]; got "):
+            bed.infer(PLAN, tensors)
+        assert bed.infer(PLAN)  # it is still there
+
     def test_without_a_with(self, own_network):
         with pytest.raises(RuntimeError, match="inside of a `with`"):
             mecpart.Testbed(own_network, 6).run(PLAN)

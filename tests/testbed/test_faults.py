@@ -125,14 +125,38 @@ class TestNodesThatEnd:
 
     def test_after_an_error_it_is_said_that_all_has_ended(self, own_network):
         with mecpart.Testbed(own_network, 6, nodes=2) as bed:
+            bed._input = [np.zeros((1, 2), np.float32)]  # no image
             with failing(r"node 0 \('device'\) failed: .*image", *pids(bed)):
-                bed.infer([0] * 6, [np.zeros((1, 2), np.float32)])
+                bed.infer([0] * 6)
             with pytest.raises(RuntimeError, match="ends with it or with the first error"):
                 bed.run(PLAN)
 
+    def test_without_the_network(self, own_network):
+        with mecpart.Testbed(own_network, 6, nodes=2) as bed:
+            bed._loaded = {(1, m) for m in range(6)}  # which it was never given
+            with failing(r"node 1 \('node 1'\) failed: block 1 of the network is not there", *pids(bed)):
+                bed.infer(PLAN)
+
+    @pytest.mark.parametrize(
+        ("frames", "message"),
+        [
+            ([b"nonsense"], "header is no JSON"),
+            ([f'{{"mecpart": {VERSION}, "kind": "task", "tensors": [["int8", [9]]]}}'.encode(), b"1"], "has 1 bytes"),
+        ],
+    )
+    def test_that_are_sent_nonsense_by_their_own(self, own_network, frames, message):
+        with mecpart.Testbed(own_network, 6, nodes=2) as bed, zmq.Context() as context:
+            bed.infer(PLAN)
+            with context.socket(zmq.DEALER) as line:
+                line.routing_id = f"{bed._crew.session}/9".encode()
+                line.connect(bed._crew.addresses[1])
+                line.send_multipart(frames)
+                with failing(rf"node 1 \('node 1'\) failed: .*{message}", *pids(bed)):
+                    bed.run(PLAN, rounds=10_000)
+
 
 DRIVER = """
-import sys, mecpart
+import mecpart
 with mecpart.Testbed({path!r}, 6, nodes=2) as bed:
     bed.infer({plan})
     print(*(process.pid for process in bed._crew.processes.values()), flush=True)
