@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mecpart.dnn.workload import Workload, check_workload
+from mecpart.dnn.workload import Workload
 from mecpart.measurements import engines, machine
 from mecpart.measurements.blocks import Tensors, jax_image, onnx_input, onnx_session
 from mecpart.measurements.engines import InputShape
 from mecpart.measurements.files import as_array
-from mecpart.model.devices import BlockTimes, Links, check_links, check_times
-from mecpart.testbed.calibration import Probe, covering_plans, fitted_links, moves_of, probes, route_of
+from mecpart.model.devices import BlockTimes, Links
+from mecpart.testbed.calibration import Probe, covering_plans, fitted_links, probes
+from mecpart.testbed.checks import addresses_of, check_alike, check_possible, checked_plans, names_of, network_of
 from mecpart.testbed.crew import Crew
 from mecpart.testbed.namespaces import Namespaces
-from mecpart.testbed.wire import is_loopback, new_secret, read_secret
-from mecpart.validation import check_count, check_flag, check_number, check_path, check_shape, shown
+from mecpart.testbed.routes import moves_of, route_of
+from mecpart.testbed.wire import new_secret
+from mecpart.validation import check_count, check_flag, check_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +81,11 @@ class Testbed:
         secret: str | os.PathLike | None = None,
         real_links: bool = False,
     ):
-        self._network, task = _network(network, blocks, input_shape)
+        self._network, task = network_of(network, blocks, input_shape)
         self.engine = engines.engine_of(self._network, engine)
-        self._input_shape, self._addresses = input_shape, _addresses(nodes, secret)
+        self._input_shape, self._addresses = input_shape, addresses_of(nodes, secret)
         count = len(self._addresses) + 1 if self._addresses else check_count("nodes", nodes, minimum=2)
-        self.names = _names(count, links, pace, task.num_blocks)
+        self.names = names_of(count, links, pace, task.num_blocks)
         self._links, self._pace = links, None if pace is None else np.asarray(pace.seconds, np.float64)
         check_flag("real_links", real_links)
         if real_links and (links is None or self._addresses):
@@ -129,7 +131,7 @@ class Testbed:
         """
         import pandas as pd
 
-        checked = self._checked(plans)
+        checked = self._checked("plans", plans)
         check_count("rounds", rounds)
         check_count("tasks", tasks)
         draw, rows = np.random.default_rng(0), []
@@ -158,9 +160,9 @@ class Testbed:
 
         **Raises:** as `run`.
         """
-        (checked,) = self._checked(plan, one=True)
+        (checked,) = self._checked("plan", plan, one=True)
         if tensors is not None and self._input:
-            _check_alike("tensors", tensors, self._input)
+            check_alike("tensors", tensors, self._input)
         with self._closing() as crew:
             self._load(crew, [checked])
             return self._once(crew, route_of(checked), 1, tensors, output=True)[-1]
@@ -229,32 +231,11 @@ class Testbed:
         told = crew.answers("done", [0])[0]
         return told.get("seconds", float), told.tensors[0], [np.array(each) for each in told.tensors[1:]]
 
-    # Checking ----------------------------------------------------------------------------------------------------
-
-    def _checked(self, plans: Any, one: bool = False) -> list[list[int]]:
-        """Plans as lists of nodes, all of them possible."""
-        name, blocks, last = "plan" if one else "plans", self.workload.num_blocks, self.num_nodes - 1
-        check_shape(name, plans)
-        array = np.asarray(plans)
-        fits = array.shape == (blocks,) or (not one and array.ndim == 2 and array.shape[1] == blocks)
-        if not fits or not array.size or array.dtype.kind not in "iu" or array.min() < 0 or array.max() > last:
-            allowed = f"{blocks} integers from 0 to {last}" + ("" if one else ", or some such plans, [K, M]")
-            raise ValueError(f"{name} must be {allowed}; got {shown(plans)}")
-        listed = array.reshape(-1, blocks).tolist()
+    def _checked(self, name: str, plans: Any, *, one: bool = False) -> list[list[int]]:
+        listed = checked_plans(name, plans, *self._can.shape, one=one)
         for plan in listed:
-            self._check_possible(name, plan)
+            check_possible(name, plan, self._can, self._linked, self.workload.block_names, self.names)
         return listed
-
-    def _check_possible(self, name: str, plan: list[int]) -> None:
-        text = " ".join(map(str, plan))
-        for m, node in enumerate(plan):
-            if not self._can[m, node]:
-                named = f"block {m} ({self.workload.block_names[m]!r}) on node {node} ({self.names[node]!r})"
-                raise ValueError(f"{name} must be of blocks on nodes where pace is finite; got {text}, with {named}")
-        for stage, following in zip(route := route_of(plan), route[1:], strict=False):
-            if not self._linked[stage.node, following.node]:
-                between = f"there is none from node {stage.node} to node {following.node}"
-                raise ValueError(f"{name} must be over links whose rate is above 0; got {text}, and {between}")
 
     # Beginning and ending ----------------------------------------------------------------------------------------
 
@@ -336,62 +317,3 @@ class Testbed:
         except BaseException:
             self.close()
             raise
-
-
-def _network(network: Any, blocks: int | None, input_shape: InputShape) -> tuple[str | os.PathLike, Workload]:
-    """A network by name or file, and its blocks."""
-    if not isinstance(network, Workload):
-        check_path("network", network)
-        engines.engine_of(network, None)
-        return network, engines.workload_of(network, blocks, input_shape)
-    check_workload(network, "network")
-    if blocks not in (None, network.num_blocks):
-        raise ValueError(f"blocks must be the {network.num_blocks} of network, or None; got {shown(blocks)}")
-    engines.engine_of(network.name, None)
-    task = engines.workload_of(network.name, network.num_blocks, input_shape)
-    if network.block_names != task.block_names:
-        raise ValueError(
-            f"network must have the blocks of mecpart.workload({network.name!r}, {network.num_blocks}), which are "
-            f"{', '.join(task.block_names)}; got {', '.join(network.block_names)}"
-        )
-    return network.name, task
-
-
-def _check_alike(name: str, tensors: Any, like: Tensors) -> None:
-    """Raise `ValueError` unless `tensors` are a list of arrays of the shapes and types of others."""
-    listed = tensors if isinstance(tensors, list | tuple) else []
-    found, wanted = ([f"{each.dtype}{[*each.shape]}" for each in map(np.asarray, some)] for some in (listed, like))
-    if found != wanted:
-        got = ", ".join(found) or shown(tensors)
-        raise ValueError(f"{name} must be a list of {', '.join(wanted)}; got {got}")
-
-
-def _addresses(nodes: Any, secret: Any) -> list[str]:
-    """Of the nodes that run already."""
-    if secret is not None:
-        check_path("secret", secret)
-        read_secret(secret)
-    if not isinstance(nodes, list | tuple):
-        return []
-    if not nodes or not all(isinstance(each, str) and each.startswith("tcp://") for each in nodes):
-        raise ValueError(f"nodes must be a number, or addresses such as tcp://192.168.0.2:5577; got {shown(nodes)}")
-    if secret is None and (open_ones := [each for each in nodes if not is_loopback(each)]):
-        raise ValueError(f"secret must be given where nodes are on other machines; got None for {open_ones[0]}")
-    return list(nodes)
-
-
-def _names(count: int, links: Links | None, pace: BlockTimes | None, blocks: int) -> tuple[str, ...]:
-    """Of the nodes: as `pace` or `links` have them."""
-    if links is not None:
-        check_links(links)
-        if links.num_nodes != count:
-            raise ValueError(f"links must be of the {count} nodes; got {links.num_nodes}")
-    if pace is not None:
-        check_times(pace, "pace")
-        if (pace.num_blocks, pace.num_nodes) != (blocks, count):
-            got = f"{pace.num_blocks} blocks on {pace.num_nodes}"
-            raise ValueError(f"pace must be of {blocks} blocks on {count} nodes; got {got}")
-        return pace.names
-    if links is not None and links.names:
-        return links.names
-    return ("device", *(f"node {number}" for number in range(1, count)))

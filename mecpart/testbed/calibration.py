@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linprog
 
-from mecpart.testbed.node import Stage
+from mecpart.testbed.routes import Stage
 
 #: The most sizes of transfers that one link is probed by.
 _MOST_SIZES = 5
@@ -28,21 +28,6 @@ class Probe(NamedTuple):
 
     route: tuple[Stage, ...]
     moves: tuple[tuple[int, int, float], ...]
-
-
-def route_of(plan: Sequence[int]) -> tuple[Stage, ...]:
-    """Which node runs which blocks, in turn; from node 0, and back to it."""
-    starts = [m for m, node in enumerate(plan) if m == 0 or node != plan[m - 1]]
-    stages = [Stage(plan[first], first, end) for first, end in pairwise([*starts, len(plan)])]
-    before = [Stage(0, 0, 0)] if plan[0] != 0 else []
-    after = [Stage(0, len(plan), len(plan))] if plan[-1] != 0 else []
-    return (*before, *stages, *after)
-
-
-def moves_of(plan: Sequence[int], sizes: Sequence[float]) -> tuple[tuple[int, int, float], ...]:
-    """What a plan moves over links; `sizes`: bytes into each block, and out of the last."""
-    path = [0, *plan, 0]
-    return tuple((a, b, size) for (a, b), size in zip(pairwise(path), sizes, strict=True) if a != b)
 
 
 def covering_plans(can: Bool[np.ndarray, "blocks nodes"], linked: Bool[np.ndarray, "nodes nodes"]) -> list[list[int]]:

@@ -4,10 +4,6 @@ It listens, and does what the process that began the testbed (the driver) says. 
 runs which blocks, in turn. The node holds it until its link would have brought it, runs its blocks, and sends it on.
 Node 0 is the device: it begins all tasks, has all results back, and is the only one that times the whole.
 
-**Clocks.** A message says when it was sent. On the machine of its sender the receiver knows that clock, and holds the
-message until sent + latency + bytes / rate: what the socket itself takes is part of that. A node on another machine has
-another clock, so there it is held as long from when it is read, on top of what the network between them takes. A
-link brings one message at a time; each direction is a link of its own.
 """
 
 import gc
@@ -20,46 +16,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mecpart.measurements.blocks import Block, jax_blocks, onnx_block, onnx_session
+from mecpart.testbed.routes import HeldLinks, Stage
 from mecpart.testbed.wire import Message, Sockets, is_loopback, packed, receive, unpacked
 
 #: Who began the testbed, among the names of nodes.
 DRIVER = "driver"
 #: s of waiting that are slept at the end: a poll counts in whole milliseconds.
 _TICK = 1e-3
-
-
-class Stage(NamedTuple):
-    """A part of a route: a node, which runs the blocks from `first` to before `end`.
-
-    `size`: bytes to send on in place of what leaves the blocks, as probes of links do; None: what leaves them.
-    """
-
-    node: int
-    first: int
-    end: int
-    size: int | None = None
-
-
-class Links:
-    """The links that end at a node, by the node at which they begin: latency (s), s per byte, and whether both ends
-    have one clock."""
-
-    def __init__(self, given: dict[int, tuple[float, float, bool]]):
-        self._given = given
-        self._free = dict.fromkeys(given, 0.0)
-
-    def due(self, source: int, sent: float, size: int, now: float) -> float:
-        """When a message that was sent at `sent`, and is read `now`, would be there."""
-        if source not in self._given:
-            return now
-        latency, per_byte, one_clock = self._given[source]
-        self._free[source] = max(sent if one_clock else now, self._free[source]) + size * per_byte
-        return self._free[source] + latency
 
 
 class Node:
@@ -85,7 +53,7 @@ class Node:
             line.close()
         self.number, self.name, self.lines = 0, "", {}
         self.blocks: dict[int, Block] = {}
-        self.links, self.pace = Links({}), None
+        self.links, self.pace = HeldLinks({}), None
         self.waiting: list[tuple[float, int, Message]] = []  # tasks, by when they are there
         self.order = count()
         self.run: _Run | None = None
@@ -166,7 +134,7 @@ class Node:
         self.session, self.number, self.name = session, message.get("node", int), message.get("name", str)
         self.pace = message.get("pace", list | None)
         links = message.get("links", dict)
-        self.links = Links({int(source): (float(a), float(b), bool(c)) for source, (a, b, c) in links.items()})
+        self.links = HeldLinks({int(source): (float(a), float(b), bool(c)) for source, (a, b, c) in links.items()})
         self.peers = {int(number): str(address) for number, address in message.get("peers", dict).items()}
         if self.cores:
             os.sched_setaffinity(0, {self.cores[self.number % len(self.cores)]})
