@@ -24,11 +24,20 @@ from mecpart.agents.learning import (
     traced,
     training_keys,
 )
-from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork, sampled, trunk_distance
+from mecpart.agents.networks import (
+    HEADS,
+    MAX_JOINT_PLANS,
+    SHARING,
+    Allowed,
+    PartitionNetwork,
+    sampled,
+    trunk_distance,
+)
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import PlanCost
 from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.ways import allowed_nodes
 from mecpart.sampling import uniform
 from mecpart.validation import check_choice, check_count, check_flag, check_number
 
@@ -178,7 +187,7 @@ def step(
     the parameters; the gradients are applied to the global parameters one after the other by one shared RMSProp
     (Eqs. 23, 24); each worker copies the global parameters right after its own gradient.
     """
-    network = config.network(scenario)
+    network, available = config.network(scenario), allowed_nodes(scenario)
     states, *drawn = draw(config, state, scenario, batch)
     # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
     parameters, unravel = ravel_pytree(state.parameters)
@@ -188,11 +197,12 @@ def step(
         learner, copies, memory, states = carry
         slots, noise, replayed, number = inputs
         stale = jax.vmap(unravel)(copies)
-        states, rollouts, costs = jax.vmap(partial(collect, config, scenario, network))(stale, states, slots, noise)
+        run = jax.vmap(partial(collect, config, scenario, network, available))
+        states, rollouts, costs = run(stale, states, slots, noise)
         plans = rollouts.plan
         if config.replay_rollouts:
             memory, rollouts = _replay(config.replay_rollouts, memory, rollouts, replayed, number)
-        gradients = jax.vmap(partial(gradient, config, network, scenario.network.available))(stale, rollouts)
+        gradients = jax.vmap(partial(gradient, config, network, available))(stale, rollouts)
         update = partial(_update, config, step_size)
         if config.asynchronous:
             learner, copies = jax.lax.scan(update, learner, jax.vmap(partial(_clipped, config))(gradients))
@@ -212,13 +222,14 @@ def step(
 def policy(config: ActorCriticConfig, state: ActorCriticState, scenario: Scenario) -> Policy:
     """The policy of the global parameters."""
     greedy = config.evaluation == "greedy"
-    return Policy(state.parameters, scenario.network.available, config.network(scenario), greedy)
+    return Policy(state.parameters, allowed_nodes(scenario), config.network(scenario), greedy)
 
 
 def collect(
     config: ActorCriticConfig,
     scenario: Scenario,
     network: PartitionNetwork,
+    available: Allowed,
     parameters,
     start: EnvState,
     slots: Slot,
@@ -227,7 +238,7 @@ def collect(
     """Run one worker for `t_max` slots: the state after them, what it saw, and what each cost."""
 
     def choose_plans(states, noise):
-        return network.decide(parameters, observe_all(scenario, states), scenario.network.available, sampled, noise)
+        return network.decide(parameters, observe_all(scenario, states), available, sampled, noise)
 
     states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
     active = states.time[:-1] < scenario.num_slots
@@ -236,7 +247,7 @@ def collect(
 
 
 def gradient(
-    config: ActorCriticConfig, network: PartitionNetwork, available: Bool[Array, " nodes"], parameters, batch: Rollout
+    config: ActorCriticConfig, network: PartitionNetwork, available: Allowed, parameters, batch: Rollout
 ) -> Float[Array, " parameters"]:
     """Of `actor_critic_loss`, as one flat vector."""
     return ravel_pytree(jax.grad(partial(actor_critic_loss, config, network, available))(parameters, batch))[0]
@@ -256,7 +267,7 @@ def k_step_returns(
 
 
 def actor_critic_loss(
-    config: ActorCriticConfig, network: PartitionNetwork, available: Bool[Array, " nodes"], parameters, batch: Rollout
+    config: ActorCriticConfig, network: PartitionNetwork, available: Allowed, parameters, batch: Rollout
 ) -> Float[Array, ""]:
     """Eq. 20: the mean over the branches of their actor losses (Eq. 18) plus the critic's (Eq. 19), mean over slots.
 

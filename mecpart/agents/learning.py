@@ -10,9 +10,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from mecpart.agents.networks import PartitionNetwork, most_likely, sampled
+from mecpart.agents.networks import Allowed, PartitionNetwork, most_likely, sampled
 from mecpart.fields import short_repr
 from mecpart.model.delay import QUARTERS, PlanCost, keeps_up
 from mecpart.model.environment import EnvState, observe_all, rollout
@@ -27,11 +27,12 @@ from mecpart.validation import check_count, check_fraction, check_number, check_
 class Policy:
     """A trained policy: call it with observations for its greedy plans. A pytree; `vmap` it at will.
 
+    - `available`: which nodes exist; on measured devices which can follow a node (`mecpart.model.ways`).
     - `greedy`: that it is to be evaluated by these plans, although it is a distribution.
     """
 
     parameters: dict
-    available: Bool[Array, " nodes"]
+    available: Allowed
     network: PartitionNetwork = field(metadata={"static": True})
     greedy: bool = field(default=False, metadata={"static": True})
 

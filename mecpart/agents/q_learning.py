@@ -20,11 +20,12 @@ from mecpart.agents.learning import (
     traced,
     training_keys,
 )
-from mecpart.agents.networks import PartitionNetwork, most_likely
+from mecpart.agents.networks import Allowed, PartitionNetwork, choose_in_order, most_likely, sampled
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import PlanCost
 from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollout
 from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.ways import allowed_nodes
 from mecpart.sampling import uniform
 from mecpart.validation import check_count, check_fraction, is_concrete
 
@@ -165,7 +166,7 @@ def step(
     A round: each worker runs `t_max` slots of its own episode by the same parameters, into the memory that all share;
     then `updates_per_round` minibatches are drawn from it and learned from, one after the other.
     """
-    network = config.network(scenario)
+    network, available = config.network(scenario), allowed_nodes(scenario)
     states, *drawn = draw(config, state, scenario, batch)
     explore = exploration(config, batch * config.workers + jnp.arange(config.workers))
     parameters, unravel = ravel_pytree(state.parameters)
@@ -174,7 +175,7 @@ def step(
     def one_round(carry, inputs):
         learner, memory, states = carry
         slots, noise, replayed, number = inputs
-        run = jax.vmap(partial(collect, config, scenario, network, unravel(learner[0])))
+        run = jax.vmap(partial(collect, config, scenario, network, available, unravel(learner[0])))
         states, seen, costs = run(explore, states, slots, noise)
         place = (number % config.memory_rounds) * per_round
         memory = jax.tree.map(
@@ -186,7 +187,7 @@ def step(
 
         def loss(parameters, target, minibatch):
             parameters, target = unravel(parameters), unravel(target)
-            return q_learning_loss(config, network, scenario.network.available, parameters, target, minibatch)
+            return q_learning_loss(config, network, available, parameters, target, minibatch)
 
         def update(learner, inputs):
             parameters, target, optimiser = learner
@@ -212,7 +213,7 @@ def step(
 
 def policy(config: QLearningConfig, state: QLearningState, scenario: Scenario) -> Policy:
     """The greedy policy."""
-    return Policy(state.parameters, scenario.network.available, config.network(scenario))
+    return Policy(state.parameters, allowed_nodes(scenario), config.network(scenario))
 
 
 def exploration(config: QLearningConfig, episodes: Int[Array, " workers"]) -> Float[Array, " workers"]:
@@ -225,6 +226,7 @@ def collect(
     config: QLearningConfig,
     scenario: Scenario,
     network: PartitionNetwork,
+    available: Allowed,
     parameters,
     explore: Float[Array, ""],
     start: EnvState,
@@ -232,22 +234,27 @@ def collect(
     noise,
 ) -> tuple[EnvState, Transition, PlanCost]:
     """Run one worker for `t_max` slots: the state after them, what it saw, and what each cost."""
-    available = scenario.network.available
-    nodes_in_order = jnp.argsort(~available, stable=True)
+    explored = jnp.where(noise[:, :1] < explore, random_plans(available, noise[:, 1:]), -1)
 
-    def choose_plans(states, noise):
-        explores, noise = noise[:, :1] < explore, noise[:, 1:]
-        greedy = network.decide(parameters, observe_all(scenario, states), available, most_likely, noise)
-        drawn = nodes_in_order[(noise * jnp.sum(available)).astype(jnp.int32)]
-        return jnp.where(explores, drawn, greedy).astype(jnp.int32)
+    def choose_plans(states, explored):
+        greedy = network.decide(parameters, observe_all(scenario, states), available, most_likely, explored)
+        return jnp.where(explored < 0, greedy, explored).astype(jnp.int32)
 
-    states, plans, cost = rollout(scenario, start, slots, choose_plans, noise)
+    states, plans, cost = rollout(scenario, start, slots, choose_plans, explored)
     observations = observe_all(scenario, states)
     active = states.time[:-1] < scenario.num_slots
     seen = Transition(
         observations[:-1], plans, learning_reward(config, scenario, states, cost.reward), observations[1:], active
     )
     return jax.tree.map(lambda leaf: leaf[-1], states), seen, cost
+
+
+def random_plans(available: Allowed, noise: Float[Array, "slots blocks"]) -> Int[Array, "slots blocks"]:
+    """Plans with every allowed node of a block equally likely, given the node before; `noise` uniform in [0, 1)."""
+    if available.ndim > 1:
+        return choose_in_order(jnp.zeros((*available.shape[:2], 1)), available, sampled, noise)
+    nodes_in_order = jnp.argsort(~available, stable=True)
+    return nodes_in_order[(noise * jnp.sum(available)).astype(jnp.int32)]
 
 
 def q_values(network: PartitionNetwork, parameters, observation) -> Float[Array, "*slots blocks nodes"]:
@@ -258,20 +265,32 @@ def q_values(network: PartitionNetwork, parameters, observation) -> Float[Array,
 def q_learning_targets(
     reward: Float[Array, "*slots"],
     next_values: Float[Array, "*slots blocks nodes"],
-    available: Bool[Array, " nodes"],
+    available: Allowed,
     discount: float,
 ) -> Float[Array, "*slots"]:
     """r + discount * mean over the branches of max_node Q_m(s', node): one target for all branches.
 
     The mean over branches is that of branching Q-learning (Tavakoli et al. 2018). An episode ends by truncation only,
-    so the value of the next state always counts.
+    so the value of the next state always counts. On measured devices, where not all nodes can follow each other, the
+    values are those of the greedy plan, as `PartitionNetwork.decide` makes it block by block.
     """
-    best = jnp.max(jnp.where(available, next_values, -jnp.inf), axis=-1)
+    if available.ndim > 1:
+        values = jnp.moveaxis(next_values.reshape(-1, *next_values.shape[-2:]), 0, -1)
+        plans = choose_in_order(values, available, most_likely, jnp.zeros((values.shape[-1], values.shape[0])))
+        chosen = plans.reshape(*next_values.shape[:-1], 1)
+        best = jnp.take_along_axis(next_values, chosen, axis=-1)[..., 0]
+    else:
+        best = jnp.max(jnp.where(available, next_values, -jnp.inf), axis=-1)
     return reward + discount * jnp.mean(best, axis=-1)
 
 
 def q_learning_loss(
-    config: QLearningConfig, network: PartitionNetwork, available, parameters, target_parameters, batch: Transition
+    config: QLearningConfig,
+    network: PartitionNetwork,
+    available: Allowed,
+    parameters,
+    target_parameters,
+    batch: Transition,
 ) -> Float[Array, ""]:
     """Mean squared error of the chosen nodes' values, over branches and slots."""
     values = q_values(network, parameters, batch.observation)

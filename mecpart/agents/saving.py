@@ -163,7 +163,10 @@ def _check(policy: Policy | PricePolicy, name: str) -> None:
     features = next((shape[0] for shape in kernels if len(shape) == 2), 1)
     key, observation = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((features,), jnp.float32)
     expected = jax.eval_shape(network.initialise, key, observation)
-    wanted = {"parameters": expected, "available": jax.ShapeDtypeStruct((network.num_nodes,), bool)}
+    nodes = (network.num_nodes,)
+    of_each_block = (network.num_blocks, *nodes, *nodes)  # on measured devices
+    allowed = of_each_block if np.ndim(policy.available) > 1 else nodes
+    wanted = {"parameters": expected, "available": jax.ShapeDtypeStruct(allowed, bool)}
     found = {"parameters": policy.parameters, "available": policy.available}
 
     def described(tree):

@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mecpart.ledger import LEDGER
 from mecpart.model.delay import backlog_after, plan_cost
-from mecpart.model.durations import computation_delay, computing_everywhere, moving_everywhere
+from mecpart.model.durations import computation_delay
 from mecpart.model.scenario import Scenario, Slot
+from mecpart.model.ways import possible_ways
 from mecpart.planning.optimum import optimal_plan, priced_plan
 from mecpart.validation import check_count, check_flag, check_number, check_shape
 
@@ -209,23 +210,6 @@ def _candidates(scenario: Scenario, include_device: bool) -> tuple[Int[Array, " 
 def _best_of(scenario: Scenario, slot: Slot, plans: Int[Array, "plans blocks"], possible=None) -> Plan:
     delay = jax.vmap(partial(plan_cost, scenario, slot))(plans).total_delay
     return plans[jnp.argmin(delay if possible is None else _where_possible(delay, possible))]
-
-
-def possible_ways(scenario: Scenario, slot: Slot) -> Bool[Array, "blocks nodes nodes"]:
-    """Whether block m can follow on node j when the one before ran on node i, and all blocks after it somewhere.
-
-    A block that cannot run, or a link that there is not, leaves some nodes without a way on. Where there is no plan at
-    all every way is as good as any other.
-    """
-    moving, back = moving_everywhere(scenario, slot)
-    steps = jnp.isfinite(moving) & jnp.isfinite(computing_everywhere(scenario, slot))[:, None]
-
-    def before(on, step):
-        way = step & on
-        return jnp.any(way, axis=1), way
-
-    at_all, ways = jax.lax.scan(before, jnp.isfinite(back), steps, reverse=True)
-    return ways | ~at_all[0]
 
 
 def _where_possible(score: Float[Array, " nodes"], possible: Bool[Array, " nodes"]) -> Float[Array, " nodes"]:

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measured_devices import drawn, followed
 
 import mecpart
 from mecpart.agents import AGENTS, ActorCriticConfig, PricePolicy, QLearningConfig, agent_config, make_train, stages
 from mecpart.agents.learning import evaluate_policy, run_episode
+from mecpart.compilation import compiled
+from mecpart.model.ways import allowed_nodes
 
 SMALL = {"hidden": (16,), "workers": 4, "t_max": 8, "episodes": 600}
 SEEDS = 4
@@ -111,6 +114,40 @@ class TestLearning:
         assert (plans.shape, plans.dtype) == ((SEEDS, 5, 3), jnp.int32)
         one = jax.tree.map(lambda leaf: leaf[1], learned.policy)
         np.testing.assert_array_equal(jax.jit(one)(seen[3]), plans[1, 3])
+
+
+class TestMeasuredDevices:
+    """Blocks that cannot run and links that do not exist: of 81 plans 26 are possible."""
+
+    @pytest.mark.parametrize(
+        ("name", "rules", "changes"),
+        [
+            ("Proposed", "as_printed", {"replay_rollouts": 2}),
+            ("A3C", "loaded", {"advantage_scaling": True}),
+            ("Distributed DQN", "pipelined", {"replay_size": 12}),
+            ("Learned prices", "loaded", {}),
+        ],
+    )
+    def test_learners_keep_to_plans_that_are_possible(self, name, rules, changes):
+        problem = drawn(1, rules=rules, num_slots=7)
+        size = {"hidden": (8,), "workers": 3, "t_max": 4, "episodes": 12, "learning_rate": 0.05}
+        has = {field.name for field in fields(AGENTS[name])}
+        train = make_train(name, **{entry: value for entry, value in size.items() if entry in has}, **changes)
+        result = compiled(train, "least")(jax.random.key(0), problem)
+        cost = compiled(evaluate_policy, "least")(FRESH, problem, result.policy)
+        policy = result.policy
+        learned = policy.weights if isinstance(policy, PricePolicy) else policy.parameters
+        for leaf in jax.tree.leaves((learned, result.episode_cost.total_delay, cost.total_delay)):
+            assert np.isfinite(leaf).all()
+
+    @pytest.mark.parametrize("name", ["Proposed", "A3C", "Distributed DQN"])
+    def test_what_was_learned_plans_what_is_possible_whatever_it_observes(self, name):
+        problem = drawn(1)
+        config = agent_config(name, hidden=(8,))
+        learner = stages(config)
+        policy = learner.policy(config, learner.init(config, jax.random.key(0), problem), problem)
+        seen = np.random.default_rng(0).normal(size=(50, mecpart.PartitionEnv().observation_size(problem)))
+        assert followed(allowed_nodes(problem), np.asarray(policy(jnp.asarray(seen, jnp.float32)))).all()
 
 
 class TestConfiguration:

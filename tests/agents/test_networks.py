@@ -6,8 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from measured_devices import BLOCKS as BLOCKS_MEASURED
+from measured_devices import NODES as NODES_MEASURED
+from measured_devices import PLANS, drawn, followed
 
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork, most_likely, sampled, trunk_distance
+from mecpart.model.ways import allowed_nodes
 
 BLOCKS, NODES, FEATURES = 3, 4, 7
 AVAILABLE = jnp.array([True, True, False, True])
@@ -16,9 +20,9 @@ COLUMNS = ("actor", "critic")
 GRID = list(itertools.product(HEADS, SHARING))
 
 
-def build(heads="branches", sharing="none", hidden=(5, 6)):
+def build(heads="branches", sharing="none", hidden=(5, 6), blocks=BLOCKS, nodes=NODES):
     """A network, and parameters that are all different: the real first ones make every head nearly uniform."""
-    network = PartitionNetwork(BLOCKS, NODES, hidden, heads, sharing)
+    network = PartitionNetwork(blocks, nodes, hidden, heads, sharing)
     shapes = jax.eval_shape(network.initialise, jax.random.key(0), OBSERVATION)
     draw = np.random.default_rng(7)
     return network, jax.tree.map(lambda leaf: draw.normal(scale=0.7, size=leaf.shape).astype(np.float32), shapes)
@@ -313,3 +317,60 @@ class TestSampled:
 
     def test_the_most_likely_needs_no_noise(self):
         assert int(most_likely(jnp.asarray(self.LOGITS), jnp.zeros(()))) == 1
+
+
+class TestMeasuredDevices:
+    """Where not every node can follow every other: the choices of `measured_devices.drawn`."""
+
+    @pytest.mark.parametrize("heads", HEADS)
+    def test_probabilities_of_the_possible_plans_add_up_to_one_and_others_have_none(self, heads):
+        ways, network, parameters = self.problem(heads)
+        observations = jnp.broadcast_to(OBSERVATION, (len(PLANS), FEATURES))
+        log_probabilities, choices, _ = network.assess(parameters, observations, PLANS, ways)
+        chosen = np.take_along_axis(np.asarray(log_probabilities), np.asarray(choices)[:, None], axis=1)
+        probability = np.exp(chosen.sum(axis=(0, 1)))
+        possible = followed(ways, PLANS)
+        assert 0 < possible.sum() < len(PLANS)
+        assert (probability[~possible] == 0).all()
+        assert (probability[possible] > 0).all()
+        np.testing.assert_allclose(probability.sum(), 1, rtol=1e-5)
+
+    @pytest.mark.parametrize("heads", HEADS)
+    def test_plans_are_drawn_with_these_probabilities(self, heads):
+        ways, network, parameters = self.problem(heads)
+        count = 20_000
+        observations = jnp.broadcast_to(OBSERVATION, (count, FEATURES))
+        noise = np.random.default_rng(1).random((count, network.num_decisions), np.float32)
+        plans = np.asarray(network.decide(parameters, observations, ways, sampled, noise))
+        assert followed(ways, plans).all()
+        seen = np.array([(plans == plan).all(axis=1).mean() for plan in PLANS])
+        log_probabilities, choices, _ = network.assess(parameters, observations[: len(PLANS)], PLANS, ways)
+        chosen = np.take_along_axis(np.asarray(log_probabilities), np.asarray(choices)[:, None], axis=1)
+        probability = np.exp(chosen.sum(axis=(0, 1)))
+        assert np.abs(seen - probability).max() < 5 * np.sqrt(0.25 / count)
+
+    @pytest.mark.parametrize("heads", HEADS)
+    def test_the_greedy_plan_is_possible_and_its_nodes_the_most_likely_that_can_follow(self, heads):
+        ways, network, parameters = self.problem(heads)
+        plan = np.asarray(decide(network, parameters, ways, most_likely, jnp.zeros(network.num_decisions)))
+        assert followed(ways, plan[None]).all()
+        log_probabilities, choices, _ = assess(network, parameters, plan, ways)
+        np.testing.assert_array_equal(np.argmax(log_probabilities, axis=1), choices)
+
+    @pytest.mark.parametrize("heads", HEADS)
+    def test_ways_to_all_nodes_change_nothing(self, heads):
+        network, parameters = build(heads, blocks=BLOCKS_MEASURED, nodes=NODES_MEASURED)
+        noise = np.random.default_rng(2).random((50, network.num_decisions), np.float32)
+        observations = jnp.asarray(np.random.default_rng(3).normal(size=(50, FEATURES)).astype(np.float32))
+        nodes = jnp.ones(NODES_MEASURED, bool)
+        ways = jnp.ones((BLOCKS_MEASURED, NODES_MEASURED, NODES_MEASURED), bool)
+        for choose in (sampled, most_likely):
+            plans = [network.decide(parameters, observations, allowed, choose, noise) for allowed in (nodes, ways)]
+            np.testing.assert_array_equal(*plans)
+        answers = [network.assess(parameters, observations, plans[0], allowed) for allowed in (nodes, ways)]
+        jax.tree.map(np.testing.assert_array_equal, *answers)
+
+    @staticmethod
+    def problem(heads):
+        ways = allowed_nodes(drawn(1))
+        return ways, *build(heads, blocks=BLOCKS_MEASURED, nodes=NODES_MEASURED)

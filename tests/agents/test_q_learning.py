@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import rlax
 from jax.flatten_util import ravel_pytree
+from measured_devices import PLANS, drawn, followed
 
 import mecpart
 from mecpart.agents import QLearningConfig, agent_config, make_train
 from mecpart.agents.learning import channel_key, episode_slots, reward_scale, training_keys
 from mecpart.agents.networks import PartitionNetwork
-from mecpart.agents.q_learning import Transition, q_learning_loss, q_learning_targets, q_values
+from mecpart.agents.q_learning import Transition, q_learning_loss, q_learning_targets, q_values, random_plans
 from mecpart.model.environment import observe
+from mecpart.model.ways import allowed_nodes
 from mecpart.sampling import uniform
 
 NODES, SLOTS, FEATURES = 4, 6, 16
@@ -59,6 +61,32 @@ class TestTargets:
     def test_the_best_existing_node_counts_even_where_all_values_are_negative(self):
         values = jnp.array([[-3.0, -1.0, -0.5, -2.0]])
         assert float(q_learning_targets(jnp.float32(0), values, jnp.asarray(AVAILABLE), 1.0)) == -1
+
+
+class TestMeasuredDevices:
+    """Where not every node can follow every other."""
+
+    def test_targets_by_hand(self):
+        """The 9 is on a node that cannot begin; of 3 and 1 the 3 is better, after which only the 2 can follow."""
+        ways = np.zeros((2, 3, 3), bool)
+        ways[0, 0, [1, 2]] = ways[1, 1, 1] = ways[1, 2, [0, 2]] = True
+        values = jnp.array([[[9.0, 3.0, 1.0], [8.0, 2.0, 5.0]], [[9.0, 3.0, 4.0], [8.0, 2.0, 5.0]]])
+        target = q_learning_targets(jnp.ones(2), values, jnp.asarray(ways), 0.5)
+        np.testing.assert_allclose(target, [1 + 0.5 * (3 + 2) / 2, 1 + 0.5 * (4 + 8) / 2])
+        one = q_learning_targets(jnp.float32(1), values[0], jnp.asarray(ways), 0.5)
+        assert float(one) == float(target[0])
+
+    def test_random_plans_choose_evenly_among_what_can_follow(self):
+        ways, count = np.asarray(allowed_nodes(drawn(1))), 20_000
+        noise = np.random.default_rng(0).random((count, len(ways)), np.float32)
+        plans = np.asarray(random_plans(jnp.asarray(ways), noise))
+        before = np.pad(PLANS[:, :-1], ((0, 0), (1, 0)))
+        choices = np.maximum(ways[np.arange(len(ways)), before].sum(axis=2), 1)
+        probability = followed(ways, PLANS) / choices.prod(axis=1)
+        assert probability.sum() == pytest.approx(1)
+        seen = np.array([(plans == plan).all(axis=1).mean() for plan in PLANS])
+        assert (seen[probability == 0] == 0).all()
+        assert np.abs(seen - probability).max() < 5 * np.sqrt(0.25 / count)
 
 
 class TestLoss:

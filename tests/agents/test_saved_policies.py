@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measured_devices import drawn
 
 import mecpart
 from mecpart.agents import Policy, PricePolicy, agent_config, stages
 from mecpart.model.scenario import check_scenario
+from mecpart.model.ways import allowed_nodes
 
 KEY = jax.random.key(3)
 LEARNERS = {
@@ -94,6 +96,15 @@ def test_measured_devices_are_kept(path):
     found = mecpart.load_policy(path).scenario
     assert found.times.names == times.names
     np.testing.assert_equal(*(asdict(jax.tree.map(np.asarray, scenario)) for scenario in (found, given)))
+
+
+def test_what_can_follow_on_measured_devices_is_kept(path):
+    policy = policy_of("Proposed", drawn(1))
+    mecpart.save_policy(path, policy)
+    np.testing.assert_array_equal(mecpart.load_policy(path).available, allowed_nodes(drawn(1)))
+    rewrite(path, available=np.ones((3, 3, 3), bool))
+    with pytest.raises(ValueError, match="available"):
+        mecpart.load_policy(path)
 
 
 def test_the_format_is_plain_arrays_and_a_header(scenario, path):
