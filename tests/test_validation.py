@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measured_devices import drawn
 
+import mecpart
+from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import (
     check_choice,
     check_count,
@@ -179,6 +184,46 @@ def test_traced_values_are_not_checked_but_traced_shapes_are(refused):
     assert is_concrete(1.0, np.ones(2), jax.device_put(np.ones(2)))
     with refused("x", "got (3,)", "(2,)"):
         jax.jit(lambda x: check_shape("x", x, (2,)))(np.ones(3))
+
+
+@pytest.mark.parametrize("rules", SCENARIOS)
+@pytest.mark.parametrize("measured", [False, True])
+def test_known_scenarios_and_slots_are_taken_while_something_else_is_traced(rules, measured):
+    """All of them known, as arrays of JAX that are part of the program, or one of their numbers traced."""
+    key, arrivals = jax.random.key(0), {} if rules == "as_printed" and not measured else {"arrivals": "poisson"}
+    if measured:
+        scenario = drawn(2, rules=rules, num_slots=3, **arrivals)
+    else:
+        network = mecpart.make_network([3e9, 5e9], num_devices=3)
+        scenario = SCENARIOS[rules](mecpart.workload("alexnet", blocks=4), network, num_slots=3, **arrivals)
+    scenario = jax.tree.map(jnp.asarray, scenario)
+    slots = mecpart.sample_slots(key, scenario, 3)
+    slot = jax.tree.map(lambda leaf: leaf[0], slots)
+    plan, plans = jnp.zeros(4, jnp.int32), jnp.zeros((3, 4), jnp.int32)
+    env, state = mecpart.PartitionEnv(), mecpart.EnvState(slot, scenario.energy_budget, jnp.int32(0))
+
+    def unchecked():  # else it is known to be sound
+        return jax.tree_util.tree_map(lambda leaf: leaf, scenario)
+
+    asked = [
+        lambda one: mecpart.evaluate_plan(unchecked(), slot, plan),
+        lambda one: mecpart.evaluate_plan(scenario, replace(slot, device_rate=one * slot.device_rate), plan),
+        lambda one: mecpart.evaluate_plan(replace(scenario, release_rate=one), slot, plan),
+        lambda one: mecpart.evaluate_plan(replace(scenario, slot_seconds=one), slot, plan),
+        lambda one: mecpart.optimal_plan(unchecked(), slot),
+        lambda one: mecpart.lower_bound(unchecked(), slot),
+        lambda one: mecpart.episode_bound(unchecked(), slots),
+        lambda one: mecpart.best_constant_plan(unchecked(), slots),
+        lambda one: mecpart.utilisation(unchecked(), slots, plans),
+        lambda one: mecpart.priced_plan(unchecked(), slot, jnp.ones(3)),
+        lambda one: mecpart.sample_slots(key, unchecked(), 2),
+        lambda one: env.step(key, state, plan, unchecked()),
+        lambda one: mecpart.simulate(unchecked(), slot, plan).end,
+        lambda one: () if scenario.rules.streams else mecpart.pareto_front(unchecked(), slot),
+        lambda one: scenario.times.cut(2) if measured else (),
+    ]
+    for function in asked:
+        jax.eval_shape(function, jnp.float32(1))
 
 
 def test_values_known_while_something_else_is_traced_are_checked(refused):

@@ -110,7 +110,7 @@ class BlockTimes:
         sizes = np.asarray(self.workload.macs, np.float64)
         if not sizes.any():
             sizes = 1e12 * np.min(np.asarray(self.seconds, np.float64), axis=1)
-        moved = [round(float(size)) for size in (*self.workload.input_bytes, self.workload.output_bytes)]
+        moved = [round(float(size)) for size in (*np.asarray(self.workload.input_bytes), self.workload.output_bytes)]
         return [Layer(str(m), round(float(size)), moved[m], moved[m + 1], 0) for m, size in enumerate(sizes)]
 
     def beside(self, *others: "BlockTimes") -> "BlockTimes":

@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mecpart.dnn.workload import Workload, check_workload
@@ -183,7 +184,7 @@ _SOUND: WeakSet[Scenario] = WeakSet()
 
 def check_mean(name: str, release_rate) -> None:
     """Raise `ValueError` for a mean of which `jax.random.poisson` would return numbers that are too small."""
-    if is_concrete(release_rate) and release_rate > 1e9:
+    if is_concrete(release_rate) and np.asarray(release_rate) > 1e9:
         raise ValueError(f"{name} must be at most 1e+09 where arrivals are 'poisson'; got {float(release_rate):g}")
 
 

@@ -105,15 +105,16 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
     if not is_concrete(scenario, slot, plan):
         raise ValueError(f"scenario, slot and plan must be known values to simulate; got {shown(plan)} (under jit)")
     check_shape("plan", plan)
-    if np.ndim(plan) == 2:
-        plans = checked_plan(scenario, plan, leading=(check_slots(scenario, slot, "slot"),))
-        slots = slot
-    else:
-        check_slot(scenario, slot)
-        plans = checked_plan(scenario, plan)[None]
-        slots = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], slot)
-    run = _stream_slots if scenario.rules.streams else _run_slots
-    found, begins, ends = run(scenario, slots, plans)
+    with jax.ensure_compile_time_eval():  # also where a `jit` is under way
+        if np.ndim(plan) == 2:
+            plans = checked_plan(scenario, plan, leading=(check_slots(scenario, slot, "slot"),))
+            slots = slot
+        else:
+            check_slot(scenario, slot)
+            plans = checked_plan(scenario, plan)[None]
+            slots = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], slot)
+        run = _stream_slots if scenario.rules.streams else _run_slots
+        found, begins, ends = run(scenario, slots, plans)
     return Schedule(tuple(sorted(found, key=lambda operation: operation.start)), tuple(begins), tuple(ends))
 
 

@@ -55,12 +55,15 @@ def check_slot(scenario: Scenario, slot: Slot, name: str = "slot", leading: tupl
     check_scenario(scenario)
     sizes = {"blocks": scenario.num_blocks, "nodes": scenario.num_nodes, "servers": scenario.num_nodes - 1}
     check_record(name, slot, Slot, how="from mecpart.sample_slot", leading=leading, **sizes)
-    if scenario.rules.streams and slot.backlog is not None and is_concrete(slot.backlog) and np.any(slot.backlog):
-        raise ValueError(
-            f"{name}.backlog must be 0 where tasks stream, as no slot waits for another; got {slot.backlog}"
-        )
+    # As NumPy's arrays: operations on JAX's are traced where a `jit` is under way, even if all that they take is known.
+    if scenario.rules.streams and slot.backlog is not None and is_concrete(slot.backlog):
+        backlog = np.asarray(slot.backlog)
+        if backlog.any():
+            raise ValueError(
+                f"{name}.backlog must be 0 where tasks stream, as no slot waits for another; got {backlog}"
+            )
     if slot.tasks is not None:
-        most = np.max(slot.tasks) if is_concrete(slot.tasks) else slot.tasks
+        most = np.max(np.asarray(slot.tasks)) if is_concrete(slot.tasks) else slot.tasks
         work = scenario.num_blocks, most, scenario.workload.macs, scenario.cycles_per_mac
         check_finite_product(f"{name}.tasks * macs * cycles_per_mac", *work)
 

@@ -190,7 +190,8 @@ def undominated_plans(scenario: Scenario, slot: Slot, objectives: tuple[str, ...
     """`undominated_paths` by some objectives: float64 values [K, objectives] and plans [K, M]."""
     limit = _checked_memory(scenario, slot, memory)
     size = np.asarray(scenario.memory_bytes, np.float64)
-    arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
+    with jax.ensure_compile_time_eval():  # also where a `jit` is under way
+        arcs = [Arcs(*(np.asarray(part, np.float64) for part in _all_arcs(scenario, slot, by))) for by in objectives]
     return undominated_paths(arcs, size, limit)
 
 
