@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mecpart.adapters.spaces import observation_bounds, playable
+from mecpart.adapters.spaces import observation_bounds, playable, possible_nodes
 from mecpart.model.delay import PlanCost
 from mecpart.model.environment import PartitionEnv
 from mecpart.model.scenario import Scenario
@@ -61,7 +61,9 @@ class Partition(gymnasium.Env):
       The bounds hold in every episode, see `observation_bounds`.
     - Action: MultiDiscrete, a plan: the node of each block, [M] integers in 0..N. Servers that only pad the network are
       left out, so N counts those that exist.
-    - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds.
+    - Reward: Eq. 14 of the slot, minus its delay and penalty in seconds. On measured devices a plan that never comes to
+      its end is an action like any other, with a finite reward that is less than that of all others; its delays in the
+      info are infinite. See `action_masks`.
     - Terminated: never. Truncated: after `scenario.num_slots` slots, so the value of the observation returned then is
       to be bootstrapped.
     - Info: of a step, the fields of `mecpart.PlanCost`: NumPy float32, [M] or scalar. Of a reset, nothing.
@@ -95,6 +97,14 @@ class Partition(gymnasium.Env):
         self._slots_left -= 1
         observation, info = _to_numpy(observation, cost)
         return observation, float(info["reward"]), False, self._slots_left == 0, info
+
+    def action_masks(self) -> np.ndarray:
+        """Whether some plan that comes to its end has the block on the node, bool [M * (N + 1)], block by block.
+
+        By the convention of sb3-contrib, whose `MaskablePPO` asks for it. It masks each block by itself: on measured
+        devices a plan can still name two nodes that cannot follow each other.
+        """
+        return possible_nodes(self.scenario).ravel()
 
 
 class PartitionVector(gymnasium.vector.VectorEnv):
@@ -183,6 +193,10 @@ class PartitionVector(gymnasium.vector.VectorEnv):
             infos = self._of_all({"final_obs": final, "final_info": infos})
             observations = self._begin()
         return observations, rewards, *self._ended(ended), infos
+
+    def action_masks(self) -> np.ndarray:
+        """Those of `Partition`, of every environment: bool [num_envs, M * (N + 1)]."""
+        return np.stack([possible_nodes(scenario).ravel() for scenario in self.scenarios])
 
     # Tuples where the base class has one, as in Gymnasium's own `SyncVectorEnv`.
     @property  # type: ignore[misc]

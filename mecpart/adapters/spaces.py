@@ -1,11 +1,11 @@
-"""What both adapters ask of a scenario: that it is whole, and between which bounds its observations lie."""
+"""What both adapters ask of a scenario: that it is whole, where blocks can run, and the bounds of its observations."""
 
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mecpart.experiments.setting import Setting
 from mecpart.model.delay import most_energy, slowest_delay
@@ -13,6 +13,7 @@ from mecpart.model.durations import divide
 from mecpart.model.environment import energy_scale, observed_queue, observed_work, rate_scale
 from mecpart.model.scenario import Scenario, Slot, check_scenario
 from mecpart.model.scenarios import SCENARIOS
+from mecpart.model.ways import allowed_nodes
 from mecpart.validation import check_choice, is_concrete, shown
 
 # The most tasks that `jax.random.poisson` can return.
@@ -49,6 +50,18 @@ def playable(scenario: Scenario | str) -> Scenario:
     times = None if scenario.times is None else scenario.times.select(there)
     links = None if scenario.links is None else scenario.links.select(there)
     return replace(scenario, network=network, times=times, links=links)
+
+
+def possible_nodes(scenario: Scenario) -> Bool[np.ndarray, "blocks nodes"]:
+    """Whether some plan that comes to its end has the block on the node: all of them, but on measured devices."""
+    allowed = np.asarray(allowed_nodes(scenario))
+    if not scenario.measured:
+        return np.tile(allowed, (scenario.num_blocks, 1))
+    found, reached = [], np.arange(scenario.num_nodes) == 0
+    for way in allowed:
+        reached = way[reached].any(axis=0)
+        found.append(reached)
+    return np.stack(found)
 
 
 @jax.jit

@@ -80,7 +80,9 @@ class PartitionVecEnv(VecEnv):
         raise AttributeError(f"{attr_name} cannot be set: the environments are stepped as one")
 
     def env_method(self, method_name: str, *method_args, indices=None, **method_kwargs) -> list:
-        """Refused, as `set_attr`."""
+        """The `action_masks` of each environment asked for, as sb3-contrib does; all else is refused, as `set_attr`."""
+        if method_name == "action_masks":
+            return list(self.env.action_masks()[list(self._get_indices(indices))])
         raise AttributeError(f"{method_name} cannot be called: the environments are stepped as one")
 
     def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:

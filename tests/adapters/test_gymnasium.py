@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from measured_devices import PLANS, by_hand, drawn
 
 import mecpart
 from mecpart.adapters import gymnasium as adapter
@@ -194,6 +195,37 @@ class TestPartition:
             env.reset(options={})
             with refused("options must be None or empty", "{'speed': 1}"):
                 env.reset(options={"speed": 1})
+
+
+class TestMeasuredDevices:
+    """Blocks that cannot run and links that do not exist: an action may be a plan that never comes to its end."""
+
+    @pytest.mark.parametrize("rules", mecpart.SCENARIOS)
+    def test_passes_check_env_and_has_finite_observations_and_rewards_whatever_is_done(self, rules):
+        scenario = drawn(1, rules=rules, num_slots=4)
+        check_env(adapter.make(scenario), skip_render_check=True)
+        env, ends = adapter.make_vec(scenario, 3, autoreset_mode="SameStep"), []
+        env.reset(seed=0)
+        for plans in PLANS[:60].reshape(-1, 3, 4):
+            observations, rewards, _, _, info = env.step(plans)
+            assert all(map(env.single_observation_space.contains, observations))
+            assert np.isfinite(rewards).all()
+            ends += np.isfinite(info.get("final_info", info)["total_delay"]).tolist()
+        by_hand_ends = [np.isfinite(by_hand(scenario, np.zeros(3), plan)[0]) for plan in PLANS[:60]]
+        assert ends == by_hand_ends
+        assert 0 < sum(ends) < len(ends)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_action_masks_are_the_nodes_of_plans_that_come_to_their_end(self, seed):
+        scenario = drawn(seed)
+        ends = [np.isfinite(by_hand(scenario, np.zeros(3), plan)[0]) for plan in PLANS]
+        expected = [(PLANS[ends][:, block] == node).any() for block in range(4) for node in range(3)]
+        masks = adapter.make(scenario).action_masks()
+        assert (masks.dtype, masks.tolist()) == (bool, expected)
+        np.testing.assert_array_equal(adapter.make_vec(scenario, 2).action_masks(), [expected] * 2)
+
+    def test_otherwise_all_nodes_can_be_chosen(self, small):
+        assert adapter.make(small()).action_masks().tolist() == [True] * 16
 
 
 class TestRegistration:

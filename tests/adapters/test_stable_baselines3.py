@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from measured_devices import drawn
 
 from mecpart import SCENARIOS
 from mecpart.adapters import gymnasium
@@ -53,6 +54,19 @@ class TestVecEnv:
                 for name, value in told.items():
                     np.testing.assert_allclose(value, other[name], rtol=1e-5, atol=1e-6, err_msg=name)
                 assert bool(told["TimeLimit.truncated"]) == dones.all()
+
+    def test_measured_devices(self):
+        """Nodes that no plan can use are masked by the convention of sb3-contrib; without, learning stays finite."""
+        scenario = drawn(1, rules="loaded", num_slots=4)
+        env = make_vec_env(scenario, 3, seed=0)
+        mask = gymnasium.make(scenario).action_masks()
+        assert not mask.all()
+        np.testing.assert_array_equal(env.env_method("action_masks", indices=[2, 0]), [mask] * 2)
+        assert env.has_attr("action_masks")
+        with pytest.raises(AttributeError, match="render"):
+            env.env_method("render")
+        model = model_of(A2C, env, n_steps=4).learn(96)
+        assert all(torch.isfinite(leaf).all() for leaf in model.policy.parameters())
 
     def test_a_seed_is_used_once(self, small):
         env = make_vec_env(small(num_slots=3), 2, seed=1)

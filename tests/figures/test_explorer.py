@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import urlencode
 
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM, OFFLINE, in_browser
 from compilation import compilations
+from measured_devices import PLANS, by_hand, drawn
 from nbformat.v4 import new_code_cell
 from playwright.sync_api import expect, sync_playwright
 
@@ -220,6 +222,34 @@ def test_a_scenario_of_ones_own():
     np.testing.assert_allclose(float(numbers(explorer)["Myopic"][0]), least(shown, explorer.slot), rtol=1e-3)
     explorer.controls["network"].value = "nin"
     assert explorer.scenario.workload.name == "nin"
+
+
+@pytest.mark.parametrize("rules", mecpart.SCENARIOS)
+def test_measured_devices_with_blocks_that_cannot_run_and_links_that_do_not_exist(rules):
+    scenario = drawn(1, rules=rules)
+    explorer = Explorer(scenario)
+    assert float(scenario.links.rate[0, 1]) == 0
+    best = min(by_hand(scenario, np.zeros(3), plan)[0] for plan in PLANS)
+    name = "Myopic" if rules == "loaded" else "Optimal"
+    np.testing.assert_allclose(float(numbers(explorer)[name][0]), best, rtol=1e-3)
+    explorer.nodes[0].value = 1
+    assert numbers(explorer)["by hand"][0] == format_number(np.inf)
+    explorer.controls["uplink"].value *= 2
+    explorer.speeds[2].value = 0
+    explorer.speeds[2].value = 1
+    assert set(numbers(explorer)) == {"by hand", name}
+
+
+def test_a_node_that_runs_nothing_may_stand_before_others():
+    """Its speed is 0, as if it did not exist."""
+    scenario = drawn(4)
+    seconds = np.array(scenario.times.seconds)
+    seconds[:, 1] = np.inf
+    explorer = Explorer(mecpart.measured(replace(scenario.times, seconds=seconds), scenario.links))
+    assert explorer.controls["servers"].value == 2
+    np.testing.assert_array_equal(explorer.scenario.times.seconds, np.float32(seconds))
+    explorer.speeds[1].value = 2
+    np.testing.assert_array_equal(explorer.scenario.times.seconds, np.float32(seconds))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from instances import instance, random_instances, round_problem
 from matplotlib.collections import PathCollection, PolyCollection
+from measured_devices import PLANS, by_hand, drawn
 
 import mecpart
 from mecpart import figures
@@ -158,6 +159,16 @@ def test_what_never_ends_runs_to_the_edge():
     edge = axes.get_xlim()[1]
     assert times(axes, *PARTS) == [[0, 2], [2, edge]]
     assert times(axes, "on servers") == []
+
+
+@pytest.mark.parametrize("rules", mecpart.SCENARIOS)
+def test_measured_plans_that_never_end_say_so(rules):
+    scenario = drawn(1, rules=rules)
+    slot = mecpart.sample_slot(jax.random.key(0), scenario)
+    for plan in PLANS[::9]:
+        (axes,) = mecpart.plot_plan(scenario, slot, plan).axes
+        ends = np.isfinite(by_hand(scenario, np.zeros(3), plan)[0])
+        assert (titles(axes)[0] == "This plan never ends") != ends
 
 
 def test_servers_that_do_not_exist_have_no_row():

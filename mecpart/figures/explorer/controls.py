@@ -178,8 +178,9 @@ class Controls:
         own = chosen["network"] == self._own
         times, links = self._base.times if own else None, self._base.links
         if times is not None:  # a node of twice the speed takes half as long
-            slower = np.divide(self._base.network.speed, speed, out=np.full_like(speed, np.inf), where=speed > 0)
-            seconds: Any = np.asarray(times.seconds) * slower
+            runs = np.isfinite(times.seconds) & (speed > 0)
+            slower = np.divide(self._base.network.speed, speed, out=np.ones_like(speed), where=speed > 0)
+            seconds: Any = np.where(runs, np.where(runs, times.seconds, 0) * slower, np.inf)
             times = replace(times, seconds=seconds)
         if links is not None:
             rate: Any = np.array(links.rate)

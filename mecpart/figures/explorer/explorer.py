@@ -69,7 +69,8 @@ class Explorer(widgets.HBox):
       each block.
     - `picture`, `numbers`: what they change.
 
-    **Raises:** `ValueError` for a name that there is not, or a link without any rate.
+    **Raises:** `ValueError` for a name that there is not, or a link without any rate (of measured ones, where the first
+    node has none).
     """
 
     def __init__(self, scenario: Scenario | str = "as_printed", method: str = "Greedy"):
@@ -79,9 +80,11 @@ class Explorer(widgets.HBox):
         self._methods = {rules: _methods_in(rules) for rules in SCENARIOS}
         check_choice("method", method, self._methods[rules])
         if isinstance(scenario, Scenario):
-            check_number("network.device_rate_range", scenario.network.device_rate_range, exclusive=True)
+            rates = np.asarray(scenario.network.device_rate_range)
+            # Of measured links some may not exist: then one that does is enough for the slider of their mean.
+            check_number("network.device_rate_range", rates if scenario.links is None else rates[1], exclusive=True)
             base, own = scenario, f"{scenario.workload.name} (given)"
-            servers = int(np.sum(np.asarray(scenario.network.speed[1:]) > 0))
+            servers = int(np.flatnonzero(scenario.network.speed)[-1])
         else:
             # A server of a larger network has the speed that it has in a smaller one.
             network = sample_network(jax.random.key(0), MOST_SERVERS)

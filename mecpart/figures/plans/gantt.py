@@ -89,7 +89,7 @@ def _words(name: str, times: PlanTimes, last: str, reference: PlanTimes) -> tupl
         ratio = format_number(round(total / least, 3))
         title += f", as {_short(last)}" if ratio == "1" else f", {ratio} times {_short(last)}"
     if math.isinf(total):
-        return f"{_short(name) or 'This plan'} never ends", "a node that it uses has no speed, or a link no rate"
+        return f"{_short(name) or 'This plan'} never ends", "a block cannot run on its node, or cannot be sent there"
     parts = [(PARTS[kind], length) for kind, length in times.parts.items() if length]
     told = [f"{words} {seconds(length)}" for words, length in parts]
     return title, " + ".join(told) if told else "there is nothing to do"
