@@ -66,7 +66,7 @@ GROUPS = (
         "compare_delay", "comparison.clock.clock_summary", "comparison.clock.disturbance",
     )),
     ("testbed", "A testbed", "A network really cut and really run, and its delay by the clock.", (
-        "Testbed", "testbed.bed.Calibration",
+        "Testbed", "testbed.calibration.Calibration",
     )),
     ("costs", "What a plan costs", "Delay, energy and reward of a plan.", (
         "evaluate_plan", "PlanCost", "utilisation", "keeps_up", "simulate", "Schedule", "Operation",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from mecpart.measurements.blocks import Tensors, jax_image, onnx_input, onnx_ses
 from mecpart.measurements.engines import InputShape
 from mecpart.measurements.files import as_array
 from mecpart.model.devices import BlockTimes, Links
-from mecpart.testbed.calibration import Probe, covering_plans, fitted_links, probes
+from mecpart.testbed.calibration import Calibration, Probe, calibration, covering_plans, probes
 from mecpart.testbed.checks import addresses_of, check_alike, check_possible, checked_plans, names_of, network_of
 from mecpart.testbed.crew import Crew
 from mecpart.testbed.namespaces import Namespaces
@@ -26,13 +26,6 @@ from mecpart.validation import check_count, check_flag, check_number
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Calibration(NamedTuple):
-    """What a testbed was measured to take: `times` of its blocks on its nodes, `links` between them."""
-
-    times: BlockTimes
-    links: Links
 
 
 class Testbed:
@@ -129,29 +122,10 @@ class Testbed:
         **Raises:** `ValueError` before anything runs for what is no plan, one over a link that there is not, or with a
         block on a node that does not run it.
         """
-        import pandas as pd
-
         checked = self._checked("plans", plans)
         check_count("rounds", rounds)
         check_count("tasks", tasks)
-        draw, rows = np.random.default_rng(0), []
-        with self._closing() as crew:
-            self._load(crew, checked)
-            for number in range(rounds):
-                for at in draw.permutation(len(checked)):
-                    load = machine.load()
-                    seconds, took, _ = self._once(crew, route_of(checked[at]), tasks)
-                    rows.append(
-                        {
-                            "plan": " ".join(map(str, checked[at])),
-                            "round": number,
-                            "tasks": tasks,
-                            "seconds": seconds,
-                            "computing": float(took.sum(axis=1).mean()),
-                            "load": np.nan if load is None else load,
-                        }
-                    )
-        return pd.DataFrame(rows)
+        return self._measured(checked, tasks, [], rounds)[0]
 
     def infer(self, plan: Any, tensors: Sequence[Any] | None = None) -> list[np.ndarray]:
         """What leaves the last block under a plan, [M].
@@ -182,39 +156,67 @@ class Testbed:
         **Raises:** `ValueError` for fewer rounds, or where no plan is possible.
         """
         check_count("rounds", rounds, minimum=2)
-        sizes = [*np.asarray(self.workload.input_bytes, np.float64).tolist(), float(self.workload.output_bytes)]
+        return self._measured([], 1, self._covering(), rounds)[1]
+
+    def run_and_calibrate(self, plans: Any, rounds: int = 5, tasks: int = 1) -> tuple["pd.DataFrame", Calibration]:
+        """Run plans and calibrate in the same rounds: what `run` and `calibrate` return.
+
+        On a machine whose speed changes from minute to minute, what blocks take before or after is not what they take
+        in the plans.
+
+        **Arguments:** as in `run`; `rounds`: at least 2.
+
+        **Raises:** as `run` and `calibrate`.
+        """
+        checked = self._checked("plans", plans)
+        check_count("rounds", rounds, minimum=2)
+        check_count("tasks", tasks)
+        return self._measured(checked, tasks, self._covering(), rounds)
+
+    def _covering(self) -> list[list[int]]:
+        """Plans that tell what all blocks take."""
         plans = covering_plans(self._can, self._linked)
         if not plans:
             raise ValueError("links and pace must allow a plan; got such that allow none")
+        return plans
+
+    def _measured(
+        self, plans: list[list[int]], tasks: int, covering: list[list[int]], rounds: int
+    ) -> tuple["pd.DataFrame", Any]:
+        """The runs of some plans; and beside them in every round what a calibration takes, where plans for it are
+        given."""
+        import pandas as pd
+
+        probing: list[Probe] = []
         with self._closing() as crew:
-            self._load(crew, plans)
-            sizes[0] = float(sum(each.nbytes for each in self._input))
-            runs = [Probe(route_of(plan), moves_of(plan, sizes)) for plan in plans] + probes(self._linked, sizes)
-            draw = np.random.default_rng(0)
-            moving = np.zeros((rounds, len(runs)))
-            blocks: list[list[np.ndarray]] = [[] for _ in plans]
+            self._load(crew, plans + covering)
+            if covering:
+                sizes = [*np.asarray(self.workload.input_bytes).tolist(), float(self.workload.output_bytes)]
+                probing = [Probe(route_of(plan), moves_of(plan, sizes)) for plan in covering]
+                probing += probes(self._linked, sizes)
+            asked = [(route_of(plan), tasks) for plan in plans] + [(each.route, 1) for each in probing]
+            draw, rows = np.random.default_rng(0), []
+            told: list[list[tuple[float, np.ndarray]]] = [[] for _ in asked]
             for number in range(rounds):
-                for at in draw.permutation(len(runs)):
-                    seconds, took, _ = self._once(crew, runs[at].route, 1)
-                    moving[number, at] = seconds - took.sum()
+                for at in draw.permutation(len(asked)):
+                    load = machine.load()
+                    seconds, took, _ = self._once(crew, *asked[at])
+                    told[at].append((seconds, took))
                     if at < len(plans):
-                        blocks[at].append(took[0])
-        return Calibration(self._times(plans, blocks), self._measured_links(runs, moving))
-
-    def _times(self, plans: list[list[int]], blocks: list[list[np.ndarray]]) -> BlockTimes:
-        """From the seconds of each block in each round of each plan."""
-        took: dict[tuple[int, int], list[float]] = {}
-        for plan, rounds in zip(plans, blocks, strict=True):
-            for m, node in enumerate(plan):
-                took.setdefault((m, node), []).extend(float(each[m]) for each in rounds[1:])
-        seconds, spread = np.full(self._can.shape, np.inf, np.float32), np.zeros(self._can.shape, np.float32)
-        for place, values in took.items():
-            seconds[place], spread[place] = np.median(values), np.std(values, ddof=min(1, len(values) - 1))
-        return BlockTimes(as_array(seconds), self.workload, self.names, spread=as_array(spread))
-
-    def _measured_links(self, runs: Sequence[Probe], moving: np.ndarray) -> Links:
-        latency, rate = fitted_links([run.moves for run in runs], np.median(moving[1:], axis=0), self.num_nodes)
-        return Links(as_array(latency), as_array(rate), names=self.names)
+                        rows.append(
+                            {
+                                "plan": " ".join(map(str, plans[at])),
+                                "round": number,
+                                "tasks": tasks,
+                                "seconds": seconds,
+                                "computing": float(took.sum(axis=1).mean()),
+                                "load": np.nan if load is None else load,
+                            }
+                        )
+        found = None
+        if covering:
+            found = calibration(self.workload, self.names, covering, probing, told[len(plans) :])
+        return pd.DataFrame(rows), found
 
     def _once(
         self,

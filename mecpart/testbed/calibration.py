@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linprog
 
+from mecpart.dnn.workload import Workload
+from mecpart.measurements.files import as_array
+from mecpart.model.devices import BlockTimes, Links
 from mecpart.testbed.routes import Stage
 
 #: The most sizes of transfers that one link is probed by.
@@ -21,6 +24,13 @@ _MOST_SIZES = 5
 _BOTH_WAYS = 1e-3
 #: The fastest links that are told from such that take no time, bytes/s.
 _FASTEST = 1e12
+
+
+class Calibration(NamedTuple):
+    """What a testbed was measured to take: `times` of its blocks on its nodes, `links` between them."""
+
+    times: BlockTimes
+    links: Links
 
 
 class Probe(NamedTuple):
@@ -125,3 +135,31 @@ def fitted_links(
         latency[a, b] = found[at]
         rate[a, b] = min(largest / max(found[len(known) + at], 1e-30), _FASTEST)
     return latency, rate
+
+
+def calibration(
+    workload: Workload,
+    names: tuple[str, ...],
+    plans: Sequence[Sequence[int]],
+    runs: Sequence[Probe],
+    told: Sequence[Sequence[tuple[float, Float[np.ndarray, "tasks blocks"]]]],
+) -> Calibration:
+    """Times and links, by the medians of all rounds but the first.
+
+    - `plans`: that tell of blocks. - `runs`: of these, and then of what tells of links alone.
+    - `told`: of each run and round the seconds of the whole, and those of the blocks of its only task.
+    """
+    took: dict[tuple[int, int], list[float]] = {}
+    for plan, rounds in zip(plans, told, strict=False):
+        for place in enumerate(plan):
+            took.setdefault(place, []).extend(float(blocks[0, place[0]]) for _, blocks in rounds[1:])
+    shape = workload.num_blocks, len(names)
+    seconds, spread = np.full(shape, np.inf), np.zeros(shape)
+    for place, values in took.items():
+        seconds[place], spread[place] = np.median(values), np.std(values, ddof=min(1, len(values) - 1))
+    moving = [np.median([whole - blocks.sum() for whole, blocks in rounds[1:]]) for rounds in told]
+    latency, rate = fitted_links([run.moves for run in runs], moving, len(names))
+    return Calibration(
+        BlockTimes(as_array(seconds), workload, names, spread=as_array(spread)),
+        Links(as_array(latency), as_array(rate), names=names),
+    )

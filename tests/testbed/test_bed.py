@@ -145,6 +145,21 @@ class TestWhatIsKept:
         )
         assert 0.999 * 0.12 <= float(cost.total_delay) < np.inf
 
+    def test_calibrated_in_the_same_rounds(self, paced, monkeypatch):
+        """Between two runs of the plans of a round, others may run."""
+        order, once = [], paced._once
+        monkeypatch.setattr(paced, "_once", lambda crew, route, tasks: order.append(tasks) or once(crew, route, tasks))
+        plans = [[0, 1, 1, 1, 1, 0], [1] * 6]
+        rows, (times, links) = paced.run_and_calibrate(plans, rounds=3, tasks=2)
+        assert [*rows["round"]] == [0, 0, 1, 1, 2, 2]
+        assert (rows.seconds >= 0.09).all()
+        assert times.names == links.names == ("pi", "server")
+        assert np.isfinite(times.seconds).sum() == 11
+        of_plans = np.flatnonzero(np.array(order) == 2)
+        each = len(order) // 3
+        assert [at // each for at in of_plans] == [0, 0, 1, 1, 2, 2]
+        assert (np.diff(of_plans) > 1).any()
+
     def test_links_that_are_not_there_are_not_found_and_others_as_slow_as_they_are_held(self, bed):
         times, links = bed.calibrate(rounds=2)
         assert links.names == ("camera", "near", "far")

@@ -5,7 +5,9 @@ from itertools import pairwise, permutations, product
 import numpy as np
 import pytest
 
-from mecpart.testbed.calibration import covering_plans, fitted_links, probes
+import mecpart
+from mecpart.testbed.calibration import Probe, calibration, covering_plans, fitted_links, probes
+from mecpart.testbed.routes import moves_of, route_of
 
 SIZES = [3000.0, 64000.0, 32000.0, 8000.0, 40.0]
 
@@ -75,3 +77,22 @@ class TestLinks:
             *((1, 2, int(size)) for size in SIZES[1:-1]),
             *((2, 0, int(size)) for size in SIZES[1:]),
         }
+
+
+def test_medians_of_all_rounds_but_the_first():
+    """By hand: one plan for each node, and the first round much slower."""
+    task = mecpart.workload("alexnet", 2)
+    plans = [[0, 0], [1, 1]]
+    runs = [Probe(route_of(plan), moves_of(plan, [3000.0, 1000.0, 40.0])) for plan in plans]
+    blocks = [[[9, 9], [1, 2], [3, 4], [2, 9]], [[9, 9], [5, 1], [5, 1], [5, 1]]]
+    beyond = [[9, 0, 0, 0], [9, 0.5, 0.25, 0.75]]
+    told = [
+        [(sum(each) + more, np.array([each], float)) for each, more in zip(*both, strict=True)]
+        for both in zip(blocks, beyond, strict=True)
+    ]
+    times, links = calibration(task, ("a", "b"), plans, runs, told)
+    np.testing.assert_allclose(times.seconds, [[2, 5], [4, 1]])
+    np.testing.assert_allclose(times.spread, [[1, 0], [np.sqrt(13), 0]], rtol=1e-6)
+    way = links.latency + np.array([[0, 3000], [40, 0]]) / np.where(links.rate > 0, links.rate, 1)
+    assert float(way.sum()) == pytest.approx(0.5)
+    assert (times.names, links.names) == (("a", "b"), ("a", "b"))
