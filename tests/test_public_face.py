@@ -330,7 +330,7 @@ CALLS = {
     "Experiment": (
         mecpart.Experiment,
         {"name": "a", "title": "a", "x_name": "deadline", "x_label": "a", "xs": (1.0,), "fixed": mecpart.Setting(),
-         "methods": None, "series": {}},
+         "methods": None, "series": {}, "brief": ()},
         {"name": ANY_TEXT, "title": ANY_TEXT | {"empty"}, "x_label": ANY_TEXT | {"empty"}, "methods": OPTIONAL},
     ),
     "LayerTable": (mecpart.LayerTable, {"name": "a", "layers": TABLE.layers}, {"name": ANY_TEXT}),

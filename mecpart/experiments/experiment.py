@@ -1,6 +1,6 @@
 """An experiment as data: what is swept, what is fixed, which curves there are, and which methods take part."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -127,6 +127,8 @@ class Experiment:
     - `methods`: those that take part; by default all that the scenario has, registered ones included.
     - `series`: where a figure has several curves of one method, the name of each and what it changes. Results then have
       a column `setting` with the name.
+    - `brief`: those of `xs`, or names of `series`, that are enough to see everything run (`Profile.brief`); all where
+      none of them is named.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Experiment:
     fixed: Setting = Setting()
     methods: tuple[str, ...] | None = None
     series: Mapping[str, Change] = field(default_factory=dict)
+    brief: tuple = ()
 
     def __post_init__(self):
         check_names("name", self.name)
@@ -150,7 +153,8 @@ class Experiment:
                 raise ValueError(f"{name} must be a text; got {shown(getattr(self, name))}")
         check_choice("x_name", self.x_name, ["episode", *changeable()])
         check_type("fixed", self.fixed, Setting)
-        for name, kind, what in (("xs", tuple, "a tuple"), ("series", Mapping, "a mapping from names to changes")):
+        kinds = {"xs": (tuple, "a tuple"), "series": (Mapping, "a mapping from names to changes")}
+        for name, (kind, what) in (kinds | {"brief": kinds["xs"]}).items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be {what}; got {shown(getattr(self, name))}")
         if self.methods is not None:
@@ -164,8 +168,8 @@ class Experiment:
         """Whether the training itself is shown."""
         return self.x_name == "episode"
 
-    def points(self, scenario: str) -> list[Point]:
-        """The points that there are in a scenario.
+    def points(self, scenario: str, brief: bool = False) -> list[Point]:
+        """The points that there are in a scenario; only those on `self.brief`, where that is asked for.
 
         **Raises:** `ValueError` if there is none, or one twice.
         """
@@ -176,13 +180,16 @@ class Experiment:
         known = methods_in(scenario)
         methods = [known[name] for name in self.methods or known if name in known]
         found: list[Point] = []
+        kept = self.brief if brief else ()
         for name, different in (self.series or {"": Change()}).items():
-            if not different.exists_in(scenario, methods):
+            if not different.exists_in(scenario, methods) or _left_out(name, kept, self.series):
                 continue
             setting = different.to(self.fixed)
             if self.convergence:
                 found.append(Point(name, "episode", setting, different.method))
             for x in () if self.convergence else self.xs:
+                if _left_out(x, kept, self.xs):
+                    continue
                 here = change(self.x_name, x)
                 found.append(Point(name, x, here.to(setting), {**different.method, **here.method}))
         if not found:
@@ -193,6 +200,11 @@ class Experiment:
                 f"{', '.join(map(repr, have))}; got {', '.join(map(repr, given))}"
             )
         return found
+
+
+def _left_out(one: Any, kept: Sequence, of: Collection) -> bool:
+    """Whether some `of` these are kept, but not this one."""
+    return one not in kept and any(each in of for each in kept)
 
 
 def shown_x(x: Any) -> Any:

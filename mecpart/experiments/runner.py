@@ -53,17 +53,20 @@ MOST_SEEDS, MOST_EPISODES = 10_000, 1_000_000
 class Profile:
     """How much is run: seeds, training episodes, and networks for what costs nothing (`run_rules`).
 
+    - `brief`: whether `run_experiment` leaves out points that run nothing which others do not (`Experiment.brief`).
+
     Nothing else differs between profiles.
     """
 
     seeds: int
     episodes: int
     networks: int = 1000
+    brief: bool = False
 
 
 #: Episodes are multiples of every number of workers in Fig. 7b.
 PROFILES = {
-    "smoke": Profile(seeds=2, episodes=24, networks=20),
+    "smoke": Profile(seeds=2, episodes=24, networks=20, brief=True),
     "quick": Profile(seeds=5, episodes=192),
     "paper": Profile(seeds=10, episodes=LEDGER.default("episodes")),
 }
@@ -137,7 +140,7 @@ def run_experiment(
         methods = _usual_methods(experiment, scenario)
     check_methods(methods, known)
     experiment = in_world(experiment, scenario, world)
-    points = experiment.points(scenario)
+    points = experiment.points(scenario, PROFILES[profile].brief)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)
 
 
@@ -145,7 +148,8 @@ def usual_runs(name: str, profile: str, scenario: str, world: str | None = None)
     """The runs that `run_experiment` needs for these names, before anything is checked or run."""
     experiment = in_world(EXPERIMENTS[name], scenario, world)
     seeds, episodes = amounts(profile, None, None)
-    points, methods = experiment.points(scenario), _usual_methods(experiment, scenario)
+    points = experiment.points(scenario, PROFILES[profile].brief)
+    methods = _usual_methods(experiment, scenario)
     return set(_wanted(experiment, scenario, points, seeds, episodes, methods).values())
 
 

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 import mecpart
+from mecpart.agents.networks import HEADS, SHARING
 from mecpart.comparison import published
+from mecpart.comparison.paper import published_reductions
 from mecpart.dnn.workload import LayerTable
 from mecpart.dnn.zoo import NETWORKS, layer_table
 from mecpart.experiments.catalogue import EXPERIMENTS, NOT_VARIED, WORLDS
@@ -330,6 +332,49 @@ class TestThePaper:
     def test_episodes_suit_every_number_of_workers(self, profile):
         for change in EXPERIMENTS["fig7b"].series.values():
             assert profile.episodes % change.method["workers"] == 0
+
+
+class TestInBrief:
+    @staticmethod
+    def of(points):
+        return {(point.series, point.x) for point in points}
+
+    def test_only_what_is_named_and_all_where_nothing_is(self):
+        mine = Experiment("mine", "", "deadline", "", xs=(1.0, 3.0), series={"a": Change(), "b": Change()})
+        assert self.of(mine.points("as_printed", brief=True)) == self.of(mine.points("as_printed"))
+        for brief, kept in (
+            ((3.0,), {("a", 3.0), ("b", 3.0)}),
+            (("b",), {("b", 1.0), ("b", 3.0)}),
+            ((1.0, "a"), {("a", 1.0)}),
+            (("c",), {("a", 1.0), ("a", 3.0), ("b", 1.0), ("b", 3.0)}),
+        ):
+            made = replace(mine, brief=brief)
+            assert self.of(made.points("as_printed", brief=True)) == kept
+            assert len(made.points("as_printed")) == 4
+
+    def test_is_the_profile_smoke_alone(self):
+        assert [name for name, profile in PROFILES.items() if profile.brief] == ["smoke"]
+        results = {
+            profile: run_experiment("fig8", profile, seeds=1, episodes=8, methods=["Local only"], processes=1)
+            for profile in ("smoke", "quick")
+        }
+        assert set(results["smoke"].x) == {3, 4, 6, 7}
+        assert set(results["quick"].x) == set(range(2, 10))
+        same = results["quick"][results["quick"].x.isin(results["smoke"].x)]
+        pd.testing.assert_frame_equal(results["smoke"], same.reset_index(drop=True))
+
+    def test_leaves_out_no_kind_of_thing(self):
+        """Every name is one that there is; each constant has a world; each percentage that the paper states its x; and
+        the ablation has every head, and every way of sharing."""
+        for experiment in EXPERIMENTS.values():
+            assert set(experiment.brief) <= {*experiment.xs, *experiment.series}
+        assert {name.partition("=")[0] for name in EXPERIMENTS["sensitivity"].brief} == {"ledger", *WORLDS}
+        stated = published_reductions().groupby("x_name")["x"].agg(set)
+        assert stated["num_servers"] <= set(EXPERIMENTS["fig8"].brief)
+        assert stated["num_blocks"] <= set(EXPERIMENTS["fig9"].brief)
+        cells = [EXPERIMENTS["ablation"].series[name].method for name in EXPERIMENTS["ablation"].brief]
+        assert {cell["heads"] for cell in cells if "heads" in cell} == set(HEADS)
+        assert {cell["sharing"] for cell in cells if "sharing" in cell} == set(SHARING)
 
 
 class TestBadInput:
