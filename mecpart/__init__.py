@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from mecpart.planning.policies import POLICIES
     from mecpart.testbed.bed import Testbed
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "COLUMNS",

@@ -1,7 +1,6 @@
 """The command line: exit codes, refusals, the listing."""
 
 import errno
-import importlib.metadata
 import inspect
 import os
 import re
@@ -114,7 +113,7 @@ def test_version(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert not ended.value.code
-    assert capsys.readouterr().out == f"mecpart {importlib.metadata.version('mecpart')}\n"
+    assert capsys.readouterr().out == f"mecpart {mecpart.__version__}\n"
 
 
 @pytest.mark.parametrize(

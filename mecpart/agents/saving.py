@@ -4,7 +4,6 @@ The entry `header` is JSON: `format`, the `mecpart` that wrote it, the `kind` of
 numbers and texts; every other entry is an array. Both are named by where they belong, as in `scenario/network/speed`.
 """
 
-import importlib.metadata
 import json
 import os
 import zipfile
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+import mecpart
 from mecpart.agents.learning import Policy
 from mecpart.agents.networks import HEADS, MAX_JOINT_PLANS, SHARING, PartitionNetwork
 from mecpart.agents.price_search import PricePolicy
@@ -66,8 +66,7 @@ def save_policy(path: str | os.PathLike, policy: Policy | PricePolicy) -> None:
     held = {name: value for name, value in flatten_dict(_taken_apart(policy), sep="/").items() if value is not None}
     values = {name: value for name, value in held.items() if isinstance(value, str | int | float | tuple)}
     arrays = {name: np.asarray(value) for name, value in held.items() if name not in values}
-    version = importlib.metadata.version("mecpart")
-    header = {"format": FORMAT, "mecpart": version, "kind": type(policy).__name__, "values": values}
+    header = {"format": FORMAT, "mecpart": mecpart.__version__, "kind": type(policy).__name__, "values": values}
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:  # given a path, NumPy adds a suffix to it

@@ -20,6 +20,7 @@ from mecpart.validation import (
     check_shape,
     check_type,
     is_concrete,
+    shown,
 )
 
 
@@ -130,7 +131,8 @@ def make_network(
     **Warns:** `UserWarning` where some speeds are plainly not in hertz: below 1 kHz, beside others above.
     """
     check_number("server_speed", server_speed)
-    check_shape("server_speed", server_speed, (max(np.size(server_speed), 1),))
+    if np.ndim(server_speed) != 1 or np.size(server_speed) < 1:
+        raise ValueError(f"server_speed must have one speed for each server, such as [3e9, 6e9]; got {shown(server_speed)}")
     check_range("device_rate_range", device_rate_range)
     constants = {
         "num_devices": num_devices,
