@@ -1,4 +1,4 @@
-"""What the README says is computed from the reference results and from the package."""
+"""What the README and the pages that it sends readers to say is computed from the reference results and the package."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,9 @@ from mecpart import EXPERIMENTS, comparison
 from mecpart.comparison import DELAY_FIGURES
 from mecpart.locations import data_folder
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-WORDS = " ".join(TEXT.split())
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+FINDINGS, METHODS = ((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("findings", "methods"))
 REFERENCE = data_folder() / "reference" / "quick" / "as_printed"
 
 
@@ -20,23 +21,54 @@ def headline():
     return comparison.headline_table(pd.concat([pd.read_csv(REFERENCE / f"{figure}.csv") for figure in DELAY_FIGURES]))
 
 
-def rows(beginning):
+def words(text):
+    return " ".join(text.split())
+
+
+def rows(text, beginning):
     """The cells of the table whose head begins so."""
-    lines = TEXT[TEXT.index(f"| {beginning}") :].partition("\n\n")[0].splitlines()[2:]
+    lines = text[text.index(f"| {beginning}") :].partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_answer_is_that_of_the_reference(headline):
-    assert comparison.answer(headline)[0] in WORDS
+def test_the_first_screen_has_all_that_is_asked_first(headline):
+    """What it is, for whom, two commands with their times, the answer in one sentence, and one picture."""
+    screen, _, _ = TEXT.partition("\n## ")
+    assert len(screen.rstrip().splitlines()) <= 25
+    assert "For researchers" in screen
+    commands = re.findall(r"^    make ([a-z-]+) .* (\d+) minutes$", screen, re.MULTILINE)
+    assert [name for name, _ in commands] == ["reproduce", "reproduce-all"]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`?make ([a-z-]+)", TEXT)) <= set(targets)
+    assert words(comparison.answer(headline)[0]) in words(screen)
+    (picture,) = re.findall(r"!\[.+\]\((\S+)\)", TEXT)
+    assert picture in screen
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "data/measured/README.md"])
+def test_what_is_linked_to_is_there(name):
+    page = ROOT / name
+    linked = re.findall(r"\]\((?!https?://)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [at for at in linked if not (page.parent / at).exists()] == []
+
+
+def test_all_guides_are_one_link_away():
+    """But those about formats of files, to which the page on measured devices leads."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    guides = set(index.partition(":caption: Formats")[0].split("toctree", 1)[1].split()) & {
+        path.stem for path in (ROOT / "docs").glob("*.md")
+    }
+    assert len(guides) > 15
+    assert {f"docs/{guide}.md" for guide in guides} <= set(re.findall(r"\]\(([^)]*)\)", TEXT))
 
 
 def test_each_learned_baseline_and_the_better_of_them_has_its_verdicts(headline):
     found = comparison.headline_verdicts(headline)
     total = found.query("metric == 'total_delay_s'")
-    for told, row in zip(rows("Proposed has, against"), total.to_dict("records"), strict=True):
-        words = comparison.words.comparison_words(row["reduction_percent"], row["low"], row["high"])
+    for told, row in zip(rows(FINDINGS, "Proposed has, against"), total.to_dict("records"), strict=True):
+        reduction = comparison.words.comparison_words(row["reduction_percent"], row["low"], row["high"])
         expected = [
-            f"{row['abstract_percent']} % less", words.replace("95 % interval ", ""),
+            f"{row['abstract_percent']} % less", reduction.replace("95 % interval ", ""),
             f"{row['attainable_percent']:.2f} % less", row["less"], row["by_this_much"],
         ]  # fmt: skip
         assert told[1:] == expected
@@ -54,7 +86,7 @@ def test_the_facts_are_counted():
     told = re.search(
         r"The (\d+) checkable claims of the paper come down to (\d+) facts: (\d+) are reproduced, (\d+) are not, "
         r"(\d+) cannot hold whatever the constants, and (\d+) are undecided",
-        WORDS,
+        words(FINDINGS),
     )
     verdicts = ["reproduced", "not reproduced", "cannot hold", "undecided"]
     assert list(map(int, told.groups())) == [len(kept["claims"]), len(kept["facts"]), *count[verdicts]]
@@ -78,4 +110,4 @@ def test_every_method_is_listed():
         ]
         for row in comparison.methods_table().to_numpy().tolist()
     ]
-    assert rows("method | learns") == expected
+    assert rows(METHODS, "method | learns") == expected

@@ -61,7 +61,7 @@ def compare(
         raise ValueError(f"methods must be a sequence of names; got {methods!r}")
     known = methods_in(scenario.rules)
     chosen = tuple(known if methods is None else methods)
-    check_methods(chosen, known)
+    check_methods(chosen, known, scenario.name)
     if slots is not None:
         check_slots(scenario, slots)
         if np.ndim(slots.device_rate) == 1:  # more likely one slot [N] than one rate for all links of each of T slots

@@ -212,9 +212,9 @@ def shown_x(x: Any) -> Any:
     return x.name if isinstance(x, LayerTable) else x
 
 
-def check_methods(methods: Sequence[str], known: Iterable[str]) -> None:
-    """Raise `ValueError` unless `methods` is a sequence of at least one name out of `known`."""
+def check_methods(methods: Sequence[str], known: Iterable[str], scenario: str = "") -> None:
+    """Raise `ValueError` unless `methods` is a sequence of at least one name out of `known`: all, or a scenario's."""
     if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
         raise ValueError(f"methods must be at least one of {', '.join(map(repr, known))}; got {shown(methods)}")
     for method in methods:
-        check_choice("methods", method, known)
+        check_choice(f"methods{scenario and f' in {scenario}'}", method, known)

@@ -138,7 +138,7 @@ def run_experiment(
     chosen = methods is not None
     if methods is None:
         methods = _usual_methods(experiment, scenario)
-    check_methods(methods, known)
+    check_methods(methods, known, scenario)
     experiment = in_world(experiment, scenario, world)
     points = experiment.points(scenario, PROFILES[profile].brief)
     return results_of(experiment, scenario, points, seeds, episodes, methods, chosen, processes, scheduler, runs_folder)

@@ -20,7 +20,6 @@ from mecpart.validation import (
     check_shape,
     check_type,
     is_concrete,
-    shown,
 )
 
 
@@ -132,7 +131,8 @@ def make_network(
     """
     check_number("server_speed", server_speed)
     if np.ndim(server_speed) != 1 or np.size(server_speed) < 1:
-        raise ValueError(f"server_speed must have one speed for each server, such as [3e9, 6e9]; got {shown(server_speed)}")
+        got = np.shape(server_speed)
+        raise ValueError(f"server_speed must have shape (servers,), of at least one server; got {got}")
     check_range("device_rate_range", device_rate_range)
     constants = {
         "num_devices": num_devices,
