@@ -145,8 +145,8 @@ class Testbed:
         """Measure what blocks and links take, in whole runs and probes of links, round after round in an order drawn
         anew; medians of all rounds but the first.
 
-        Links are fitted to what the runs take beyond their blocks, by least absolute error, with latency + bytes / rate
-        of each; none of them below 0.
+        Links are fitted to what runs and probes take beyond blocks, by least absolute error, with latency + bytes /
+        rate of each; none of them below 0.
 
         **Arguments:** `rounds`: at least 2.
 
@@ -175,7 +175,7 @@ class Testbed:
 
     def _covering(self) -> list[list[int]]:
         """Plans that tell what all blocks take."""
-        plans = covering_plans(self._can, self._linked)
+        plans = [plan for moving in (False, True) for plan in covering_plans(self._can, self._linked, moving=moving)]
         if not plans:
             raise ValueError("links and pace must allow a plan; got such that allow none")
         return plans

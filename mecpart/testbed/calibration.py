@@ -3,9 +3,12 @@
 Only the device's clock times what crosses links. So what is known of links are sums over routes that begin and end
 there; which way of a link takes how much of its latency is not, and does not matter to any plan, since that begins and
 ends there, too. As far as it is not known, both ways take the same.
+
+A probe finds nodes awake and what they send in their caches. In a whole run, between blocks, each transfer takes a bit
+longer: as much longer as the whole runs say.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -40,17 +43,20 @@ class Probe(NamedTuple):
     moves: tuple[tuple[int, int, float], ...]
 
 
-def covering_plans(can: Bool[np.ndarray, "blocks nodes"], linked: Bool[np.ndarray, "nodes nodes"]) -> list[list[int]]:
+def covering_plans(
+    can: Bool[np.ndarray, "blocks nodes"], linked: Bool[np.ndarray, "nodes nodes"], *, moving: bool
+) -> list[list[int]]:
     """Few plans that run every block on every node that can have it.
 
     - `can`: which blocks can run where. - `linked`: from which nodes (rows) to which there are links.
+    - `moving`: go from node to node as often as can be; else as seldom, with all blocks on one node where that can be.
 
     One after the other, each of those that are possible with the most of what none before it has, by dynamic
-    programming; of these the one that moves least, so that a node has all blocks in one run where it can.
+    programming.
     """
     blocks, nodes = can.shape
     joined = linked | np.eye(nodes, dtype=bool)
-    moves = 1.0 - np.eye(nodes)
+    moves = (-1.0 if moving else 1.0) * (1 - np.eye(nodes))
     new, found = can.copy(), []
     while new.any():
         gains = np.where(can, new * (blocks + 2.0), -np.inf)  # one block more is worth all moves
@@ -60,13 +66,13 @@ def covering_plans(can: Bool[np.ndarray, "blocks nodes"], linked: Bool[np.ndarra
             came.append(options.argmax(axis=0))
             best = options.max(axis=0) + gains[m]
         best = np.where(joined[:, 0], best - moves[:, 0], -np.inf)
-        if best.max() < 1:
-            break  # what is left is in no plan that is possible
         plan = [int(best.argmax())]
         for step in reversed(came):
-            plan.append(int(step[plan[-1]]))
-        found.append(plan[::-1])
-        new[range(blocks), found[-1]] = False
+            plan.insert(0, int(step[plan[0]]))
+        if np.isinf(best.max()) or not new[range(blocks), plan].any():
+            break  # what is left is in no plan that is possible
+        found.append(plan)
+        new[range(blocks), plan] = False
     return found
 
 
@@ -101,23 +107,26 @@ def _way(linked: np.ndarray, start: int, end: int) -> list[int] | None:
 
 
 def fitted_links(
-    moves: Sequence[Iterable[tuple[int, int, float]]], seconds: Sequence[float], nodes: int
+    moves: Sequence[Sequence[tuple[int, int, float]]], seconds: Sequence[float], whole: Sequence[bool], nodes: int
 ) -> tuple[Float[np.ndarray, "nodes nodes"], Float[np.ndarray, "nodes nodes"]]:
     """Latency (s) and rate (bytes/s) of each link, so that the sum of absolute errors is least (a linear program).
 
     - `moves`: of each run the transfers, as in `Probe`. - `seconds`: that all of them took together.
+    - `whole`: whether it was a run of blocks, and no probe. What each transfer takes longer there is part of all
+      latencies.
 
     A link that no run uses has rate 0.
     """
     known = sorted({(a, b) for run in moves for a, b, _ in run})
     column = {pair: at for at, pair in enumerate(known)}
     largest = max((size for run in moves for *_, size in run), default=0) or 1.0
-    rows = np.zeros((len(moves), 2 * len(known)))
-    for row, run in zip(rows, moves, strict=True):
+    rows = np.zeros((len(moves), 2 * len(known) + 1))
+    for row, run, longer in zip(rows, moves, whole, strict=True):
+        row[-1] = len(run) * longer
         for a, b, size in run:
             row[column[a, b]] += 1
             row[len(known) + column[a, b]] += size / largest  # as large as the latencies
-    ways = np.zeros((len(known), 2 * len(known)))
+    ways = np.zeros((len(known), 2 * len(known) + 1))
     for at, (a, b) in enumerate(known):
         if a < b and (b, a) in column:
             ways[at, at], ways[at, column[b, a]] = _BOTH_WAYS, -_BOTH_WAYS
@@ -125,14 +134,14 @@ def fitted_links(
     scale = max(np.abs(target).max(initial=0), 1e-9)
     each = np.eye(len(target))
     solved = linprog(
-        np.concatenate([np.zeros(2 * len(known)), np.ones(len(target))]),
+        np.concatenate([np.zeros(2 * len(known) + 1), np.ones(len(target))]),
         A_ub=np.block([[matrix, -each], [-matrix, -each]]),
         b_ub=np.concatenate([target, -target]) / scale,
     )
-    found = solved.x[: 2 * len(known)] * scale
+    found = solved.x[: 2 * len(known) + 1] * scale
     latency, rate = np.zeros((nodes, nodes)), np.zeros((nodes, nodes))
     for (a, b), at in column.items():
-        latency[a, b] = found[at]
+        latency[a, b] = found[at] + found[-1]
         rate[a, b] = min(largest / max(found[len(known) + at], 1e-30), _FASTEST)
     return latency, rate
 
@@ -158,7 +167,8 @@ def calibration(
     for place, values in took.items():
         seconds[place], spread[place] = np.median(values), np.std(values, ddof=min(1, len(values) - 1))
     moving = [np.median([whole - blocks.sum() for whole, blocks in rounds[1:]]) for rounds in told]
-    latency, rate = fitted_links([run.moves for run in runs], moving, len(names))
+    whole = [at < len(plans) for at in range(len(runs))]
+    latency, rate = fitted_links([run.moves for run in runs], moving, whole, len(names))
     return Calibration(
         BlockTimes(as_array(seconds), workload, names, spread=as_array(spread)),
         Links(as_array(latency), as_array(rate), names=names),

@@ -18,10 +18,16 @@ def all_linked(nodes):
 
 class TestCoveringPlans:
     def test_one_for_each_node_where_all_is_possible(self):
-        assert sorted(covering_plans(np.ones((5, 3), bool), all_linked(3))) == [[0] * 5, [1] * 5, [2] * 5]
+        can = np.ones((5, 3), bool)
+        assert sorted(covering_plans(can, all_linked(3), moving=False)) == [[0] * 5, [1] * 5, [2] * 5]
+        on_the_move = covering_plans(can, all_linked(3), moving=True)
+        assert all(a != b for a, b in pairwise([0, *on_the_move[0], 0]))
+        assert {pair for plan in on_the_move for pair in enumerate(plan)} == set(product(range(5), range(3)))
+        assert len(on_the_move) <= 5
 
+    @pytest.mark.parametrize("moving", [False, True])
     @pytest.mark.parametrize("seed", range(20))
-    def test_all_that_any_plan_covers_and_nothing_that_is_not_possible(self, seed):
+    def test_all_that_any_plan_covers_and_nothing_that_is_not_possible(self, seed, moving):
         draw = np.random.default_rng(seed)
         can, linked = draw.random((4, 3)) < 0.7, (draw.random((3, 3)) < 0.6) & all_linked(3)
 
@@ -30,7 +36,7 @@ class TestCoveringPlans:
             return can[range(4), plan].all() and all(a == b or linked[a, b] for a, b in pairwise(path))
 
         expected = {pair for plan in product(range(3), repeat=4) if possible(plan) for pair in enumerate(plan)}
-        found = covering_plans(can, linked)
+        found = covering_plans(can, linked, moving=moving)
         assert all(map(possible, found))
         assert {pair for plan in found for pair in enumerate(plan)} == expected
         assert len(found) <= len(expected)
@@ -43,7 +49,7 @@ class TestLinks:
         latency, rate = draw.uniform(1e-3, 5e-2, (4, 4)), 10 ** draw.uniform(5, 8, (4, 4))
         moves = [probe.moves for probe in probes(all_linked(4), SIZES)]
         seconds = [sum(latency[a, b] + size / rate[a, b] for a, b, size in each) for each in moves]
-        found, rates = fitted_links(moves, seconds, 4)
+        found, rates = fitted_links(moves, seconds, [False] * len(moves), 4)
         np.testing.assert_allclose(rates[all_linked(4)], rate[all_linked(4)], rtol=1e-3)
         for count in (1, 2, 3):
             for way in permutations((1, 2, 3), count):
@@ -58,12 +64,24 @@ class TestLinks:
         moves += [((0, 1, 0), (1, 0, size)) for size in np.linspace(1e3, 1e5, 9)]
         seconds = np.array([2 * latency + (one[2] + other[2]) / rate for one, other in moves])
         seconds[[3, 7, 12]] += 0.5
-        found, rates = fitted_links(moves, seconds, 2)
+        found, rates = fitted_links(moves, seconds, [False] * len(moves), 2)
         np.testing.assert_allclose(found, [[0, latency], [latency, 0]], atol=1e-6)
         np.testing.assert_allclose(rates[[0, 1], [1, 0]], rate, rtol=1e-3)
 
+    def test_what_transfers_take_longer_between_blocks_is_theirs(self):
+        """Probes of 10 ms and 1 MB/s; 3 ms more for each of four transfers in a run of blocks."""
+        moves = [((0, 1, size), (1, 0, 0)) for size in (0, 1e4, 1e5)] + [
+            ((0, 1, 0), (1, 0, size)) for size in (1e4, 1e5)
+        ]
+        whole = ((0, 1, 2e4), (1, 0, 1e4), (0, 1, 3e4), (1, 0, 40))
+        seconds = [0.02 + (one[2] + other[2]) / 1e6 for one, other in moves]
+        seconds.append(sum(0.013 + size / 1e6 for *_, size in whole))
+        found, rates = fitted_links([*moves, whole], seconds, [False] * len(moves) + [True], 2)
+        np.testing.assert_allclose(found, [[0, 0.013], [0.013, 0]], atol=1e-6)
+        np.testing.assert_allclose(rates[[0, 1], [1, 0]], 1e6, rtol=1e-3)
+
     def test_none_is_below_zero_or_infinite(self):
-        found, rates = fitted_links([((0, 1, 1e3), (1, 0, 0))] * 3, [0.0] * 3, 3)
+        found, rates = fitted_links([((0, 1, 1e3), (1, 0, 0))] * 3, [0.0] * 3, [False] * 3, 3)
         assert (found == 0).all()
         assert (rates[[0, 1], [1, 0]] == 1e12).all()
         assert (rates > 0).sum() == 2
