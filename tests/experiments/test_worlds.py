@@ -50,7 +50,7 @@ def test_constants_are_those_of_the_world(fast_world):
 
 
 def test_what_an_experiment_sweeps_wins_over_the_world(fast_world):
-    settings = {one.setting for one in usual_runs("fig8", "smoke", "as_printed", "fast")}
+    settings = {one.setting for one in usual_runs("fig8", "quick", "as_printed", "fast")}
     assert {one.num_servers for one in settings} == set(range(2, 10))
     assert {dict(one.of_network)["device_frequency"] for one in settings} == {1e12}
 
