@@ -58,8 +58,7 @@ def measured_once(pace, links):
     plans = apart(mecpart.measured(pace, links, "pipelined"))
     assert len(plans) == PLANS
     with mecpart.Testbed("vgg16", BLOCKS, links=links, pace=pace, engine="onnx", timeout=30) as bed:
-        times, between = bed.calibrate(ROUNDS)
-        runs = bed.run(plans, ROUNDS)
+        runs, (times, between) = bed.run_and_calibrate(plans, ROUNDS)
     bytes_alone = mecpart.Links(np.zeros_like(links.latency), links.rate, names=NAMES)
     models = {
         "table": mecpart.measured(times, between, "pipelined"),
