@@ -45,7 +45,7 @@ ALLOWED = {
     ("model/network.py", "np.log(2) / 8"): "bits in a byte",
     ("model/network.py", "rtol=1e-5"): "rounding",
     ("model/network.py", "stacklevel=3"): "of a warning",
-    ("model/scenario.py", "release_rate > 1e9"): "where JAX's Poisson numbers go wrong",
+    ("model/scenario.py", "np.asarray(release_rate) > 1e9"): "where JAX's Poisson numbers go wrong",
     ("model/scenarios.py", "1e9 * xp.min"): "a scale of speeds, of which no delay depends",
     ("model/trace.py", "MOST_SLOTS = 1_000_000"): "refused above, not approximated",
     ("model/trace.py", "(1 + 1e-12)"): "rounding",
