@@ -141,6 +141,14 @@ LEDGER = Ledger(
     Constant("rmsprop_epsilon", "", 1e-5, "1", "chosen", "usual for A3C, inside the square root"),
     Constant("max_gradient_norm", "", 0.5, "1", "chosen", "usual for A2C/A3C"),
     Constant("entropy_weight", "beta", 0.01, "1", "chosen", "Eq. 18; usual for A3C"),
+    Constant(
+        "gae_lambda",
+        "",
+        None,
+        "1",
+        "stated",
+        "None: the k-step return of Eq. 16; a number weighs those of 1 to k steps (Schulman et al. 2016)",
+    ),
     Constant("sharing_weight", "", 1e-3, "1", "chosen", "weight of the squared L2 distance between the trunks"),
     Constant(
         "evaluation",

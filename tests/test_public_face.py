@@ -74,8 +74,8 @@ def numbers(*names, also=frozenset()):
 OPTIONAL, ANY_TEXT, NUMBER, FUNCTION = {"None"}, {"a text"}, {"a fraction"}, {"None", "a class"}
 _OF_LEARNERS = {"name": ANY_TEXT, "asynchronous": {"yes"}, "advantage_scaling": {"yes"}} | numbers(
     "sharing_weight", "critic_learning_rate", "learning_rate", "entropy_weight", "discount", "rmsprop_decay",
-    "rmsprop_epsilon", "max_gradient_norm", "queue_price", "exploration_fraction",
-)  # fmt: skip
+    "rmsprop_epsilon", "max_gradient_norm", "queue_price", "initial_scale", "exploration_fraction",
+) | {"gae_lambda": NUMBER | OPTIONAL}  # fmt: skip
 _OWN = {"name": ANY_TEXT, "on_host": {"yes"}, "scenario": OPTIONAL}
 _A_KEY, _A_SCENARIO, _A_SLOT = {"key": {"a key"}}, {"scenario": {"a scenario"}}, {"slot": {"a slot"}}
 _MEASURED = {"times": OPTIONAL, "links": OPTIONAL}

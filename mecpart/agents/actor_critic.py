@@ -39,7 +39,7 @@ from mecpart.model.environment import EnvState, PartitionEnv, observe_all, rollo
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.ways import allowed_nodes
 from mecpart.sampling import uniform
-from mecpart.validation import check_choice, check_count, check_flag, check_number
+from mecpart.validation import check_choice, check_count, check_flag, check_fraction, check_number
 
 #: How an actor-critic's plans are made where slots couple, once it is trained.
 EVALUATIONS = ("drawn", "greedy")
@@ -48,6 +48,7 @@ EVALUATIONS = ("drawn", "greedy")
 @traced(
     "episodes", "sharing_weight", "discount", "learning_rate", "critic_learning_rate", "entropy_weight",
     "rmsprop_decay", "rmsprop_epsilon", "max_gradient_norm", "queue_price",
+    "gae_lambda", "initial_scale",
 )  # fmt: skip
 @dataclass(frozen=True)
 class ActorCriticConfig:
@@ -55,7 +56,10 @@ class ActorCriticConfig:
 
     - `heads`, `sharing`: see `mecpart.agents.networks`.
     - `advantage_scaling`: advantages of a rollout in units of their root mean square.
+    - `gae_lambda`: of generalised advantage estimation (Schulman et al. 2016), which trusts the critic the more the
+      smaller it is; None is the paper's k-step return, as 1 is but for rounding.
     - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
+    - `initial_scale`: variance x fan-in of the last layers, where training begins.
     - `evaluation`: by plans that are `drawn` from what was learned, where slots couple, or `greedy` ones.
     - `asynchronous`: W workers with stale copies of the parameters (A3C); False averages their gradients (A2C).
     - `episodes`: of training, over all workers together.
@@ -75,6 +79,7 @@ class ActorCriticConfig:
     t_max: int = LEDGER.default("t_max")
     replay_rollouts: int = 0
     advantage_scaling: bool = False
+    gae_lambda: float | None = LEDGER.default("gae_lambda")
     discount: float = LEDGER.default("discount")
     learning_rate: float = LEDGER.default("learning_rate")
     critic_learning_rate: float = LEDGER.default("critic_learning_rate")
@@ -83,6 +88,7 @@ class ActorCriticConfig:
     rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
     max_gradient_norm: float = LEDGER.default("max_gradient_norm")
     queue_price: float = LEDGER.default("queue_price")
+    initial_scale: float = LEDGER.default("initial_scale")
     evaluation: str = LEDGER.default("evaluation")
 
     def __post_init__(self):
@@ -93,6 +99,8 @@ class ActorCriticConfig:
         check_count("replay_rollouts", self.replay_rollouts, minimum=0)
         for name in ("sharing_weight", "critic_learning_rate", "entropy_weight"):
             check_number(name, getattr(self, name), shapes=((),))
+        if self.gae_lambda is not None:
+            check_fraction("gae_lambda", self.gae_lambda)
         for name in ("asynchronous", "advantage_scaling"):
             check_flag(name, getattr(self, name))
 
@@ -150,7 +158,7 @@ def init(config: ActorCriticConfig, key: PRNGKeyArray, scenario: Scenario) -> Ac
     network = config.network(scenario)
     channel_key, action_key, first_key = training_keys(key)
     features = PartitionEnv().observation_size(scenario)
-    parameters = network.initialise(first_key, jnp.zeros(features))
+    parameters = network.initialise(first_key, jnp.zeros(features), config.initial_scale)
     flat, _ = ravel_pytree(parameters)
     memory = None
     if config.replay_rollouts:
@@ -266,6 +274,28 @@ def k_step_returns(
     return jax.lax.scan(step, bootstrap, (reward, active), reverse=True)[1]
 
 
+def lambda_returns(
+    reward: Float[Array, " slots"],
+    active: Bool[Array, " slots"],
+    value: Float[Array, " slots"],
+    bootstrap: Float[Array, ""],
+    discount: float,
+    gae_lambda: float,
+) -> Float[Array, " slots"]:
+    """R_t = r_t + discount * ((1 - gae_lambda) * V_{t+1} + gae_lambda * R_{t+1}), both `bootstrap` at the end.
+
+    R_t less the `value` V_t of its slot is the generalised advantage estimate.
+    """
+
+    def step(later, slot):
+        reward, active, value = slot
+        next_value, next_return = later
+        returned = reward + discount * ((1 - gae_lambda) * next_value + gae_lambda * next_return)
+        return (jnp.where(active, value, next_value), jnp.where(active, returned, next_return)), returned
+
+    return jax.lax.scan(step, (bootstrap, bootstrap), (reward, active, value), reverse=True)[1]
+
+
 def actor_critic_loss(
     config: ActorCriticConfig, network: PartitionNetwork, available: Allowed, parameters, batch: Rollout
 ) -> Float[Array, ""]:
@@ -281,7 +311,12 @@ def actor_critic_loss(
 
     log_probabilities, choices, values = network.assess(parameters, batch.observation[:-1], batch.plan, available)
     bootstrap = jax.lax.stop_gradient(network.first_value(parameters, batch.observation[-1]))
-    errors = k_step_returns(batch.reward, batch.active, bootstrap, config.discount) - values
+    if config.gae_lambda is None:
+        returns = k_step_returns(batch.reward, batch.active, bootstrap, config.discount)
+    else:
+        first = jax.lax.stop_gradient(values[0])  # of the slot, in which nothing is decided yet
+        returns = lambda_returns(batch.reward, batch.active, first, bootstrap, config.discount, config.gae_lambda)
+    errors = returns - values
     advantage = jax.lax.stop_gradient(errors)
     if config.advantage_scaling:
         advantage /= jnp.sqrt(mean(jnp.mean(advantage**2, axis=0))) + 1e-4

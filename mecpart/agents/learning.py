@@ -153,7 +153,7 @@ def check_learner(config) -> None:
         check_count("hidden", width)
     for name in ("discount", "rmsprop_decay"):
         check_fraction(name, getattr(config, name))
-    for name in ("learning_rate", "rmsprop_epsilon", "queue_price"):
+    for name in ("learning_rate", "rmsprop_epsilon", "queue_price", "initial_scale"):
         check_number(name, getattr(config, name), shapes=((),))
     check_number("max_gradient_norm", config.max_gradient_norm, exclusive=True, shapes=((),))
     if config.episodes % config.workers:

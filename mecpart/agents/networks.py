@@ -118,9 +118,18 @@ class PartitionNetwork(nn.Module):
         before = jax.nn.one_hot(previous.ravel(), self.num_nodes) @ rows.embedding[self.num_blocks :]
         return rows(block) + before.reshape(-1, previous.shape[-1], width)
 
-    def initialise(self, key, observation: Float[Array, " features"]):
-        """First parameters for observations like `observation`."""
-        return self.init(key, observation, *self._first_question())
+    def initialise(
+        self, key, observation: Float[Array, " features"], initial_scale: float = LEDGER.default("initial_scale")
+    ):
+        """First parameters for observations like `observation`; `initial_scale`: of the last layers, may be traced."""
+        parameters = self.init(key, observation, *self._first_question())
+        times = jnp.sqrt(initial_scale / LEDGER.default("initial_scale"))
+        last = {
+            name: layer | {"kernel": times * layer["kernel"]}
+            for name, layer in parameters["params"].items()
+            if name in ("policy", "value")
+        }
+        return parameters | {"params": parameters["params"] | last}
 
     def assess(
         self,

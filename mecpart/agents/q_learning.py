@@ -32,7 +32,7 @@ from mecpart.validation import check_count, check_fraction, is_concrete
 
 @traced(
     "episodes", "target_period", "exploration", "exploration_fraction", "discount", "learning_rate", "rmsprop_decay",
-    "rmsprop_epsilon", "max_gradient_norm", "queue_price",
+    "rmsprop_epsilon", "max_gradient_norm", "queue_price", "initial_scale",
 )  # fmt: skip
 @dataclass(frozen=True)
 class QLearningConfig:
@@ -43,7 +43,7 @@ class QLearningConfig:
 
     - `exploration`: probability of a random plan in the first episode and from `exploration_fraction` of the
       episodes on, linear between.
-    - `queue_price`: as in `ActorCriticConfig`.
+    - `queue_price`, `initial_scale`: as in `ActorCriticConfig`.
     - `replay_size`: slots that the replay memory holds, rounded up to whole rounds.
     - `target_period`: updates between two copies of the parameters to the target network.
     """
@@ -65,6 +65,7 @@ class QLearningConfig:
     rmsprop_epsilon: float = LEDGER.default("rmsprop_epsilon")
     max_gradient_norm: float = LEDGER.default("max_gradient_norm")
     queue_price: float = LEDGER.default("queue_price")
+    initial_scale: float = LEDGER.default("initial_scale")
 
     def __post_init__(self):
         check_learner(self)
@@ -127,7 +128,7 @@ def init(config: QLearningConfig, key: PRNGKeyArray, scenario: Scenario) -> QLea
     """The first state, its memory empty."""
     channel_key, action_key, first_key = training_keys(key)
     features = PartitionEnv().observation_size(scenario)
-    parameters = config.network(scenario).initialise(first_key, jnp.zeros(features))
+    parameters = config.network(scenario).initialise(first_key, jnp.zeros(features), config.initial_scale)
     flat, _ = ravel_pytree(parameters)
     size = config.memory_rounds * config.workers * config.t_max
     memory = Transition(

@@ -37,6 +37,7 @@ _ABLATION = {
     "synchronous": Change(method={"asynchronous": False}),
     "replay": Change(method={"replay_rollouts": 40}),
     "scaled": Change(method={"advantage_scaling": True}, words="advantages scaled"),
+    **{f"lambda={value:g}": Change(method={"gae_lambda": value}, words=f"lambda {value:g}") for value in (0.8, 0.95)},
     "discount=0": Change(method={"discount": 0.0}, words="discount 0"),
     "unshaped": Change(method={"queue_price": 0.0}, words="no price of queues"),
     **{
@@ -75,6 +76,7 @@ WORLDS: dict[str, tuple] = {
     "entropy_weight": (0.003, 0.03),
     "sharing_weight": (1e-4, 1e-2),
     "queue_price": (0.5, 2.0),
+    "initial_scale": (1e-5, 1e-3),
     "evaluation": ("greedy",),
     "exploration_fraction": (0.15, 0.6),
     "replay_size": (5_000, 20_000),
@@ -89,8 +91,7 @@ WORLDS: dict[str, tuple] = {
 #: The chosen constants that are not varied, and why not.
 NOT_VARIED = {
     "queue_scale": "of the observation, which agents saved or trained elsewhere must find as it was",
-    "initial_scale": "only where training begins, and so small that the first policy is uniform",
-    "stitch": "of a way of sharing that no method has, only the ablation",
+    "stitch": "where a way of sharing begins that no method has, only the ablation; it is learned from there on",
     "bound_steps": "an argument of `bound_prices`: a bound is certified whatever its prices, this only makes it tight",
     "bound_step_range": "as bound_steps",
     "bound_momentum": "as bound_steps",

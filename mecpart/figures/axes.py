@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -16,7 +16,7 @@ from mecpart.figures.style import COLUMN_WIDTH
 
 NAME_HEIGHT = 0.12  # inches; of a line of a name
 LEAST_GAP = 0.01  # percent; what is closer to the optimum is drawn as if it were at it
-LOG_ABOVE = 20.0  # a value above this multiple of the median means that some method overloads a node
+LOG_ABOVE = 20.0  # a value above this multiple of the usual one means that some method overloads a node
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -26,11 +26,13 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, axes
 
 
-def log_where_overloaded(axes: Iterable[Axes], values: Iterable[float], axis: Literal["x", "y"] = "y") -> None:
-    """A logarithmic axis if the largest magnitude is far above the median one; linear well below that median."""
+def log_where_overloaded(
+    axes: Iterable[Axes], values: Iterable[float], axis: Literal["x", "y"] = "y", usual: Callable = np.median
+) -> None:
+    """A logarithmic axis if the largest magnitude is far above the `usual` one; linear well below that."""
     values = np.array([value for value in values if math.isfinite(value)])
     sizes = np.abs(values[values != 0])
-    if not len(sizes) or sizes.max() <= LOG_ABOVE * (typical := np.median(sizes)):
+    if not len(sizes) or sizes.max() <= LOG_ABOVE * (typical := usual(sizes)):
         return
     for panel in axes:
         _log(panel, axis, values, typical / LOG_ABOVE)

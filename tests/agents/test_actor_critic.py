@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 import mecpart
 from mecpart.agents import ActorCriticConfig, agent_config, make_train
-from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns
+from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns, lambda_returns
 from mecpart.agents.learning import channel_key, episode_slots, reward_scale, training_keys
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork
 from mecpart.model.environment import observe
@@ -51,6 +51,21 @@ class TestReturns:
             rlax.n_step_bootstrapped_returns(self.REWARD, discounts, values, n=6),
         ):
             np.testing.assert_allclose(returns, expected, rtol=1e-5)
+
+    @pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+    @pytest.mark.parametrize("end", [2, 6])
+    def test_less_values_are_the_generalised_advantage_estimate_of_rlax(self, end, gae_lambda):
+        """With the end of the episode inside the window too; by lambda 1 it is the k-step return."""
+        values = jnp.array([7.0, -3.0, 2.0, 0.5, 1.0, 4.0])
+        active = jnp.arange(6) < end
+        returns = lambda_returns(self.REWARD, active, values, jnp.float32(5), 0.9, gae_lambda)
+        expected = rlax.truncated_generalized_advantage_estimation(
+            self.REWARD[:end], jnp.full(end, 0.9), gae_lambda, jnp.append(values[:end], 5.0)
+        )
+        np.testing.assert_allclose((returns - values)[:end], expected, rtol=1e-4, atol=1e-5)
+        if gae_lambda == 1:
+            k_step = k_step_returns(self.REWARD, active, jnp.float32(5), 0.9)
+            np.testing.assert_allclose(returns[:end], k_step[:end], rtol=1e-5)
 
     @pytest.mark.parametrize("end", range(1, 6))
     def test_with_the_end_of_the_episode_inside_the_window(self, end):
@@ -97,8 +112,8 @@ def rlax_loss(config, network, parameters, observation, plan, reward):
         chosen = jnp.argmax(plan[..., None] == np.array(there), axis=-1)
         logits = logits[:-1][..., np.array(there)]
 
-    discounts, bootstrap = jnp.full(slots, config.discount), values[-1:, 0].repeat(slots)
-    returns = rlax.discounted_returns(reward, discounts, bootstrap)
+    weight = 1.0 if config.gae_lambda is None else config.gae_lambda
+    returns = rlax.lambda_returns(reward, jnp.full(slots, config.discount), values[1:, 0], weight)
     errors = jax.lax.stop_gradient(returns)[:, None] - values[:-1]
     weight = jnp.ones(slots)
     actor = []
@@ -125,19 +140,21 @@ def loss_of(config, network, batch):
 
 class TestLoss:
     @pytest.mark.parametrize(
-        ("heads", "sharing", "active"),
+        ("heads", "sharing", "active", "gae_lambda"),
         [
-            ("branches", "soft", SLOTS),
-            ("branches", "soft", 3),
-            ("branches", "hard", 1),
-            ("sequential", "none", 4),
-            ("sequential", "soft", SLOTS),
-            ("joint", "cross_stitch", 2),
+            ("branches", "soft", SLOTS, None),
+            ("branches", "soft", 3, 0.6),
+            ("branches", "hard", 1, None),
+            ("sequential", "none", 4, None),
+            ("sequential", "soft", SLOTS, 0.6),
+            ("joint", "cross_stitch", 2, None),
         ],
     )
-    def test_value_and_gradient_against_rlax(self, heads, sharing, active):
+    def test_value_and_gradient_against_rlax(self, heads, sharing, active, gae_lambda):
         """The gradient too: returns and advantages must be constants, the values in the errors must not."""
-        config = ActorCriticConfig(heads=heads, sharing=sharing, discount=0.7, entropy_weight=0.3, sharing_weight=0.2)
+        config = ActorCriticConfig(
+            heads=heads, sharing=sharing, discount=0.7, entropy_weight=0.3, sharing_weight=0.2, gae_lambda=gae_lambda
+        )
         network, parameters = build(heads, sharing)
         batch = batch_of(active)
         value, gradient = jax.jit(jax.value_and_grad(loss_of(config, network, batch)))(parameters)

@@ -74,6 +74,19 @@ class TestShapes:
         assert np.abs(logits).max() < 0.1
         assert np.abs(values).max() < 0.1
 
+    @pytest.mark.parametrize("critic", [True, False])
+    def test_the_scale_of_the_last_layers_is_their_variance_times_what_feeds_them(self, critic):
+        network = PartitionNetwork(BLOCKS, NODES, (400,), critic=critic)
+        key = jax.random.key(0)
+        usual, other, none = (
+            jax.jit(network.initialise)(key, OBSERVATION, scale)["params"] for scale in (1e-4, 0.09, 0.0)
+        )
+        np.testing.assert_allclose(np.asarray(other["policy"]["kernel"]).var(), 0.09 / 400, rtol=0.05)
+        for name, layer in usual.items():
+            factor = 30 if name in ("policy", "value") else 1
+            np.testing.assert_allclose(other[name]["kernel"], factor * layer["kernel"], rtol=1e-6)
+            assert bool(np.any(none[name]["kernel"])) == (factor == 1)
+
     def test_first_weights_have_the_variance_of_he(self):
         network = PartitionNetwork(BLOCKS, NODES, (400, 300))
         layers = jax.jit(network.initialise)(jax.random.key(0), jnp.zeros(200))["params"]

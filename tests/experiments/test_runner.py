@@ -499,7 +499,7 @@ class TestChange:
         """That of the ledger; what says how long training takes is not there, nor what no setting has yet."""
         names = changeable()
         assert len(names) == len(set(names))
-        of_networks, of_bounds = {"queue_scale", "initial_scale", "stitch"}, {"steps", "step_range", "momentum"}
+        of_networks, of_bounds = {"queue_scale", "stitch"}, {"steps", "step_range", "momentum"}
         others = {f"bound_{name}" for name in of_bounds}
         others |= {f"relatives_{name}" for name in ("batch", "learning_rate", "entropy_weight")}
         others |= {"times_variation"}  # of measured devices

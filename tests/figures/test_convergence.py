@@ -27,8 +27,18 @@ def test_of_all_methods_and_an_overload():
     results.loc[results["method"] == "A3C", "reward"] *= 100
     figure = figures.plot_convergence(results, comparison.published("fig6"))
     assert figure.axes[2].get_xscale() == "log"
+    assert figure.axes[0].get_yscale() == "symlog"
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert len(legend.get_texts()) == len(figures.STYLES) + 1
     box = legend.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def test_what_is_overloaded_most_of_the_time_leaves_the_rest_apart():
+    """Of two curves one is a hundred times as low in two of its three windows, the other in all of them."""
+    results = learning().query("method in ('RPDI', 'A3C')")
+    early = results["x"] < results["x"].max()
+    results.loc[early | (results["method"] == "RPDI"), "reward"] *= 100
+    figure = figures.plot_convergence(results, comparison.published("fig6"))
+    assert figure.axes[0].get_yscale() == "symlog"
