@@ -56,6 +56,8 @@ class ActorCriticConfig:
 
     - `heads`, `sharing`: see `mecpart.agents.networks`.
     - `advantage_scaling`: advantages of a rollout in units of their root mean square.
+    - `separate_clipping`: `max_gradient_norm` for the critic's trunk and head, and once more for all else, rather than
+      for all together, where a critic that is far off leaves next to nothing of the actor's gradient.
     - `gae_lambda`: of generalised advantage estimation (Schulman et al. 2016), which trusts the critic the more the
       smaller it is; None is the paper's k-step return, as 1 is but for rounding.
     - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
@@ -79,6 +81,7 @@ class ActorCriticConfig:
     t_max: int = LEDGER.default("t_max")
     replay_rollouts: int = 0
     advantage_scaling: bool = False
+    separate_clipping: bool = False
     gae_lambda: float | None = LEDGER.default("gae_lambda")
     discount: float = LEDGER.default("discount")
     learning_rate: float = LEDGER.default("learning_rate")
@@ -101,7 +104,7 @@ class ActorCriticConfig:
             check_number(name, getattr(self, name), shapes=((),))
         if self.gae_lambda is not None:
             check_fraction("gae_lambda", self.gae_lambda)
-        for name in ("asynchronous", "advantage_scaling"):
+        for name in ("asynchronous", "advantage_scaling", "separate_clipping"):
             check_flag(name, getattr(self, name))
 
     @property
@@ -200,6 +203,7 @@ def step(
     # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
     parameters, unravel = ravel_pytree(state.parameters)
     step_size, _ = ravel_pytree(_step_sizes(config, state.parameters))
+    clipped = partial(_clipped, config, state.parameters)
 
     def one_round(carry, inputs):
         learner, copies, memory, states = carry
@@ -213,9 +217,9 @@ def step(
         gradients = jax.vmap(partial(gradient, config, network, available))(stale, rollouts)
         update = partial(_update, config, step_size)
         if config.asynchronous:
-            learner, copies = jax.lax.scan(update, learner, jax.vmap(partial(_clipped, config))(gradients))
+            learner, copies = jax.lax.scan(update, learner, jax.vmap(clipped)(gradients))
         else:
-            learner, parameters = update(learner, _clipped(config, jnp.mean(gradients, axis=0)))
+            learner, parameters = update(learner, clipped(jnp.mean(gradients, axis=0)))
             copies = jnp.broadcast_to(parameters, copies.shape)
         return (learner, copies, memory, states), (plans, costs)
 
@@ -340,10 +344,18 @@ def _replay(capacity: int, memory: Rollout, batches: Rollout, drawn, number) -> 
     return memory, jax.tree.map(lambda held: held[chosen, jnp.arange(len(chosen))], memory)
 
 
-def _clipped(config: ActorCriticConfig, gradient: Float[Array, " parameters"]) -> Float[Array, " parameters"]:
-    """The gradient, shortened to `max_gradient_norm` where it is longer."""
-    clip = optax.clip_by_global_norm(config.max_gradient_norm)
-    return clip.update(gradient, clip.init(gradient))[0]
+def _clipped(config: ActorCriticConfig, parameters, gradient: Float[Array, " parameters"]):
+    """The gradient, shortened to `max_gradient_norm` where it is longer: as a whole, or the critic's part by itself."""
+
+    def clipped(part):
+        clip = optax.clip_by_global_norm(config.max_gradient_norm)
+        return clip.update(part, clip.init(part))[0]
+
+    if not config.separate_clipping:
+        return clipped(gradient)
+    critics = jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.full(leaf.shape, _critics(path)), parameters)
+    critics, _ = ravel_pytree(critics)
+    return clipped(jnp.where(critics, gradient, 0)) + clipped(jnp.where(critics, 0, gradient))
 
 
 def _optimiser(config: ActorCriticConfig) -> optax.GradientTransformation:
@@ -362,8 +374,12 @@ def _step_sizes(config: ActorCriticConfig, parameters):
     """The learning rate of every parameter: the critic's for its trunk and head, the actor's for all else."""
 
     def rate(path, leaf):
-        layer = path[1].key
-        own = layer == "value" or layer.startswith("critic_")
-        return jnp.full_like(leaf, config.critic_learning_rate if own else config.learning_rate)
+        return jnp.full_like(leaf, config.critic_learning_rate if _critics(path) else config.learning_rate)
 
     return jax.tree_util.tree_map_with_path(rate, parameters)
+
+
+def _critics(path) -> bool:
+    """Whether a parameter is the critic's own."""
+    layer = path[1].key
+    return layer == "value" or layer.startswith("critic_")

@@ -9,7 +9,7 @@ from mecpart.comparison.measures import Reduction
 from mecpart.comparison.paper import DELAY_FIGURES, LEARNED, PROPOSED
 from mecpart.comparison.rule import NEGATIVE, POSITIVE, verdict
 from mecpart.comparison.statistics import Estimate, estimate
-from mecpart.comparison.words import comparison_words, listed
+from mecpart.comparison.words import comparison_words, listed, three_digits
 
 #: Methods that are no baselines of the paper, and what passing them would take.
 BARS = {
@@ -46,7 +46,7 @@ def kept_up(results: pd.DataFrame) -> list[str]:
     for _, part in told.groupby("scenario", sort=False):
         runs = (
             f"{method} in {rows['keeps_up'].sum():g} of {len(rows)} runs "
-            f"(its median {rows['gap_percent'].median():.3g} % above the bound)"
+            f"(its median {three_digits(rows['gap_percent'].median())} % above the bound)"
             for method, rows in part.groupby("method", sort=False)
         )
         sentences.append(

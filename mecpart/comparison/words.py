@@ -130,5 +130,10 @@ def comparison_words(reduction: float, low: float, high: float) -> str:
     return f"{text} (95 % interval {_percent(low)} to {_percent(high)})"
 
 
+def three_digits(value: float) -> str:
+    """A number to three digits, without an exponent: "25", "0.284" or "10300"."""
+    return f"{float(f'{value:.3g}'):.12g}"
+
+
 def _percent(value: float) -> str:
     return f"{abs(value):.2f}" if abs(value) < 100 else f"{abs(value):.0f}"

@@ -27,6 +27,12 @@ _RATE = Experiment(
     "fig10", "Delay against the release rate", "release_rate", "tasks per slot", tuple(map(float, range(30, 111, 10)))
 )
 
+# How plain A3C has to be trained under load (docs/limits.md).
+_CAREFUL = {
+    "advantage_scaling": True, "separate_clipping": True, "gae_lambda": 0.8, "entropy_weight": 0.1,
+    "learning_rate": 0.003,
+}  # fmt: skip
+
 # One part of the method is changed at a time from the grid's cell `branches soft`, which is Proposed.
 _ABLATION = {
     **{
@@ -38,6 +44,11 @@ _ABLATION = {
     "replay": Change(method={"replay_rollouts": 40}),
     "scaled": Change(method={"advantage_scaling": True}, words="advantages scaled"),
     **{f"lambda={value:g}": Change(method={"gae_lambda": value}, words=f"lambda {value:g}") for value in (0.8, 0.95)},
+    "clipped apart": Change(method={"separate_clipping": True}, words="gradients clipped apart"),
+    "careful": Change(method=_CAREFUL, words="trained with care"),
+    "careful sequential": Change(
+        method=_CAREFUL | {"heads": "sequential", "sharing": "none"}, words="sequential none, trained with care"
+    ),
     "discount=0": Change(method={"discount": 0.0}, words="discount 0"),
     "unshaped": Change(method={"queue_price": 0.0}, words="no price of queues"),
     **{

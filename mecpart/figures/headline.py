@@ -13,6 +13,7 @@ from matplotlib.ticker import StrMethodFormatter
 from mecpart.comparison import METRIC_WORDS
 from mecpart.comparison.curves import require
 from mecpart.comparison.headline import main_figures
+from mecpart.comparison.words import three_digits
 from mecpart.figures.axes import panels, row_names
 from mecpart.figures.style import BLACK, BLUE, STYLE, VERMILION
 
@@ -75,7 +76,7 @@ def _draw_reduction(panel: Axes, row: Any, y: float, filled: bool) -> None:
     if not row.reduction_percent >= _LEAST_DRAWN:
         if filled:
             undefined = math.isnan(row.reduction_percent)
-            shown = f"{row.reduction_percent:.3g}".replace("-", "\N{MINUS SIGN}")
+            shown = three_digits(row.reduction_percent).replace("-", "\N{MINUS SIGN}")
             text = "undefined" if undefined else f"\N{LEFTWARDS ARROW} {shown} %"
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
             panel.annotate(text, (0.02, y), **place, fontsize=6, color="0.45" if undefined else VERMILION)

@@ -9,13 +9,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import rlax
 from jax.flatten_util import ravel_pytree
 
 import mecpart
 from mecpart.agents import ActorCriticConfig, agent_config, make_train
-from mecpart.agents.actor_critic import Rollout, _replay, actor_critic_loss, k_step_returns, lambda_returns
+from mecpart.agents.actor_critic import Rollout, _clipped, _replay, actor_critic_loss, k_step_returns, lambda_returns
 from mecpart.agents.learning import channel_key, episode_slots, reward_scale, training_keys
 from mecpart.agents.networks import HEADS, SHARING, PartitionNetwork
 from mecpart.model.environment import observe
@@ -213,6 +214,22 @@ class TestLoss:
             for weight in (0.0, 100.0)
         }
         assert len(values) == 1
+
+
+@pytest.mark.parametrize("sharing", ["none", "hard"])
+def test_gradients_that_are_clipped_apart(sharing):
+    """Those of the critic's trunk and head as optax clips them alone, and all others together."""
+    _, gradients = build("sequential", sharing)
+    layers = gradients["params"]
+    own = {name: layer for name, layer in layers.items() if name == "value" or name.startswith("critic")}
+    rest = {name: layer for name, layer in layers.items() if name not in own}
+    clip = optax.clip_by_global_norm(0.25)
+    expected = {"params": clip.update(own, clip.init(own))[0] | clip.update(rest, clip.init(rest))[0]}
+    config = ActorCriticConfig(separate_clipping=True, max_gradient_norm=0.25)
+    found = _clipped(config, gradients, ravel_pytree(gradients)[0])
+    np.testing.assert_allclose(found, ravel_pytree(expected)[0], rtol=1e-5)
+    whole = _clipped(replace(config, separate_clipping=False), gradients, ravel_pytree(gradients)[0])
+    np.testing.assert_allclose(np.linalg.norm(whole), 0.25, rtol=1e-5)
 
 
 def loop_over_workers(config, key, scenario):

@@ -204,6 +204,7 @@ class TestConfiguration:
             ("learning_rate", "fast", "'fast'"),
             ("critic_learning_rate", float("inf"), "inf"),
             ("entropy_weight", -0.01, "-0.01"),
+            ("separate_clipping", "yes", "'yes'"),
             ("gae_lambda", 1.5, "1.5"),
             ("gae_lambda", "all", "'all'"),
             ("initial_scale", -1e-4, "-0.0001"),

@@ -66,6 +66,13 @@ def test_reductions(given, expected):
     assert words.comparison_words(*given) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, "0"), (25.04, "25"), (0.28449, "0.284"), (-1463.0, "-1460"), (1.03e6, "1030000")]
+)
+def test_three_digits_are_no_exponent(value, expected):
+    assert words.three_digits(value) == expected
+
+
 def test_no_sentence_of_the_claims_has_the_name_of_a_column():
     frame = results(LEVEL)
     frame.loc[frame["method"] == "A3C", ["edge_delay_s", "local_delay_s"]] = 0.0

@@ -286,7 +286,7 @@ class TestWorlds:
         learned = {name for name, method in methods_in(scenario).items() if method.learns} - {"Learned prices"}
         expected = {
             "hidden": learned, "rmsprop_decay": learned, "rmsprop_epsilon": learned, "max_gradient_norm": learned,
-            "queue_price": learned, "evaluation": {"Proposed", "A3C"},
+            "queue_price": learned, "initial_scale": learned, "evaluation": {"Proposed", "A3C"},
             "entropy_weight": {"Proposed", "A3C"}, "sharing_weight": {"Proposed"},
             "exploration_fraction": {"Distributed DQN"}, "replay_size": {"Distributed DQN"},
             "target_period": {"Distributed DQN"}, "step_range": {"Learned prices"},
