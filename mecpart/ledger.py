@@ -193,9 +193,9 @@ LEDGER = Ledger(
         (0.01, 1.0),
         "1",
         "chosen",
-        "Learned prices: steps of its search, which was chosen of 16 variants on 6 networks that no figure uses; half and "
-        "double change nothing on 10 networks under load at 60 tasks/slot, and 0.2 % (95 % interval -0.2 to 0.5) and "
-        "-0.3 % (-0.9 to 0.4) at 110",
+        "Learned prices: steps of its search, which was chosen of 16 variants on 6 networks that no figure uses; half "
+        "and double change nothing on 10 networks under load at 60 tasks/slot, and 0.2 % (95 % interval -0.2 to 0.5) "
+        "and -0.3 % (-0.9 to 0.4) at 110",
     ),
     Constant("batch", "", 32, "slots", "stated", "batch size of Sec. 5.1, for the DQN's minibatch"),
     Constant("replay_size", "", 10_000, "slots", "chosen", "about 17 episodes; usual for a problem of this size"),

@@ -72,7 +72,7 @@ def numbers(*names, also=frozenset()):
 
 
 OPTIONAL, ANY_TEXT, NUMBER, FUNCTION = {"None"}, {"a text"}, {"a fraction"}, {"None", "a class"}
-_SWITCHES = {name: {"yes"} for name in ("asynchronous", "advantage_scaling", "separate_clipping")}
+_SWITCHES = {name: {"yes"} for name in ("asynchronous", "advantage_scaling", "separate_clipping", "annealed")}
 _OF_LEARNERS = {"name": ANY_TEXT} | _SWITCHES | numbers(
     "sharing_weight", "critic_learning_rate", "learning_rate", "entropy_weight", "discount", "rmsprop_decay",
     "rmsprop_epsilon", "max_gradient_norm", "queue_price", "initial_scale", "exploration_fraction",

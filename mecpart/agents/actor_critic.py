@@ -58,6 +58,7 @@ class ActorCriticConfig:
     - `advantage_scaling`: advantages of a rollout in units of their root mean square.
     - `separate_clipping`: `max_gradient_norm` for the critic's trunk and head, and once more for all else, rather than
       for all together, where a critic that is far off leaves next to nothing of the actor's gradient.
+    - `annealed`: learning rates fall linearly to 0 over the episodes (Mnih et al. 2016) rather than stay.
     - `gae_lambda`: of generalised advantage estimation (Schulman et al. 2016), which trusts the critic the more the
       smaller it is; None is the paper's k-step return, as 1 is but for rounding.
     - `queue_price`: of the queues that a slot leaves, see `learning_reward`; 0 leaves the reward as it is.
@@ -82,6 +83,7 @@ class ActorCriticConfig:
     replay_rollouts: int = 0
     advantage_scaling: bool = False
     separate_clipping: bool = False
+    annealed: bool = False
     gae_lambda: float | None = LEDGER.default("gae_lambda")
     discount: float = LEDGER.default("discount")
     learning_rate: float = LEDGER.default("learning_rate")
@@ -104,7 +106,7 @@ class ActorCriticConfig:
             check_number(name, getattr(self, name), shapes=((),))
         if self.gae_lambda is not None:
             check_fraction("gae_lambda", self.gae_lambda)
-        for name in ("asynchronous", "advantage_scaling", "separate_clipping"):
+        for name in ("asynchronous", "advantage_scaling", "separate_clipping", "annealed"):
             check_flag(name, getattr(self, name))
 
     @property
@@ -203,6 +205,8 @@ def step(
     # One flat vector: the optimiser then is a few large operations instead of a few small ones for each layer.
     parameters, unravel = ravel_pytree(state.parameters)
     step_size, _ = ravel_pytree(_step_sizes(config, state.parameters))
+    if config.annealed:
+        step_size *= jnp.maximum(1 - batch * config.workers / config.episodes, 0)
     clipped = partial(_clipped, config, state.parameters)
 
     def one_round(carry, inputs):

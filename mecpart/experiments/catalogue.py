@@ -29,7 +29,7 @@ _RATE = Experiment(
 
 # How plain A3C has to be trained under load (docs/limits.md).
 _CAREFUL = {
-    "advantage_scaling": True, "separate_clipping": True, "gae_lambda": 0.8, "entropy_weight": 0.1,
+    "advantage_scaling": True, "separate_clipping": True, "annealed": True, "gae_lambda": 0.8, "entropy_weight": 0.1,
     "learning_rate": 0.003,
 }  # fmt: skip
 
@@ -45,6 +45,7 @@ _ABLATION = {
     "scaled": Change(method={"advantage_scaling": True}, words="advantages scaled"),
     **{f"lambda={value:g}": Change(method={"gae_lambda": value}, words=f"lambda {value:g}") for value in (0.8, 0.95)},
     "clipped apart": Change(method={"separate_clipping": True}, words="gradients clipped apart"),
+    "annealed": Change(method={"annealed": True}, words="learning rates annealed"),
     "careful": Change(method=_CAREFUL, words="trained with care"),
     "careful sequential": Change(
         method=_CAREFUL | {"heads": "sequential", "sharing": "none"}, words="sequential none, trained with care"

@@ -328,6 +328,19 @@ class TestStages:
     def numbers(config):
         return {field.name for field in fields(config) if field.type in ("float", float)}
 
+    def test_annealed_learning_rates_fall_linearly_to_nothing(self, crowded):
+        """Of three batches the first learns at the whole rate, the second at two thirds, and one after them at none."""
+        rates = {"learning_rate": 0.3, "critic_learning_rate": 0.6}
+        base = agent_config("Proposed", workers=4, episodes=12, hidden=(8,), t_max=4, **rates)
+        learner = stages(base)
+        step, first = jax.jit(partial(learner.step)), learner.init(base, jax.random.key(5), crowded)
+        for batch, share in ((0, 1.0), (1, 2 / 3), (3, 0.0)):
+            slower = replace(base, **{name: share * rate for name, rate in rates.items()})
+            expected, _ = step(slower, first, crowded, batch)
+            found, _ = step(replace(base, annealed=True), first, crowded, batch)
+            for ours, theirs in zip(*map(jax.tree.leaves, (found.parameters, expected.parameters)), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
     def test_shapes_and_kinds_are(self, config):
         for change in ({"workers": 6}, {"t_max": 5}, {"hidden": (9,)}, {"heads": "joint"}, {"asynchronous": False}):
             if all(hasattr(config, name) for name in change):
