@@ -122,7 +122,7 @@ class PartitionNetwork(nn.Module):
         self, key, observation: Float[Array, " features"], initial_scale: float = LEDGER.default("initial_scale")
     ):
         """First parameters for observations like `observation`; `initial_scale`: of the last layers, may be traced."""
-        parameters = self.init(key, observation, *self._first_question())
+        parameters: Any = self.init(key, observation, *self._first_question())
         times = jnp.sqrt(initial_scale / LEDGER.default("initial_scale"))
         last = {
             name: layer | {"kernel": times * layer["kernel"]}
