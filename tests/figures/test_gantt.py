@@ -151,6 +151,14 @@ def test_several_plans_share_a_time_axis():
     assert titles(second)[0] == f"Optimal: {float(best.total_delay):g} s"
 
 
+def test_a_notebook_which_crops_what_it_shows_leaves_the_names_of_rows_whole():
+    figure = mecpart.plot_plan(*round_problem(), [1, 2, 2])
+    shown = figure.get_tightbbox()
+    np.testing.assert_allclose([shown.x0, shown.y0], 0, atol=1e-6)
+    assert shown.width >= figure.get_figwidth()
+    assert shown.height >= figure.get_figheight()
+
+
 def test_what_never_ends_runs_to_the_edge():
     scenario, slot = round_problem("loaded")
     slot = mecpart.Slot(slot.device_rate * np.float32([1, 0]), slot.backlog)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from mecpart.figures.plans.times import FIRST_TASKS, PlanTimes, bars_of
 from mecpart.figures.style import BLACK, BLUE, COLUMN_WIDTH, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
@@ -115,6 +115,8 @@ class Frame:
         below = _AXIS + _LEGEND_ROW * math.ceil(len(self.kinds) / 3)
         height = self.panels * (_TITLE + inner) + (self.panels - 1) * _GAP + below
         figure.set_size_inches(COLUMN_WIDTH, height)
+        # What crops to a tight box, as notebooks do, does not see collections of glyphs: so it leaves the page whole.
+        figure.add_artist(Rectangle((0, 0), 1, 1, fill=False, linewidth=0))
         for number in range(self.panels):
             bottom = height - (number + 1) * (_TITLE + inner) - number * _GAP
             panel = figure.add_axes(
