@@ -10,6 +10,7 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
+import devices
 import flops
 import jax
 import pandas as pd
@@ -22,6 +23,7 @@ from measurements import (
     environment,
     matrix_products,
     optimum,
+    products_alone,
     runs_of,
     streams,
 )
@@ -35,8 +37,11 @@ from mecpart.experiments.setting import Setting
 from mecpart.measurements.machine import processor
 
 SEEDS = PROFILES["paper"].seeds
-#: Each takes a second or so with all seeds on two cores.
-EPISODES = {"Proposed": 128, "A3C": 24, "Distributed DQN": 128}
+#: Each takes a second or so with all seeds on two cores. More than `FEW_STEPS` batches of workers, or they would be
+#: compiled with the least effort.
+EPISODES = {"Proposed": 128, "A3C": 40, "Distributed DQN": 128}
+#: Rounds of their matrix products alone, about as long.
+PRODUCTS = {"Proposed": 400, "A3C": 200}
 #: The methods whose cost is followed as runs grow, and in which direction.
 GROWING = ("Proposed", "A3C")
 SEED_COUNTS, SERVERS, BLOCKS = (1, 2, 5, 10, 20), (2, 4, 6, 9), (3, 6, 12, 21)
@@ -96,6 +101,10 @@ def measure_parts(report: Report, processes: Processes) -> None:
     report.note("environment alone, given plans", len(processes) * 2048 * 64 / seconds, "slots/s")
     seconds = processes.seconds(optimum, 65536)
     report.note("optimal_plan, N=4, M=6", len(processes) * 65536 / seconds, "slots/s")
+    seconds = processes.seconds(devices.tables, 65536)
+    report.note("optimal_plan by measured times, N=4, M=6", len(processes) * 65536 / seconds, "tables/s")
+    report.note("optimal_plan, Scission's 18 networks and 2 link tables", processes.seconds(devices.scission), "s")
+    report.note("optimal_pipeline, DNNPipe's 273 units", processes.seconds(devices.dnnpipe), "s")
     seconds = processes.seconds(streams, 65536)
     report.note("evaluate_plan in pipelined, N=4, M=6", len(processes) * 65536 / seconds, "plans/s")
     report.note("matrix products", matrix_rate(processes), "GFLOP/s")
@@ -121,6 +130,13 @@ def measure_training(report: Report, processes: Processes) -> None:
     report.note("matrix products within training Proposed", reached, "GFLOP/s")
     share = 100 * reached / report.figures["matrix products"]["value"]
     report.note("their share of the rate of matrix products alone", share, "percent")
+    for method, rounds in PRODUCTS.items():
+        agent = AGENTS[method]
+        steps = rounds * agent.workers * agent.t_max
+        alone = 1e6 * processes.seconds(products_alone, method, rounds) / steps
+        report.note(f"{method}'s matrix products without all else", alone, "us of a core per environment step")
+        whole = 1e6 * len(processes) / report.figures[f"training {method}, {SEEDS} seeds"]["value"]
+        report.note(f"training {method}", whole, "us of a core per environment step")
 
     settings = [point.setting for point in EXPERIMENTS["fig8"].points("as_printed")]
     runs = runs_of("Proposed", EPISODES["Proposed"], SEEDS, settings)

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import flops
 import jax
 import jax.numpy as jnp
 
 import mecpart
+from mecpart.agents import AGENTS
 from mecpart.experiments.processes import pools
 from mecpart.experiments.programs import perform, program_of
 from mecpart.experiments.runs import Run
@@ -111,13 +113,13 @@ def environment(count: int, length: int) -> tuple[float, float]:
 
     keys = jax.random.split(jax.random.key(1), count)
     plans = jax.random.randint(jax.random.key(2), (count, length, scenario.num_blocks), 0, scenario.num_nodes)
-    return _span("environment", jax.vmap(run), keys, plans)
+    return span("environment", jax.vmap(run), keys, plans)
 
 
 def optimum(count: int) -> tuple[float, float]:
     """Start and end of `count` exact plans."""
     scenario, slots = default_slots(count)
-    return _span("optimum", jax.vmap(lambda slot: mecpart.optimal_plan(scenario, slot)), slots)
+    return span("optimum", jax.vmap(lambda slot: mecpart.optimal_plan(scenario, slot)), slots)
 
 
 def streams(count: int) -> tuple[float, float]:
@@ -125,16 +127,26 @@ def streams(count: int) -> tuple[float, float]:
     scenario = Setting().build("pipelined", 0)
     slots = mecpart.sample_slots(jax.random.key(0), scenario, count)
     plans = jax.random.randint(jax.random.key(1), (count, scenario.num_blocks), 0, scenario.num_nodes)
-    return _span("streams", jax.vmap(partial(mecpart.evaluate_plan, scenario)), slots, plans)
+    return span("streams", jax.vmap(partial(mecpart.evaluate_plan, scenario)), slots, plans)
 
 
 def matrix_products(size: int, count: int) -> tuple[float, float]:
     """Start and end of `count` products of two square float32 matrices."""
     matrix = jnp.ones((size, size))
-    return _span("matrix", lambda a: jax.lax.fori_loop(0, count, lambda _, b: (a @ b) / size, a), matrix)
+    return span("matrix", lambda a: jax.lax.fori_loop(0, count, lambda _, b: (a @ b) / size, a), matrix)
 
 
-def _span(name: str, function, *arguments) -> tuple[float, float]:
+def products_alone(method: str, rounds: int) -> tuple[float, float]:
+    """Start and end of the matrix products of so many rounds of training, and of nothing else."""
+    agent, (scenario, _) = AGENTS[method], default_slots()
+    features = mecpart.PartitionEnv().observation_size(scenario)
+    observations = jax.random.normal(jax.random.key(0), (rounds, agent.workers, agent.t_max, features))
+    weights = flops.product_weights(agent, scenario)
+    return span(method, flops.products_alone(agent, scenario), weights, observations)
+
+
+def span(name: str, function, *arguments) -> tuple[float, float]:
+    """Start and end of `function(*arguments)`, which the first call by this name compiles."""
     if name not in _compiled:
         _compiled[name] = jax.jit(function).lower(*arguments).compile()
     jax.block_until_ready(arguments)
