@@ -30,9 +30,11 @@ _FASTEST = 1e12
 
 
 class Calibration(NamedTuple):
-    """What a testbed was measured to take: `times` of its blocks on its nodes, `links` between them."""
+    """What a testbed was measured to take."""
 
+    #: Of its blocks on its nodes.
     times: BlockTimes
+    #: Between its nodes.
     links: Links
 
 
