@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnax.environments import environment, spaces
 from gymnax.wrappers import LogWrapper
+from measured_devices import drawn
 from rejax import PPO
 
 import mecpart
@@ -57,6 +58,15 @@ class TestEveryForm:
         # The scenario that it was made for is the default.
         np.testing.assert_allclose(env.step(KEY, state, action)[0], observation, rtol=1e-6)
         np.testing.assert_allclose(env.reset(KEY)[0], env.reset(KEY, params)[0], rtol=1e-6)
+
+    @each_form
+    def test_measured_devices_have_finite_observations_and_rewards_whatever_is_done(self, actions):
+        env, params = adapter.make(drawn(1, rules="loaded", num_slots=5), actions)
+        observations, _, rewards, _, _, info, _ = play(env, params, 24)
+        space = env.observation_space(params)
+        assert ((space.low <= observations) & (observations <= space.high)).all()
+        assert np.isfinite(rewards).all()
+        assert np.isinf(info["total_delay"]).any()
 
     @each_form
     def test_a_time_limit_truncates_and_never_terminates(self, small, actions):

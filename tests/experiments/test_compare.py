@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from measured_devices import drawn
 
 import mecpart
 from mecpart import figures, tables
 from mecpart.agents import make_train
 from mecpart.dnn.workload import Workload
 from mecpart.methods import register
+from mecpart.model.environment import PartitionEnv
 from mecpart.model.scenario import Slot
 from mecpart.model.scenarios import SCENARIOS
 
@@ -113,6 +115,54 @@ def test_all_methods_of_the_rules_on_the_same_draws(own):
         )
         np.testing.assert_allclose(best["total_delay_s"].loc[seed], least, rtol=1e-5)
     assert not np.array_equal(episodes[0][0].device_rate, episodes[1][0].device_rate)
+
+
+def tiers(rules):
+    """Scission's Raspberry Pi, edge and cloud, in this order alone; the first and the third block not in the cloud."""
+    times, links, _ = mecpart.measured_data("scission", "vgg19")
+    nodes = ["raspi4", "2500", "6700k(GPU)"]
+    times, links = times.cut(5).select(nodes), links.select(nodes)
+    seconds = np.array(times.seconds)
+    seconds[[0, 2], [2, 2]] = np.inf
+    rate = np.triu(links.rate, 1)
+    rate[0, 2] = 0
+    return mecpart.measured(replace(times, seconds=seconds), replace(links, rate=rate), rules, num_slots=4)
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ("loaded", lambda rules: drawn(1, rules=rules, num_slots=4)),
+        pytest.param("as_printed", tiers, marks=pytest.mark.slow),
+        pytest.param("pipelined", lambda rules: drawn(1, rules=rules, num_slots=4), marks=pytest.mark.slow),
+    ],
+)
+def test_every_method_ends_on_measured_devices_where_not_every_plan_does(rules, problem, own):
+    """Learners that hardly learned, and a policy of one's own that names an impossible plan: it alone never ends."""
+    scenario = problem(rules)
+    plans = equations.all_plans(scenario.num_blocks, scenario.num_nodes)
+    slot = mecpart.sample_slot(jax.random.key(0), scenario)
+    total = jax.vmap(mecpart.evaluate_plan, (None, None, 0))(scenario, slot, plans).total_delay
+    impossible = plans[np.argmax(np.isinf(total))]
+    assert np.isinf(total).any()
+    own("Impossible", lambda scenario, slot, key: jnp.asarray(impossible))
+    size = PartitionEnv().observation_size(scenario)
+    weights = np.random.default_rng(0).normal(size=(size, scenario.num_blocks, scenario.num_nodes))
+
+    def agent(observation):
+        return jnp.argmax(jnp.tensordot(observation, jnp.asarray(weights, jnp.float32), 1), axis=-1)
+
+    own("Agent", agent, mecpart.register_agent)
+    own("Learner", lambda episodes: make_train("Distributed DQN", episodes=8, hidden=(4,)), mecpart.register_learner)
+    table = mecpart.compare(scenario, seeds=1, episodes=8, processes=1).set_index("method")
+    fixed = {"Impossible", "Agent", "Local only", "One ES", "Single cut"}
+    assert np.isfinite(table.loc[[name for name in table.index if name not in fixed], "total_delay_s"]).all()
+    assert np.isinf(table.loc["Impossible", "total_delay_s"])
+    assert np.isfinite(table["reward"]).all()
+    others = [name for name in table.index if np.isfinite(table.loc[name, "total_delay_s"])]
+    assert (table.loc[others, "gap_percent"] >= -1e-3).all()
+    if rules != "loaded":  # with queues a plan may wait for as long as it likes
+        assert table.loc["Impossible", "reward"] < table.loc[others, "reward"].min()
 
 
 def test_slots_with_tasks_of_their_own(own):
