@@ -37,7 +37,8 @@ def test_wheel_brings_notebooks_published_values_templates_and_styles(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([*pip, *build], check=True, timeout=120)
-    shutil.unpack_archive(next(tmp_path.glob("*.whl")), tmp_path / "site", "zip")
+    (wheel,) = tmp_path.glob(f"mecpart-{mecpart.__version__}-*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
     # The module is read by itself, so the package around it need not be imported.
     program = f"""
 import importlib.util
@@ -52,7 +53,7 @@ print(locations.default_output(), locations.built_docs(), sep=chr(10))
     ).stdout.splitlines()
     notebooks, data, output, docs = map(Path, told)
     assert notebooks.is_relative_to(tmp_path)
-    folders = {"notebooks": notebooks, "data/published": data / "published"}
+    folders = {"notebooks": notebooks, "data/published": data / "published", "data/measured": data / "measured"}
     for original, folder in folders.items():
         for file in (ROOT / original).iterdir():
             assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
