@@ -32,8 +32,8 @@ class Network:
     size are padded with such servers so that one compiled function serves them all.
 
     - `speed`: cycles/s of each node; `speed[0]` is the whole IoT tier, num_devices * device_frequency (f^l, F_n).
-    - `num_devices`: D >= 1, devices that work side by side and transmit side by side, each on tasks of its own: a slot
-      with fewer tasks than devices has no use for the others.
+    - `num_devices`: D >= 1, a whole number of devices that work side by side and transmit side by side, each on tasks
+      of its own: a slot with fewer tasks than devices has no use for the others.
     - `device_frequency`: f^l of one device, Hz.
     - `device_rate_range`: (low, high) of the rate between one device and one server, bytes/s (R_m^n).
     - `wired_rate`: R_max between two servers, bytes/s.
@@ -125,8 +125,8 @@ def make_network(
     **Arguments:** `server_speed`: F_n, [N] cycles/s (0: the server does not exist); the others as in `Network`, one
     number each.
 
-    **Raises:** `ValueError` for a value of wrong shape, or that is negative, NaN or infinite, fewer than one device, or
-    a reversed rate range.
+    **Raises:** `ValueError` for a value of wrong shape, or that is negative, NaN or infinite, fewer than one device or
+    no whole number of them, or a reversed rate range.
     **Warns:** `UserWarning` where some speeds are plainly not in hertz: below 1 kHz, beside others above.
     """
     check_number("server_speed", server_speed)
@@ -142,6 +142,7 @@ def make_network(
         "energy_coefficient": energy_coefficient,
     }
     check_values(Network, constants)
+    check_devices_whole("num_devices", num_devices)
     _check_products(num_devices, device_frequency, device_rate_range)
     _warn_of_other_units(server_speed=server_speed, device_frequency=device_frequency)
     server_speed = jnp.asarray(server_speed, jnp.float32)
@@ -152,6 +153,12 @@ def make_network(
         device_rate_range=jnp.asarray(device_rate_range, jnp.float32),
         **scalars,
     )
+
+
+def check_devices_whole(name: str, devices) -> None:
+    """Raise `ValueError` for a part of a device: the delay model would let it work, and no schedule can."""
+    if is_concrete(devices) and float(devices) % 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {float(devices):g}")
 
 
 def _check_products(num_devices, device_frequency, device_rate_range) -> None:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 
 from mecpart.model.delay import checked_plan, operations
 from mecpart.model.durations import move_latencies
+from mecpart.model.network import check_devices_whole
 from mecpart.model.pipeline import one_task
 from mecpart.model.scenario import Scenario, Slot
 from mecpart.model.slots import check_slot, check_slots
@@ -85,11 +86,11 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
 
     Where the tasks stream (`Rules.streams`) they are dealt out to the devices in turn, each device with a CPU and links
     of its own. Every node, link and wire serves one task at a time, first come, first served, the task of lower number
-    where two come at once; what a task needs of it in a row is one service. Numbers that are not whole count as one
-    task more, and as one device less. The end is never before the total delay of `evaluate_plan`, and equal where the
-    tasks of one device pass each node and link once. So it is for half of all random plans at the defaults; on average
-    these take 3 % more, since all devices hand on their last tasks at the same time. A transfer over a measured link
-    ends when it has arrived; the link is free for the next one its latency before.
+    where two come at once; what a task needs of it in a row is one service. A number of tasks that is not whole counts
+    as one more. The end is never before the total delay of `evaluate_plan`, and equal where the tasks of one device
+    pass each node and link once. So it is for half of all random plans at the defaults; on average these take 3 % more,
+    since all devices hand on their last tasks at the same time. A transfer over a measured link ends when it has
+    arrived; the link is free for the next one its latency before.
 
     **Arguments:**
 
@@ -100,7 +101,7 @@ def simulate(scenario: Scenario, slot: Slot, plan: Int[Array, "*slots blocks"]) 
     **Returns:** a `Schedule`. An operation on a node or link of speed 0 never ends, and what would follow it in its
     slot is left out; no node waits for that. Where tasks stream, though, those after it wait for ever.
 
-    **Raises:** `ValueError` as `evaluate_plan`, and for traced values.
+    **Raises:** `ValueError` as `evaluate_plan`, for traced values, and where tasks stream for parts of devices.
     """
     if not is_concrete(scenario, slot, plan):
         raise ValueError(f"scenario, slot and plan must be known values to simulate; got {shown(plan)} (under jit)")
@@ -141,6 +142,7 @@ def _stream_slots(scenario: Scenario, slots: Slot, plans) -> tuple[list[Operatio
     """The same of slots whose tasks follow each other."""
     found: list[Operation] = []
     tasks = np.broadcast_to(np.ceil(jax.vmap(scenario.tasks_in)(slots)), len(plans)).astype(int).tolist()
+    check_devices_whole("scenario.network.num_devices", scenario.network.num_devices)
     devices = int(scenario.network.num_devices)
     begins = [number * float(scenario.slot_seconds) for number in range(len(plans))]
     ends = []

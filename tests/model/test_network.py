@@ -92,6 +92,16 @@ class TestMakeNetwork:
             outline(Setting(of_network={"num_devices": 0.5}), "pipelined")
         assert make_network([1e9], num_devices=1).num_devices == 1
 
+    def test_refuses_parts_of_devices_where_they_are_known(self, refused):
+        """A schedule of two and a half devices would be one of two, and take longer than the delay says."""
+        told = "num_devices must be a whole number of at least 1", "got 2.5"
+        with refused(*told):
+            make_network(np.ones(5), num_devices=2.5)
+        with refused(*told):
+            outline(Setting(of_network={"num_devices": 2.5}), "pipelined")
+        unknown = jax.eval_shape(lambda devices: make_network([3e9], num_devices=devices), 2.5)
+        assert unknown.speed.shape == (2,)
+
     def test_refuses_a_bad_rate_range(self, refused):
         for given, got, allowed in [
             ((2.0, 1.0), "(2, 1)", "low <= high"),

@@ -225,6 +225,12 @@ class TestSimulation:
         assert schedule.end == np.inf
         assert [(one.start, one.end) for one in schedule.operations if one.kind == "transmission"] == [(2, np.inf)]
 
+    def test_parts_of_devices_are_refused(self, refused):
+        scenario, slot, plan = self.small()
+        network = replace(scenario.network, num_devices=np.float32(2.5), speed=np.float32([2.5, 4]))
+        with refused("scenario.network.num_devices", "whole number", "got 2.5"):
+            mecpart.simulate(replace(scenario, network=network), slot, plan)
+
     def test_slots_of_an_episode_do_not_wait_for_each_other(self):
         scenario, slot, plan = self.small()
         slots = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), slot)
