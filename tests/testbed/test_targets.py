@@ -37,11 +37,11 @@ def links():
 
 
 def apart(scenario):
-    """Plans of delays as far apart as can be, of 0.1 s and more."""
+    """Plans of delays as far apart as can be, of 0.1 s and more, and not so long that all takes more than 30 s."""
     drawn = np.random.default_rng(0).integers(0, len(NAMES), (400, BLOCKS))
     table = pd.DataFrame({"plan": [" ".join(map(str, plan)) for plan in drawn], "round": 1, "tasks": 1, "seconds": 1.0})
     told = mecpart.compare_delay(table.drop_duplicates(), scenario).sort_values("predicted")
-    told = told[told.predicted > 0.1]
+    told = told[told.predicted.between(0.1, 0.33)]
     wanted = np.linspace(told.predicted.min(), told.predicted.max(), PLANS)
     nearest = np.abs(told.predicted.to_numpy()[:, None] - wanted).argmin(axis=0)
     return [[int(node) for node in plan.split()] for plan in told.plan.iloc[np.unique(nearest)]]
