@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 from mecpart.testbed.namespaces import Namespaces
 from mecpart.testbed.node import DRIVER
@@ -46,8 +46,7 @@ class Process:
 
     def address(self) -> str | None:
         """Where it listens; None: not yet."""
-        self._out.seek(0)
-        line, end, _ = self._out.read().decode(errors="replace").partition("\n")
+        line, end, _ = written(self._out).partition("\n")
         return line.strip() if end else None
 
     def death(self, within: float = 0.0) -> str | None:
@@ -61,8 +60,7 @@ class Process:
             return None
         named = {each.value: each.name for each in signal.Signals}
         how = f"died with exit code {code}" + (f" ({named[-code]})" if -code in named else "")
-        self._err.seek(0)
-        lines = self._err.read().decode(errors="replace").strip().splitlines()
+        lines = written(self._err).strip().splitlines()
         return how + (f": {lines[-1]}" if lines else "")
 
     def end(self) -> None:
@@ -72,6 +70,11 @@ class Process:
         for file in (self._process.stdin, self._out, self._err):
             if file is not None:
                 file.close()
+
+
+def written(file: IO[bytes]) -> str:
+    """What a process has written to a file so far; both share their place in it, which must stay where it writes."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 class Crew:

@@ -310,6 +310,15 @@ class TestSecret:
         assert (secrets / "ours").read_bytes() == before
 
 
+def test_looking_at_what_a_process_writes_does_not_move_where_it_writes(tmp_path):
+    """As where Python does not buffer: then the end of a line is written by itself."""
+    with open(tmp_path / "told", "w+b") as file:
+        for part in (b"tcp://127.0.0.1:1", b"\n"):
+            crew.written(file)
+            subprocess.run([sys.executable, "-c", f"import os; os.write(1, {part!r})"], stdout=file, check=True)
+        assert crew.written(file) == "tcp://127.0.0.1:1\n"
+
+
 def test_a_port_that_is_taken(capsys):
     with listening("tcp://127.0.0.1:*") as (_, address):
         assert main(["node", "--listen", address]) == 2
