@@ -24,7 +24,7 @@ from mecpart.methods import register
 from mecpart.methods.register import METHODS
 
 DOCS = default_output() / "docs"
-GUIDES = sorted(DOCS.glob("*.md"))
+GUIDES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 #: Guides whose code other tests run: it needs other libraries, or a cluster.
 RUN_ELSEWHERE = {"own_agent", "cluster"}
 PUBLIC = ("mecpart", "mecpart.agents", "mecpart.comparison", "mecpart.adapters.gymnasium", "mecpart.adapters.gymnax")
