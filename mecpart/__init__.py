@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mecpart.agents.saving import load_policy, save_policy
     from mecpart.comparison import published
     from mecpart.comparison.clock import compare_delay
-    from mecpart.dnn.from_flax import layers_from_module, workload_from_module
+    from mecpart.dnn.from_flax import TracedModule, layers_from_module, trace_module, workload_from_module
     from mecpart.dnn.from_onnx import layers_from_onnx, onnx_operators, workload_from_onnx
     from mecpart.dnn.pieces import write_pieces
     from mecpart.dnn.to_onnx import write_onnx
@@ -86,6 +86,7 @@ __all__ = [
     "Slot",
     "Testbed",
     "TimesFit",
+    "TracedModule",
     "Workload",
     "adapters",
     "agents",
@@ -138,6 +139,7 @@ __all__ = [
     "times_from_csv",
     "times_to_csv",
     "trace_from_csv",
+    "trace_module",
     "unregister",
     "utilisation",
     "workload",
@@ -155,7 +157,7 @@ _MODULES: dict[str, list[str]] = {
     "agents.saving": ["load_policy", "save_policy"],
     "comparison": ["published"],
     "comparison.clock": ["compare_delay"],
-    "dnn.from_flax": ["layers_from_module", "workload_from_module"],
+    "dnn.from_flax": ["TracedModule", "layers_from_module", "trace_module", "workload_from_module"],
     "dnn.from_onnx": ["layers_from_onnx", "onnx_operators", "workload_from_onnx"],
     "dnn.pieces": ["write_pieces"],
     "dnn.to_onnx": ["write_onnx"],

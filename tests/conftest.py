@@ -1,3 +1,4 @@
+import gc
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+import jax
 import pytest
 from compilation import compilations
 
@@ -18,6 +20,17 @@ LONG = ("test_notebooks.py", "test_cluster.py", "test_explorer.py", "test_method
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_mappings():
+    """Every program that JAX compiles is a few mappings of memory, of which Linux allows a process 65,530. At some
+    3,000 tests a process had them all, and died of it."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -288,6 +288,12 @@ CALLS = {
         mecpart.trace_from_csv, {"path": "a.csv", "slot_seconds": None},
         {"path": ANY_TEXT, "slot_seconds": OPTIONAL | NUMBER},
     ),
+    "trace_module": (
+        mecpart.trace_module,
+        {"module": nn.Dense(2), "example": np.ones((1, 3)), "variables": None, "name": "a", "method": None,
+         "count_as_zero": ()},
+        {"variables": OPTIONAL, "name": {"None", "a text"}, "method": OPTIONAL},
+    ),
     "unregister": (mecpart.unregister, {"name": "nobody"}, {}),
     "utilisation": (mecpart.utilisation, {"scenario": SCENARIO, "slots": SLOTS, "plans": PLANS}, _A_SCENARIO),
     "workload": (mecpart.workload, {"name": "alexnet", "blocks": 3}, {"blocks": OPTIONAL}),
@@ -403,8 +409,8 @@ CALLS = {
 
 # What the package makes and nobody hands in.
 RESULTS = {"MeasuredBlocks", "Measurements", "Operation", "OptimalPlan", "ParetoFront", "Pipeline", "PlanCost",
-           "Schedule", "TimesFit", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy", "agents.Stages",
-           "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
+           "Schedule", "TimesFit", "TracedModule", "agents.EpisodeCost", "agents.Policy", "agents.PricePolicy",
+           "agents.Stages", "agents.TrainResult", "adapters.gymnax.EnvParams"}  # fmt: skip
 
 
 def public_names():

@@ -2,26 +2,109 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax.extend import core
 
-from mecpart.dnn.graph import ModelGraph, Operator, Path, Tensor, common_path
-from mecpart.dnn.jaxpr_counts import CALLS, called_by, equation_macs, resamples
-from mecpart.dnn.workload import LayerTable, Workload
+from mecpart.dnn.program import Program, read_program
+from mecpart.dnn.workload import LayerTable, Workload, checked_starts
+from mecpart.fields import short_repr
 from mecpart.validation import check_text, shown
 
 if TYPE_CHECKING:
     from flax import nnx
 
-_KINDS = {
-    "conv_general_dilated": "conv",
-    "dot_general": "dot",
-    "reduce_window_max": "max_pool",
-    "reduce_window_sum": "avg_pool",
-}
+#: Shapes of parameters, what is computed, and what gives the arrays that are its first arguments.
+_Traced = tuple[Mapping[str, Any], core.ClosedJaxpr, Callable[[], list[Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class TracedModule:
+    """A Flax module for the input of one task: its layers, and what makes programs of its blocks.
+
+    - `table`: its layers, between which it may be cut.
+    - `program`: what it computes.
+    - `examples`: of its inputs, arrays or their shapes.
+    - `held`: gives the arrays that it holds, in the order of `program.weights`.
+    """
+
+    table: LayerTable
+    program: Program
+    examples: tuple[Any, ...]
+    held: Callable[[], Sequence[Any]]
+
+    __repr__ = short_repr
+
+    def workload(self, blocks: int | None = None) -> Workload:
+        """The module cut into blocks, as `LayerTable.workload` does."""
+        return self.table.workload(blocks)
+
+    def exported(self, starts: Sequence[int]) -> list[list[np.ndarray]]:
+        """A program for each block, where each begins with the layer of such an index (`Program.exported`).
+
+        **Raises:** `ValueError` for indices that do not rise from 0 within the table; for a module of nnx without
+        arrays.
+        """
+        starts = checked_starts(starts, len(self.table.layers))
+        graph, values = self.program.graph, dict(zip(self.program.weights, self.held(), strict=True))
+        crossings = [graph.crossings()[start - 1 : start] for start in starts[1:]]
+        return [
+            self.program.exported(entering, leaving, values)
+            for entering, leaving in pairwise((graph.inputs, *crossings, graph.outputs))
+        ]
+
+
+def trace_module(
+    module: "nn.Module | nnx.Module",
+    example,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    method: str | Callable | None = None,
+    count_as_zero: Collection[str] = (),
+    **keywords,
+) -> TracedModule:
+    """A Flax module that can be measured and run: `mecpart.measure` and `mecpart.Testbed` take it for a network.
+
+    **Arguments:**
+
+    - `variables`: of a module of `flax.linen`, as its `init` returns them; None: those, made when it is to run.
+    - all others as in `layers_from_module`.
+
+    **Returns:** its layers, and what it computes in each. Where `example` is an array, it is what enters in a run.
+
+    **Raises:** `ValueError` as `layers_from_module`; for other variables than the module has.
+    """
+    examples = example if isinstance(example, tuple) else (example,)
+    _check_examples(examples)
+    name = type(module).__name__ if name is None else name
+    check_text("name", name)
+    if not (method is None or inspect.isroutine(method) or (isinstance(method, str) and hasattr(type(module), method))):
+        raise ValueError(f"method must be a method of the module, or the name of one; got {shown(method)}")
+    if isinstance(count_as_zero, str | bytes) or not isinstance(count_as_zero, Sequence | Set):
+        raise ValueError(f"count_as_zero must be names of primitives, in a list; got {shown(count_as_zero)}")
+    for primitive in count_as_zero:
+        check_text("each name in count_as_zero", primitive)
+    if isinstance(module, nn.Module):
+        root = 1  # what is traced is marked with its modules, the whole model first
+        parameters, closed, held = _trace_linen(module, examples, variables, method, keywords)
+    else:
+        from flax import nnx  # takes long to import
+
+        if not isinstance(module, nnx.Module):
+            raise ValueError(
+                f"module must be a module of flax.linen or flax.nnx, made by calling its class; got {module!r}"
+            )
+        root = 0  # no marks
+        parameters, closed, held = _trace_nnx(module, examples, variables, method, keywords)
+    paths = [tuple(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(parameters)]
+    program = read_program(closed, paths, len(examples), root=root, count_as_zero=count_as_zero)
+    return TracedModule(LayerTable(name, program.graph.layers()), program, examples, held)
 
 
 def layers_from_module(
@@ -54,23 +137,9 @@ def layers_from_module(
     **Raises:** `ValueError` for something that is no module, an example of another kind or with another batch axis, or
     a module whose output does not depend on it, or is made by a primitive of which nothing says what it costs.
     """
-    examples = example if isinstance(example, tuple) else (example,)
-    _check_examples(examples)
-    name = type(module).__name__ if name is None else name
-    check_text("name", name)
-    if not (method is None or inspect.isroutine(method) or (isinstance(method, str) and hasattr(type(module), method))):
-        raise ValueError(f"method must be a method of the module, or the name of one; got {shown(method)}")
-    if isinstance(count_as_zero, str | bytes) or not isinstance(count_as_zero, Sequence | Set):
-        raise ValueError(f"count_as_zero must be names of primitives, in a list; got {shown(count_as_zero)}")
-    for primitive in count_as_zero:
-        check_text("each name in count_as_zero", primitive)
-    if isinstance(module, nn.Module):
-        return LayerTable(name, _linen_graph(module, examples, method, count_as_zero, keywords).layers())
-    from flax import nnx  # takes long to import
-
-    if isinstance(module, nnx.Module):
-        return LayerTable(name, _nnx_graph(module, examples, method, count_as_zero, keywords).layers())
-    raise ValueError(f"module must be a module of flax.linen or flax.nnx, made by calling its class; got {module!r}")
+    return trace_module(
+        module, example, name=name, method=method, count_as_zero=count_as_zero, **keywords
+    ).table  # fmt: skip
 
 
 def workload_from_module(
@@ -108,9 +177,13 @@ def _check_examples(examples: tuple) -> None:
             )
 
 
-def _linen_graph(
-    module: nn.Module, examples: tuple, method: str | Callable | None, count_as_zero: Collection[str], keywords: dict
-) -> ModelGraph:
+def _trace_linen(
+    module: nn.Module,
+    examples: tuple,
+    variables: Mapping[str, Any] | None,
+    method: str | Callable | None,
+    keywords: dict,
+) -> _Traced:
     def init(*examples):
         return nn.unbox(module.init(jax.random.key(0), *examples, method=method, **keywords))
 
@@ -121,20 +194,56 @@ def _linen_graph(
         return made
 
     def trace():
-        others = dict(jax.eval_shape(init, *examples))
-        parameters = others.pop("params", {})
+        made = jax.eval_shape(init, *examples)
+        parameters, others = _parted(made if variables is None else _checked(variables, made))
         return parameters, jax.make_jaxpr(apply)(parameters, others, *examples)
 
-    parameters, closed = _computing_settings(trace)
-    # What is traced is marked with the modules that it belongs to, the whole model first.
-    return _Reader(parameters, 1, count_as_zero).graph(closed, len(jax.tree.leaves(examples)))
+    def held():
+        if variables is not None:
+            return jax.tree.leaves(_parted(nn.unbox(variables)))
+        inputs = [np.zeros(each.shape, each.dtype) for each in examples]
+        return jax.tree.leaves(_parted(_computing_settings(lambda: jax.jit(init)(*inputs))))
+
+    return *_computing_settings(trace), held
 
 
-def _nnx_graph(
-    module: "nnx.Module", examples: tuple, method: str | Callable | None, count_as_zero: Collection[str], keywords: dict
-) -> ModelGraph:
+def _parted(variables: Mapping[str, Any]) -> tuple[dict, dict]:
+    """Parameters, and all other collections."""
+    others = {**variables}
+    return others.pop("params", {}), others
+
+
+def _checked(variables: Mapping[str, Any], made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The shapes and types of given variables, which must be as many and as large as those that `init` has made."""
+    if not isinstance(variables, Mapping):
+        raise ValueError(f"variables must be what the module's init returns; got {shown(variables)}")
+    given = jax.eval_shape(lambda: nn.unbox(variables))
+    found, wanted = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(each)}
+        for each in (given, made)
+    )
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"variables must be as the module's init returns them, with {name} of shape "
+                f"{wanted.get(name, 'none')}; got {found.get(name, 'none')}"
+            )
+    return given
+
+
+def _trace_nnx(
+    module: "nnx.Module",
+    examples: tuple,
+    variables: Mapping[str, Any] | None,
+    method: str | Callable | None,
+    keywords: dict,
+) -> _Traced:
     from flax import nnx
 
+    if variables is not None:
+        raise ValueError(
+            f"variables must be None for a module of flax.nnx, which holds its own; got {shown(variables)}"
+        )
     split: Any = nnx.split(module, nnx.Param, ...)
     definition, parameters, others = split
 
@@ -144,9 +253,15 @@ def _nnx_graph(
             return method(merged, *examples, **keywords)
         return getattr(merged, method or "__call__")(*examples, **keywords)
 
+    leaves = jax.tree.leaves((parameters, others))  # as they are now, whatever becomes of the module
+
+    def held():
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+            raise ValueError("module must hold its arrays in order to run; got one made under nnx.eval_shape")
+        return leaves
+
     closed = _computing_settings(lambda: jax.make_jaxpr(apply)(parameters, others, *examples))
-    reader = _Reader(nnx.to_pure_dict(parameters), 0, count_as_zero)  # no marks
-    return reader.graph(closed, len(jax.tree.leaves(examples)))
+    return nnx.to_pure_dict(parameters), closed, held
 
 
 def _computing_settings(trace: Callable[[], Any]) -> Any:
@@ -160,71 +275,3 @@ def _computing_settings(trace: Callable[[], Any]) -> Any:
     except jax.errors.ConcretizationTypeError:
         with jax.ensure_compile_time_eval():
             return trace()
-
-
-class _Reader:
-    """Writes a jaxpr down as operators, with what it calls in the place of the calls.
-
-    - `parameters`: a tree of nested dictionaries, whose leaves are the jaxpr's first arguments.
-    - `root`: how many names of a name stack are of the whole model.
-    - `count_as_zero`: primitives that may.
-    """
-
-    def __init__(self, parameters: Mapping, root: int, count_as_zero: Collection[str]):
-        paths = [tuple(str(key.key) for key in path) for path, _ in jax.tree.leaves_with_path(parameters)]
-        self._modules = {"/".join(path): path[:-1] for path in paths}
-        self._root, self._count_as_zero = root, count_as_zero
-        self._operators: list[Operator] = []
-        self._sizes: dict[str, Tensor] = {}
-
-    def graph(self, closed: core.ClosedJaxpr, inputs: int) -> ModelGraph:
-        """The model, whose last `inputs` arguments are its input, and those between constants."""
-        jaxpr = closed.jaxpr
-        parameters = dict(zip(self._modules, jaxpr.invars[: len(self._modules)], strict=True))
-        entering = {f"input {at}": var for at, var in enumerate(jaxpr.invars[-inputs:])}
-        known = {var: tensor for tensor, var in (parameters | entering).items()}
-        leaving = self._read(jaxpr, known, ())
-        return ModelGraph(
-            operators=self._operators,
-            tensors=self._sizes | {tensor: _size(var) for tensor, var in entering.items()},
-            parameters={tensor: _size(var).bytes for tensor, var in parameters.items()},
-            inputs=tuple(entering),
-            outputs=tuple(tensor for tensor in leaving if tensor is not None),
-        )
-
-    def _read(self, jaxpr: core.Jaxpr, known: dict[core.Var, str], outer: Path) -> list[str | None]:
-        """Write down `jaxpr`, of whose variables `known` are tensors, and say which it returns (None: a constant)."""
-
-        def tensor_of(atom) -> str | None:
-            return None if isinstance(atom, core.Literal) else known.get(atom)
-
-        for equation in jaxpr.eqns:
-            path = outer + tuple(filter(None, str(equation.source_info.name_stack).split("/")))
-            reads = [tensor_of(atom) for atom in equation.invars]
-            kind = equation.primitive.name
-            if kind in CALLS and not resamples(equation):
-                called = called_by(equation)
-                inside = {var: read for var, read in zip(called.invars, reads, strict=True) if read is not None}
-                made = self._read(called, inside, path)
-                known |= {var: tensor for var, tensor in zip(equation.outvars, made, strict=True) if tensor is not None}
-                continue
-            makes = {f"{len(self._operators)}.{at}": var for at, var in enumerate(equation.outvars)}
-            known |= {var: tensor for tensor, var in makes.items()}
-            self._sizes |= {tensor: _size(var) for tensor, var in makes.items()}
-            tensors = tuple(read for read in reads if read is not None)
-            modules = [self._modules[tensor] for tensor in tensors if tensor in self._modules]
-            self._operators.append(
-                Operator(
-                    kind=_KINDS.get(kind, kind),
-                    path=path[self._root :] or (common_path(modules) if modules else ()),
-                    macs=equation_macs(equation, self._count_as_zero),
-                    reads=tensors,
-                    makes=tuple(makes),
-                    lookup=kind == "gather" and bool(modules),
-                )
-            )
-        return [tensor_of(atom) for atom in jaxpr.outvars]
-
-
-def _size(var: Any) -> Tensor:  # of core.Var, whose type does not tell that values have shapes
-    return Tensor(var.aval.size, var.aval.size * var.aval.dtype.itemsize)

@@ -67,7 +67,7 @@ def equation_macs(
     if kind in count_as_zero or kind in ZERO or resamples(equation):
         return 0
     if kind in CALLS:
-        return jaxpr_macs(called_by(equation), count_as_zero)
+        return jaxpr_macs(called_by(equation).jaxpr, count_as_zero)
     if kind not in COUNTED:
         raise ValueError(
             f"a module must be made of primitives whose cost is known, or named in count_as_zero; got {kind!r}"
@@ -85,10 +85,10 @@ def equation_macs(
     return equation.params["length"] * sum(inner) if kind == "scan" else max(inner)
 
 
-def called_by(equation: core.JaxprEqn) -> core.Jaxpr:
+def called_by(equation: core.JaxprEqn) -> core.ClosedJaxpr:
     """The function that an equation only calls."""
     called = equation.params[CALLS[equation.primitive.name]]
-    return called.jaxpr if isinstance(called, core.ClosedJaxpr) else called
+    return called if isinstance(called, core.ClosedJaxpr) else core.ClosedJaxpr(called, ())
 
 
 def resamples(equation: core.JaxprEqn) -> bool:

@@ -1,11 +1,9 @@
-"""The blocks of a network, ready to run on this machine: in JAX or in ONNX Runtime, all or some of them.
+"""The blocks of a network, ready to run on this machine: in JAX or in ONNX Runtime.
 
 Nothing here is imported before it is needed: a node that runs ONNX files needs no JAX.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,50 +11,33 @@ import numpy as np
 Tensors = list[Any]
 #: A block: what enters it -> what leaves it, when it is there.
 Block = Callable[[Tensors], Tensors]
+#: What a block is made of, as arrays that can be sent: the bytes of an ONNX file; or those of a program of JAX, and the
+#: weights that it takes.
+Part = list[np.ndarray]
 
 #: What ONNX Runtime calls types, where NumPy has other names.
 _TYPES = {"float": "float32", "double": "float64"}
 
 
-def jax_image() -> Tensors:
-    """An input for the paper's networks."""
-    from mecpart.dnn.zoo import IMAGE
+def block_of(part: Part, engine: str, threads: int) -> Block:
+    """A part of a network as a block.
 
-    return [np.random.default_rng(0).integers(0, 256, IMAGE.shape, IMAGE.dtype)]
-
-
-def jax_blocks(network: str, count: int, wanted: Sequence[int]) -> list[Block]:
-    """Some of the blocks that one of the paper's networks is cut into, with weights at random.
-
-    The threads are those of the process (`PJRT_NPROC`).
+    - `threads`: that compute, of ONNX Runtime; JAX has those of its process (`PJRT_NPROC`).
     """
-    from mecpart.dnn.workload import paper_cut
-    from mecpart.dnn.zoo import NETWORKS, chain_variables
-
-    _, starts = paper_cut(network, count)
-    chain = NETWORKS[network]()
-    variables, layers = chain_variables(chain), list(chain.layers.items())
-    spans = list(pairwise((*starts, len(layers))))
-    parts = [layers[slice(*spans[number])] for number in wanted]
-    return [_compiled([(layer, variables[name]) for name, layer in part]) for part in parts]
-
-
-def _compiled(layers: Sequence[tuple[Any, dict]]) -> Block:
-    """Layers, each with its variables, as one program."""
+    if engine == "onnx":
+        session = onnx_session(part[0], threads)
+        names = [entry.name for entry in session.get_inputs()]
+        return lambda entering: session.run(None, dict(zip(names, entering, strict=True)))
     import jax
+    import jax.export
 
-    @jax.jit
-    def run(variables, x):
-        for (layer, _), its in zip(layers, variables, strict=True):
-            x = layer.apply(its, x)
-        return x
-
-    variables = jax.device_put([its for _, its in layers])
-    return lambda entering: [jax.block_until_ready(run(variables, *entering))]
+    program, *weights = part
+    run, held = jax.jit(jax.export.deserialize(bytearray(program)).call), jax.device_put(weights)
+    return lambda entering: jax.block_until_ready(run(held, entering))
 
 
-def onnx_session(model: str | os.PathLike | bytes, threads: int) -> Any:
-    """An ONNX model, from a file or as the bytes of one, in ONNX Runtime with so many threads."""
+def onnx_session(model: np.ndarray, threads: int) -> Any:
+    """The bytes of an ONNX model in ONNX Runtime with so many threads."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -67,19 +48,18 @@ def onnx_session(model: str | os.PathLike | bytes, threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # Threads that wait for work would take it from other blocks.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.tobytes(), options, providers=["CPUExecutionProvider"])
 
 
-def onnx_input(session: Any) -> Tensors:
-    """An input for a session."""
+def onnx_input(part: Part) -> Tensors:
+    """An input for a part of an ONNX model."""
+    return [random_tensor(each.shape, _dtype(each.type)) for each in onnx_session(part[0], 1).get_inputs()]
+
+
+def random_tensor(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An input of this shape and type: the pixels of an image, or squares of normal numbers."""
     draw = np.random.default_rng(0)
-    return [(draw.normal(size=each.shape) ** 2).astype(_dtype(each.type)) for each in session.get_inputs()]
-
-
-def onnx_block(session: Any) -> Block:
-    """A session as a block."""
-    names = [entry.name for entry in session.get_inputs()]
-    return lambda entering: session.run(None, dict(zip(names, entering, strict=True)))
+    return draw.integers(0, 256, shape, dtype) if dtype == np.uint8 else (draw.normal(size=shape) ** 2).astype(dtype)
 
 
 def _dtype(kind: str) -> str:

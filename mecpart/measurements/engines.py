@@ -6,64 +6,96 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import jax
+import numpy as np
+
+from mecpart.dnn.from_flax import TracedModule, trace_module
 from mecpart.dnn.from_onnx import workload_from_onnx
 from mecpart.dnn.pieces import write_pieces
 from mecpart.dnn.to_onnx import write_onnx
-from mecpart.dnn.workload import Workload, paper_cut, workload
-from mecpart.dnn.zoo import NETWORKS
-from mecpart.measurements.blocks import Block, Tensors, jax_blocks, jax_image, onnx_block, onnx_input, onnx_session
+from mecpart.dnn.workload import Workload, balanced_cut, paper_cut, workload
+from mecpart.dnn.zoo import IMAGE, NETWORKS, chain_variables
+from mecpart.measurements.blocks import Part, Tensors, onnx_input, random_tensor
 from mecpart.validation import check_choice, check_path, shown
 
+#: A network that can run: an ONNX file, one of the paper's by name, or a module of Flax.
+Runnable = str | os.PathLike | TracedModule
 InputShape = Sequence[int] | Mapping[str, Sequence[int]] | None
 
 #: The engines, and the packages whose versions times depend on.
-ENGINES = {"jax": ("jax", "jaxlib", "flax"), "onnx": ("onnxruntime", "onnx")}
+ENGINES = {"jax": ("jax", "jaxlib"), "onnx": ("onnxruntime", "onnx")}
 
 
-def engine_of(network: str | os.PathLike, engine: str | None) -> str:
-    """The engine that runs a network: ONNX Runtime everything, JAX those of the paper.
+def engine_of(network: Runnable, engine: str | None) -> str:
+    """The engine that runs a network: ONNX Runtime files and the paper's, JAX modules and the paper's.
 
     **Raises:** `ValueError` for one that does not exist or cannot run it; `ImportError` where it is not installed.
     """
-    check_path("network", network)
-    if not _is_file(network):
-        check_choice("network", os.fspath(network), NETWORKS)
-    engine = ("onnx" if _is_file(network) else "jax") if engine is None else engine
+    only = None
+    if isinstance(network, TracedModule):
+        only, what = "jax", f"the module {network.table.name!r}"
+    else:
+        check_path("network", network)
+        if _is_file(network):
+            only, what = "onnx", f"the ONNX file {os.fspath(network)!r}"
+        else:
+            check_choice("network", os.fspath(network), NETWORKS)
+    engine = (only or "jax") if engine is None else engine
     check_choice("engine", engine, ENGINES)
-    if engine == "jax" and _is_file(network):
-        raise ValueError(f"engine must be 'onnx' for an ONNX file; got 'jax' for {os.fspath(network)!r}")
+    if only not in (None, engine):
+        raise ValueError(f"engine must be {only!r} for {what}; got {engine!r}")
     if engine == "onnx" and importlib.util.find_spec("onnxruntime") is None:
         raise ImportError("running a network in ONNX Runtime needs the package: pip install mecpart[onnxruntime]")
     return engine
 
 
-def workload_of(network: str | os.PathLike, blocks: int | None, input_shape: InputShape) -> Workload:
+def workload_of(network: Runnable, blocks: int | None, input_shape: InputShape) -> Workload:
     """The network, cut into blocks."""
-    if input_shape is not None and not _is_file(network):
-        raise ValueError(f"input_shape must be None for one of the paper's networks; got {shown(input_shape)}")
-    if _is_file(network):
+    if not isinstance(network, TracedModule) and _is_file(network):
         return workload_from_onnx(network, blocks, input_shape=input_shape)
-    return workload(os.fspath(network), blocks)
+    if input_shape is not None:
+        raise ValueError(f"input_shape must be None unless network is an ONNX file; got {shown(input_shape)}")
+    return network.workload(blocks) if isinstance(network, TracedModule) else workload(os.fspath(network), blocks)
 
 
-def load(network: str, blocks: int, engine: str, threads: int, input_shape: InputShape) -> tuple[list[Block], Tensors]:
-    """The blocks of a network, ready to run with so many threads, and an input for the first."""
-    if engine == "jax":
-        return jax_blocks(network, blocks, range(blocks)), jax_image()
-    with TemporaryDirectory() as folder:
-        pieces = onnx_pieces(network, blocks, Path(folder), input_shape)
-        sessions = [onnx_session(piece, threads) for piece in pieces]
-    return [onnx_block(session) for session in sessions], onnx_input(sessions[0])
+def parts_of(network: Runnable, blocks: int, engine: str, input_shape: InputShape) -> tuple[list[Part], Tensors]:
+    """What each block of a network is made of, and an input for the first."""
+    if isinstance(network, TracedModule):
+        return _exported(network, balanced_cut(network.table.layers, blocks))
+    starts = None if _is_file(network) else paper_cut(os.fspath(network), blocks)[1]
+    if engine == "jax" and starts is not None:
+        return _exported(_paper_module(os.fspath(network)), starts)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path = network if starts is None else write_onnx(os.fspath(network), folder / f"{os.fspath(network)}.onnx")
+        pieces = write_pieces(path, range(blocks), folder / "pieces", starts=starts, input_shape=input_shape)
+        parts = [[np.frombuffer(piece.path.read_bytes(), np.uint8)] for piece in pieces]
+    return parts, onnx_input(parts[0])
 
 
-def onnx_pieces(network: str | os.PathLike, blocks: int, folder: Path, input_shape: InputShape) -> list[Path]:
-    """An ONNX file for each block of a network, in a new folder inside of `folder`."""
-    starts = None
-    if not _is_file(network):
-        _, starts = paper_cut(os.fspath(network), blocks)
-        network = write_onnx(os.fspath(network), folder / f"{os.fspath(network)}.onnx")
-    pieces = write_pieces(network, range(blocks), folder / "pieces", starts=starts, input_shape=input_shape)
-    return [piece.path for piece in pieces]
+def _exported(traced: TracedModule, starts: Sequence[int]) -> tuple[list[Part], Tensors]:
+    """A module cut before some of its layers."""
+    return traced.exported(starts), _inputs(traced)
+
+
+def _paper_module(name: str) -> TracedModule:
+    """One of the paper's networks, with weights at random."""
+    chain, variables = NETWORKS[name](), dict[str, dict]()
+    for layer, held in chain_variables(chain).items():
+        for collection, values in held.items():
+            variables.setdefault(collection, {})[f"layers_{layer}"] = values
+    return trace_module(chain, IMAGE, variables=variables)
+
+
+def _inputs(traced: TracedModule) -> Tensors:
+    """The examples of a module, or something at random where they are shapes alone."""
+    shapes = [traced.program.shapes[name] for name in traced.program.graph.inputs]
+    return [
+        random_tensor(shape.shape, shape.dtype)
+        if isinstance(example, jax.ShapeDtypeStruct)
+        else np.asarray(example, shape.dtype)
+        for example, shape in zip(traced.examples, shapes, strict=True)
+    ]
 
 
 def _is_file(network: str | os.PathLike) -> bool:

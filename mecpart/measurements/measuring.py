@@ -19,7 +19,8 @@ from jaxtyping import Float
 import mecpart
 from mecpart.fields import short_repr
 from mecpart.measurements import engines, machine
-from mecpart.measurements.engines import InputShape
+from mecpart.measurements.blocks import Part, Tensors, block_of
+from mecpart.measurements.engines import InputShape, Runnable
 from mecpart.measurements.files import block_rows, read_block_rows, write_block_rows
 from mecpart.model.devices import BlockTimes
 from mecpart.validation import check_count, check_names, check_number, check_path
@@ -72,7 +73,7 @@ class MeasuredBlocks:
 
 
 def measure(
-    network: str | os.PathLike,
+    network: Runnable,
     blocks: int | None = None,
     *,
     rounds: int = 5,
@@ -89,12 +90,13 @@ def measure(
 
     **Arguments:**
 
-    - `network`: the path of an ONNX file, or one of the paper's networks by name.
+    - `network`: the path of an ONNX file, one of the paper's networks by name, or what `trace_module` makes of a module
+      of Flax.
     - `blocks`: M, as in `workload_from_onnx` and `workload`.
     - `rounds`: at least 2. The first does not count.
     - `seconds`: that a round lasts at least, in whole runs; at least one.
-    - `engine`: "onnx" (ONNX Runtime), or "jax" for the paper's networks alone, and by default for them. Their weights
-      are random.
+    - `engine`: "onnx" (ONNX Runtime) for files, "jax" for modules, either for the paper's networks (by default JAX).
+      Their weights are random.
     - `threads`: that compute.
     - `node`: what to call this machine; by default after its processor.
     - `input_shape`: as in `workload_from_onnx`.
@@ -113,9 +115,8 @@ def measure(
     task = engines.workload_of(network, blocks, input_shape)
     load = machine.load()
     before = "unknown" if load is None else f"{load:.2f}"
-    runs = _in_a_process(
-        threads, os.fspath(network), task.num_blocks, engine, threads, input_shape, rounds, float(seconds)
-    )
+    parts, entering = engines.parts_of(network, task.num_blocks, engine, input_shape)
+    runs = _in_a_process(threads, parts, entering, engine, threads, rounds, float(seconds))
     counted = np.concatenate(runs[1:])
     source = (
         f"mecpart {mecpart.__version__} measure on {datetime.now(UTC):%Y-%m-%d}: {machine.processor()}, "
@@ -149,10 +150,10 @@ def _pin(threads: int) -> None:
 
 
 def _rounds(
-    network: str, blocks: int, engine: str, threads: int, input_shape: InputShape, rounds: int, seconds: float
+    parts: list[Part], entering: Tensors, engine: str, threads: int, rounds: int, seconds: float
 ) -> list[Float[np.ndarray, "runs blocks"]]:
     """The seconds of each block in each run of each round."""
-    run, entering = engines.load(network, blocks, engine, threads, input_shape)
+    run = [block_of(part, engine, threads) for part in parts]
     gc.freeze()  # or it looks through all that was imported, now and then
     found = []
     for _ in range(rounds):

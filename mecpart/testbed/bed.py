@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ import numpy as np
 
 from mecpart.dnn.workload import Workload
 from mecpart.measurements import engines, machine
-from mecpart.measurements.blocks import Tensors, jax_image, onnx_input, onnx_session
-from mecpart.measurements.engines import InputShape
+from mecpart.measurements.blocks import Part, Tensors
+from mecpart.measurements.engines import InputShape, Runnable
 from mecpart.measurements.files import as_array
 from mecpart.model.devices import BlockTimes, Links
 from mecpart.testbed.calibration import Calibration, Probe, calibration, covering_plans, probes
@@ -39,13 +40,14 @@ class Testbed:
 
     **Arguments:**
 
-    - `network`: the path of an ONNX file, one of the paper's networks by name, or what `mecpart.workload` makes of one.
+    - `network`: the path of an ONNX file, one of the paper's networks by name or what `mecpart.workload` makes of it,
+      or what `mecpart.trace_module` makes of a module of Flax.
     - `blocks`: M, as in `workload_from_onnx` and `workload`.
     - `nodes`: N + 1, all of them on this machine; or the addresses of nodes 1 to N, such as `tcp://192.168.0.2:5577`,
       where `mecpart node --listen` runs. Node 0 is always on this machine.
     - `links`: of the N + 1 nodes, to be held; a rate of 0: there is no link. None: the sockets as they are. To and from
       a node on another machine they are held on top of what the network takes.
-    - `engine`: "onnx" (ONNX Runtime), or "jax" for the paper's networks alone, and by default for them.
+    - `engine`: "onnx" (ONNX Runtime) for files, "jax" for modules, either for the paper's networks (by default JAX).
     - `pace`: times of the M blocks on the N + 1 nodes, none of them shorter than this machine takes; infinite where a
       block is not to run. None: as fast as they run.
     - `input_shape`: as in `workload_from_onnx`.
@@ -62,7 +64,7 @@ class Testbed:
 
     def __init__(
         self,
-        network: str | os.PathLike | Workload,
+        network: Runnable | Workload,
         blocks: int | None = None,
         *,
         nodes: int | Sequence[str] = 3,
@@ -95,7 +97,7 @@ class Testbed:
         self._crew: Crew | None = None
         self._folder: TemporaryDirectory | None = None
         self._loaded: set[tuple[int, int]] = set()
-        self._pieces: list[Path] = []
+        self._parts: list[Part] = []
         self._input: Tensors = []
         self.workload = task
 
@@ -269,12 +271,9 @@ class Testbed:
         if self._real is not None:
             self._spaces = Namespaces(self._real).__enter__()
             secret = secret or new_secret(Path(self._folder.name) / "secret")
-        if self.engine == "onnx":
-            folder, blocks = Path(self._folder.name), self.workload.num_blocks
-            self._pieces = engines.onnx_pieces(self._network, blocks, folder, self._input_shape)
-            self._input = onnx_input(onnx_session(self._pieces[0], 1))
-        else:
-            self._input = jax_image()
+        self._parts, self._input = engines.parts_of(
+            self._network, self.workload.num_blocks, self.engine, self._input_shape
+        )
         bytes_in = np.array(self.workload.input_bytes, np.float32)
         bytes_in[0] = sum(each.nbytes for each in self._input)
         self.workload = replace(self.workload, input_bytes=as_array(bytes_in))
@@ -303,9 +302,9 @@ class Testbed:
         asked = sorted({node for node, _ in needed})
         for node in asked:
             blocks = sorted(m for each, m in needed if each == node)
-            models = [np.frombuffer(self._pieces[m].read_bytes(), np.uint8) for m in blocks if self._pieces]
-            about = {"network": os.fspath(self._network), "count": self.workload.num_blocks}
-            crew.send(node, "load", models, engine=self.engine, blocks=blocks, **about)
+            parts = [self._parts[m] for m in blocks]
+            sizes = [len(part) for part in parts]
+            crew.send(node, "load", [*chain(*parts)], engine=self.engine, blocks=blocks, sizes=sizes)
         crew.answers("loaded", asked)
         self._loaded |= needed
 

@@ -1,6 +1,5 @@
 """What a testbed is asked for: checked before anything is started or run."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,16 @@ from jaxtyping import Bool
 from mecpart.dnn.workload import Workload, check_workload
 from mecpart.measurements import engines
 from mecpart.measurements.blocks import Tensors
-from mecpart.measurements.engines import InputShape
+from mecpart.measurements.engines import InputShape, Runnable
 from mecpart.model.devices import BlockTimes, Links, check_links, check_times
 from mecpart.testbed.routes import route_of
 from mecpart.testbed.wire import is_loopback, read_secret
 from mecpart.validation import check_path, check_shape, shown
 
 
-def network_of(network: Any, blocks: int | None, input_shape: InputShape) -> tuple[str | os.PathLike, Workload]:
-    """A network by name or file, and its blocks."""
+def network_of(network: Any, blocks: int | None, input_shape: InputShape) -> tuple[Runnable, Workload]:
+    """A network that can run, and its blocks."""
     if not isinstance(network, Workload):
-        check_path("network", network)
         engines.engine_of(network, None)
         return network, engines.workload_of(network, blocks, input_shape)
     check_workload(network, "network")

@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mecpart.measurements.blocks import Block, jax_blocks, onnx_block, onnx_session
+from mecpart.measurements.blocks import Block, block_of
 from mecpart.testbed.routes import HeldLinks, Stage
 from mecpart.testbed.wire import Message, Sockets, is_loopback, packed, receive, unpacked
 
@@ -154,13 +154,11 @@ class Node:
 
     def _load(self, message: Message) -> None:
         """Be able to run some blocks."""
-        numbers = message.get("blocks", list)
-        if message.get("engine", str) == "jax":
-            os.environ["PJRT_NPROC"] = "1"
-            loaded = jax_blocks(message.get("network", str), message.get("count", int), numbers)
-        else:
-            loaded = [onnx_block(onnx_session(tensor.tobytes(), 1)) for tensor in message.tensors]
-        self.blocks |= dict(zip(numbers, loaded, strict=True))
+        os.environ["PJRT_NPROC"] = "1"
+        engine, tensors = message.get("engine", str), iter(message.tensors)
+        for number, size in zip(message.get("blocks", list), message.get("sizes", list), strict=True):
+            # What came is there as long as the message is.
+            self.blocks[number] = block_of([np.array(each) for each in islice(tensors, size)], engine, 1)
         gc.freeze()  # or it looks through all that was imported, now and then
         self._tell("loaded")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ MOST_HEADER, MOST_BYTES = 2**18, 2**31
 #: Types of numbers that tensors may have.
 DTYPES = {
     f"{kind}{size}": np.dtype(f"{kind}{size}")
-    for kind, sizes in {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64)}.items()
+    for kind, sizes in {
+        "int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128)
+    }.items()
     for size in sizes
-} | {"bool": np.dtype(bool)}
+} | {"bool": np.dtype(bool), "bfloat16": np.dtype(ml_dtypes.bfloat16)}  # fmt: skip
 _MOST_AXES, _MOST_TENSORS = 16, 4096
 
 

@@ -4,11 +4,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from flax import linen as nn
 from models import fill, mobilenet_v2
 
 import mecpart
 from mecpart.dnn import zoo
 from mecpart.measurements import engines
+from mecpart.measurements.blocks import block_of
+
+OWN = mecpart.trace_module(nn.Dense(3), np.ones((1, 4), np.float32), name="own")
 
 
 def in_turn(blocks, tensors):
@@ -20,11 +24,16 @@ def in_turn(blocks, tensors):
     return made
 
 
+def loaded(network, count, engine):
+    parts, entering = engines.parts_of(network, count, engine, None)
+    return [block_of(part, engine, 1) for part in parts], entering
+
+
 @pytest.mark.parametrize("engine", engines.ENGINES)
 @pytest.mark.parametrize(("name", "count"), [("alexnet", 4), ("vgg16", 6)])
 def test_blocks_of_the_paper(engine, name, count):
     """VGG16 in six blocks is the paper's own cut. Both engines have the same weights."""
-    blocks, image = engines.load(name, count, engine, 1, None)
+    blocks, image = loaded(name, count, engine)
     made = in_turn(blocks, image)
     task = mecpart.workload(name, count)
     assert [each.nbytes for each in made] == [*np.asarray(task.input_bytes)[1:], task.output_bytes]
@@ -38,7 +47,7 @@ def test_blocks_of_the_paper(engine, name, count):
 def test_blocks_of_a_file(tmp_path):
     path = tmp_path / "own.onnx"
     onnx.save(fill(mobilenet_v2(narrow=8)), path)
-    blocks, (image,) = engines.load(str(path), 5, "onnx", 1, None)
+    blocks, (image,) = loaded(str(path), 5, "onnx")
     made = in_turn(blocks, [image])
     task = mecpart.workload_from_onnx(path, 5)
     assert [each.nbytes for each in made] == [*np.asarray(task.input_bytes)[1:], task.output_bytes]
@@ -52,12 +61,17 @@ class TestWhichEngine:
         assert engines.engine_of("vgg16", None) == "jax"
         assert engines.engine_of("vgg16", "onnx") == "onnx"
         assert engines.engine_of("own.onnx", None) == "onnx"
+        assert engines.engine_of(OWN, None) == "jax"
 
     def test_refused(self, monkeypatch):
         with pytest.raises(ValueError, match="engine must be one of 'jax', 'onnx'; got 'tvm'"):
             engines.engine_of("vgg16", "tvm")
-        with pytest.raises(ValueError, match=r"engine must be 'onnx' for an ONNX file; got 'jax' for 'own\.onnx'"):
+        with pytest.raises(ValueError, match=r"engine must be 'onnx' for the ONNX file 'own\.onnx'; got 'jax'"):
             engines.engine_of("own.onnx", "jax")
+        with pytest.raises(ValueError, match="engine must be 'jax' for the module 'own'; got 'onnx'"):
+            engines.engine_of(OWN, "onnx")
+        with pytest.raises(ValueError, match="input_shape must be None unless network is an ONNX file; got"):
+            engines.workload_of(OWN, 1, (1, 4))
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(ImportError, match=r"pip install mecpart\[onnxruntime\]"):
             engines.engine_of("own.onnx", None)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from flax import linen as nn
 
 import mecpart
 from mecpart.measurements import engines, measuring
@@ -37,18 +38,19 @@ class TestRuns:
             return run
 
         blocks = [block(0, 0.25, 0.25), block(1, 3.0, 0.5)]
-        monkeypatch.setattr(engines, "load", lambda *given: (blocks, [10]))
+        monkeypatch.setattr(measuring, "block_of", lambda block, engine, threads: block)
         monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-        rounds = measuring._rounds("own", 2, "jax", 1, None, 3, 1.0)
+        rounds = measuring._rounds(blocks, [10], "jax", 1, 3, 1.0)
         assert [each.tolist() for each in rounds] == [[[0.25, 3.0]], [[0.25, 0.5]] * 2, [[0.25, 0.5]] * 2]
         assert order == [(0, 10), (1, 11)] * 5
 
     def test_the_first_round_does_not_count(self, monkeypatch):
         rounds = [np.full((4, 3), 9.0), np.array([[1.0, 2, 3], [5, 2, 3]]), np.array([[3.0, 2, 4]])]
         asked = []
+        monkeypatch.setattr(engines, "parts_of", lambda *given: ([given], ["input"]))
         monkeypatch.setattr(measuring, "_in_a_process", lambda *given: asked.append(given) or rounds)
         found = measure("alexnet", 3, rounds=3, seconds=0.5, node="mine")
-        assert asked == [(1, "alexnet", 3, "jax", 1, None, 3, 0.5)]
+        assert asked == [(1, [("alexnet", 3, "jax", None)], ["input"], "jax", 1, 3, 0.5)]
         np.testing.assert_array_equal(found.times.seconds, [[3], [2], [3]])
         np.testing.assert_allclose(found.times.spread[:, 0], [2, 0, np.sqrt(1 / 3)], rtol=1e-6)
         assert found.times.names == ("mine",)
@@ -83,6 +85,17 @@ class TestRuns:
         monkeypatch.setattr(measuring, "_in_a_process", None)
         with pytest.raises(ValueError, match=message):
             measure(network, **how)
+
+    def test_a_module_of_flax(self):
+        class Small(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Dense(3, name="narrow")(nn.relu(nn.Dense(200, name="wide")(x)))
+
+        found = measure(mecpart.trace_module(Small(), np.ones((1, 50), np.float32)), rounds=2, seconds=0.0)
+        assert found.times.workload.block_names == ("wide", "narrow")
+        assert (found.runs > 0).all()
+        assert "engine jax" in found.source
 
     def test_a_process_that_dies(self, monkeypatch):
         monkeypatch.setattr(measuring, "_rounds", os._exit)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+from flax import linen as nn
 
 import mecpart
 from mecpart.dnn import zoo
-from mecpart.measurements.blocks import jax_image
 
 PLAN = [0, 1, 1, 2, 2, 0]
 #: From the device to the servers at once, between them slowly, and no way from the last to the first server.
@@ -63,15 +64,41 @@ class TestWhatComesOut:
 def test_networks_of_the_paper(engine):
     """Both engines have the same weights and the same image; here the layers run one by one, in JAX."""
     chain = zoo.NETWORKS["alexnet"]()
-    variables, (x,) = zoo.chain_variables(chain), jax_image()
+    image = np.random.default_rng(0).integers(0, 256, zoo.IMAGE.shape, np.uint8)
+    variables, x = zoo.chain_variables(chain), image
     for name, layer in chain.layers.items():
         x = layer.apply(variables[name], x)
     with mecpart.Testbed(mecpart.workload("alexnet", 3), nodes=2, engine=engine) as bed:
-        (made,) = bed.infer([0, 1, 0], jax_image())
+        (made,) = bed.infer([0, 1, 0], [image])
         (row,) = bed.run([0, 1, 0], rounds=1).itertuples()
     assert np.abs(made - x).max() < 1e-4 * np.abs(x).max()
     assert bed.engine == engine
     assert 0 < row.computing < row.seconds
+
+
+class Words(nn.Module):
+    """A table that the first and the last layer share; what crosses is of half precision."""
+
+    @nn.compact
+    def __call__(self, words):
+        table = nn.Embed(50, 16, dtype=jnp.bfloat16)
+        return table.attend(nn.Dense(16, dtype=jnp.bfloat16)(nn.relu(nn.Dense(64, dtype=jnp.bfloat16)(table(words)))))
+
+
+def test_a_module_of_flax():
+    """Its nodes have neither the module nor its class: they are sent what JAX exports."""
+    words, module = np.array([[3, 1, 4, 1, 5]], np.int32), Words()
+    variables = module.init(jax.random.key(1), words)
+    with mecpart.Testbed(mecpart.trace_module(module, words, variables=variables), 3, nodes=3) as bed:
+        assert bed.workload.num_blocks == 3
+        for plan in ([0, 0, 0], [1, 2, 1]):
+            (made,) = bed.infer(plan)
+            np.testing.assert_array_equal(made, module.apply(variables, words))
+        (row,) = bed.run([1, 2, 2], rounds=1).itertuples()
+        times, _ = bed.calibrate(rounds=2)
+    assert 0 < row.computing < row.seconds
+    assert times.workload.name == "Words"
+    assert (np.asarray(times.seconds) > 0).all()
 
 
 class TestHowLong:
