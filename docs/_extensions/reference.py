@@ -48,7 +48,8 @@ GROUPS = (
     ("workloads", "Networks to partition", "What the blocks of a network compute and send.", (
         "Workload", "workload", "workload_from_module", "workload_from_onnx", "workload_from_csv", "LayerTable",
         "layers_from_module", "layers_from_onnx", "layers_from_csv", "onnx_operators", "dnn.layer.Layer",
-        "trace_module", "TracedModule", "dnn.program.Program", "write_onnx", "write_pieces", "dnn.pieces.Piece",
+        "trace_module", "TracedModule", "dnn.program.Program", "dnn.graph.ModelGraph",
+        "dnn.graph.Operator", "dnn.graph.Tensor", "write_onnx", "write_pieces", "dnn.pieces.Piece",
     )),
     ("networks", "The edge network", "Devices and servers, their speeds and links.", (
         "Network", "make_network", "sample_network", "shannon_rate",
