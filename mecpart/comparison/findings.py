@@ -14,7 +14,7 @@ from mecpart.comparison.measures import Reduction
 from mecpart.comparison.paper import DELAYS, LEARNED, PROPOSED, published
 from mecpart.comparison.rule import FEWEST_SEEDS
 from mecpart.comparison.statistics import estimate, share
-from mecpart.comparison.words import METRIC_WORDS, SCENARIO_WORDS, comparison_words, figure_words, listed
+from mecpart.comparison.words import METRIC_WORDS, NO_INTERVAL, SCENARIO_WORDS, comparison_words, figure_words, listed
 
 
 def findings(results: pd.DataFrame, headline: pd.DataFrame, judged: pd.DataFrame) -> list[str]:
@@ -137,7 +137,7 @@ def _percent(row: pd.Series) -> str:
     if math.isnan(row["reduction_percent"]):
         return f"undefined ({row['reason']})"
     if math.isnan(row["low"]):
-        return f"{row['reduction_percent']:.2f} %"
+        return f"{row['reduction_percent']:.2f} %{NO_INTERVAL}"
     return f"{row['reduction_percent']:.2f} % (95 % interval {row['low']:.2f} to {row['high']:.2f})"
 
 
@@ -160,10 +160,11 @@ def _reasons(group: pd.DataFrame) -> Iterator[str]:
     if PROPOSED in total.methods and "optimal_total_delay_s" in group:
         optimum = as_curves(group, "optimal_total_delay_s").of(PROPOSED)
         gap = estimate(100 * share(total.of(PROPOSED) - optimum, optimum).mean(axis=1))
-        text = f"{name}: {PROPOSED} is {gap.value:.2f} % above the exact optimum or bound"
-        if not math.isnan(gap.low):
-            text += f" ({gap.low:.2f} to {gap.high:.2f})"
-        yield text + ", the most that any method could still gain on it."
+        interval = NO_INTERVAL if math.isnan(gap.low) else f" ({gap.low:.2f} to {gap.high:.2f})"
+        yield (
+            f"{name}: {PROPOSED} is {gap.value:.2f} % above the exact optimum or bound{interval}, the most that any "
+            f"method could still gain on it."
+        )
     if "local_delay_s" in group:
         local, paper_local = as_curves(group, "local_delay_s"), as_curves(published(figure), "local_delay_s")
         named = [method for method in (PROPOSED, *LEARNED, "Optimal", "Myopic") if method in local.methods]

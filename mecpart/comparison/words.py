@@ -117,13 +117,17 @@ def figure_words(names: Iterable[str]) -> str:
     return f"Fig{'s' if len(numbers) > 1 else ''}. {listed(numbers)}"
 
 
+#: Beside a number that has none.
+NO_INTERVAL = " (one seed, so no interval)"
+
+
 def comparison_words(reduction: float, low: float, high: float) -> str:
     """A reduction in per cent with its interval, as "0.20 % more (95 % interval 0.05 to 0.39)"."""
     if math.isnan(reduction):
         return "an undefined share"
     text = f"{_percent(reduction)} % {'less' if reduction >= 0 else 'more'}"
     if math.isnan(low) or math.isnan(high):
-        return text
+        return text + NO_INTERVAL
     if low < 0 < high:
         return f"{text} (95 % interval {_percent(low)} more to {_percent(high)} less)"
     low, high = sorted((low, high), key=abs)

@@ -129,6 +129,9 @@ class Experiment:
       a column `setting` with the name.
     - `brief`: those of `xs`, or names of `series`, that are enough to see everything run (`Profile.brief`); all where
       none of them is named.
+
+    **Raises:** `ValueError` for a field of wrong type; without `xs` to sweep, or with one twice. Names of methods are
+    checked when it runs: until then more can be registered.
     """
 
     name: str
@@ -157,6 +160,10 @@ class Experiment:
         for name, (kind, what) in (kinds | {"brief": kinds["xs"]}).items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be {what}; got {shown(getattr(self, name))}")
+        xs = tuple(map(shown_x, self.xs))
+        if not self.convergence and (not xs or len(set(xs)) < len(xs)):
+            raise ValueError(f"xs must hold at least one value of {self.x_name}, each once; got {xs}")
+        check_names("xs", *(x.name for x in self.xs if isinstance(x, LayerTable)))
         if self.methods is not None:
             check_methods(self.methods, self.methods if isinstance(self.methods, tuple) else ())
         check_names("series", *self.series)
@@ -171,12 +178,8 @@ class Experiment:
     def points(self, scenario: str, brief: bool = False) -> list[Point]:
         """The points that there are in a scenario; only those on `self.brief`, where that is asked for.
 
-        **Raises:** `ValueError` if there is none, or one twice.
+        **Raises:** `ValueError` if there is none.
         """
-        xs = tuple(map(shown_x, self.xs))
-        if not self.convergence and (not xs or len(set(xs)) < len(xs)):
-            raise ValueError(f"xs must hold at least one value of {self.x_name}, each once; got {xs}")
-        check_names("xs", *(x.name for x in self.xs if isinstance(x, LayerTable)))
         known = methods_in(scenario)
         methods = [known[name] for name in self.methods or known if name in known]
         found: list[Point] = []

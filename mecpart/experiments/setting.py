@@ -48,6 +48,8 @@ class Setting:
     - `link_capacity`: in Mbit/s, replaces the range of device rates by one value (Fig. 13).
     - `edge_network`: one network for all seeds, instead of those that they draw; it has its own N, rates and constants.
     - `of_network`, `of_scenario`: any other arguments of `sample_network`, and of the scenario, by their names.
+
+    **Raises:** `ValueError` for an unknown `network`; all else is checked with the scenario that it is for (`check`).
     """
 
     network: str | LayerTable = LEDGER.default("network")  # noqa: RUF009 (a name)
@@ -69,12 +71,12 @@ class Setting:
                 object.__setattr__(self, name, tuple(sorted(given.items())))
         if isinstance(self.edge_network, Network):
             object.__setattr__(self, "num_servers", self.edge_network.num_servers)
+        if not isinstance(self.network, LayerTable):
+            check_choice("network", self.network, NETWORKS)
 
     def check(self, scenario: str) -> None:
         """Raise `ValueError` for a field of wrong type, shape or range; without compiling anything."""
         check_choice("scenario", scenario, SCENARIOS)
-        if not isinstance(self.network, LayerTable):
-            check_choice("network", self.network, NETWORKS)
         for name in ("num_blocks", "num_servers"):
             check_count(name, getattr(self, name))
         check_number("release_rate", self.release_rate, shapes=((),))

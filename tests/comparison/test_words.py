@@ -59,7 +59,7 @@ def test_figures():
         ((-0.2, -0.39, -0.05), "0.20 % more (95 % interval 0.05 to 0.39)"),
         ((0.96, 0.75, 1.24), "0.96 % less (95 % interval 0.75 to 1.24)"),
         ((6, -2, 20), "6.00 % less (95 % interval 2.00 more to 20.00 less)"),
-        ((4.8, math.nan, math.nan), "4.80 % less"),
+        ((4.8, math.nan, math.nan), "4.80 % less (one seed, so no interval)"),
     ],
 )
 def test_reductions(given, expected):

@@ -411,9 +411,26 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"processes in MECPART_CONTEXT must be a whole number .*; got 'many'"):
             run_experiment("fig8", "smoke")
 
-    def test_an_experiment_that_sweeps_nothing_there_is(self):
+    def test_an_experiment_that_sweeps_what_there_is_not(self):
         with pytest.raises(ValueError, match="x_name must be one of 'episode', 'network'"):
             Experiment("bad", "", "colour", "")
+
+    @pytest.mark.parametrize(
+        ("x_name", "xs", "got"),
+        [
+            ("num_servers", (), "()"),
+            ("deadline", (1.0, 3.0, 1.0), "(1.0, 3.0, 1.0)"),
+            ("network", (LayerTable("NA", layer_table(NETWORKS["nin"]())),), "'NA'"),
+        ],
+        ids=str,
+    )
+    def test_an_experiment_that_sweeps_nothing_or_something_twice(self, x_name, xs, got, refused):
+        with refused("xs must", f"got {got}"):
+            Experiment("bad", "", x_name, "", xs=xs)
+
+    def test_a_setting_of_an_unknown_network(self, refused):
+        with refused("network must be one of", "'vgg16'", "got 'vgg'"):
+            Setting(network="vgg")
 
     @pytest.mark.parametrize(
         "name", ["", "a/b", "..", ".hidden", "C:", "back\\slash", "NA", "3", "a\n", " a", "a" * 101, None]
@@ -430,12 +447,6 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("experiment", "named"),
         [
-            (Experiment("bad", "", "num_servers", "", xs=()), ["xs", "()"]),
-            (
-                Experiment("bad", "", "network", "", xs=(LayerTable("NA", layer_table(NETWORKS["nin"]())),)),
-                ["xs", "'NA'"],
-            ),
-            (Experiment("bad", "", "deadline", "", xs=(1.0, 3.0, 1.0)), ["xs", "1.0"]),
             (Experiment("bad", "", "num_servers", "", xs=(2, 0)), ["num_servers", "0"]),
             (Experiment("bad", "", "num_blocks", "", xs=(6, 1000)), ["blocks", "1000"]),
             (Experiment("bad", "", "network", "", xs=("vgg16", "lenet")), ["lenet", "resnet32"]),
