@@ -44,7 +44,8 @@ PROFILE ?= quick
 reference: $(READY) ## make the finished results of PROFILE (quick, paper) the reference that later ones are compared with
 	$(BIN)/python -c 'from pathlib import Path; from mecpart import SCENARIOS; \
 	  from mecpart.reproduction.reference import keep_reference; \
-	  [print(keep_reference(Path("."), "$(PROFILE)", scenario)) for scenario in SCENARIOS]'
+	  [print(keep_reference(Path("."), "$(PROFILE)", scenario)) for scenario in SCENARIOS \
+	   if Path("data/results/$(PROFILE)", scenario).exists()]'
 
 setup: $(READY) ## only set up
 

@@ -1,7 +1,6 @@
 """How far a batch is, and how long it will take: by earlier batches in its folder, or else by the reference's times."""
 
 import csv
-import json
 import threading
 import time
 from collections.abc import Collection, Hashable, Sequence
@@ -11,7 +10,7 @@ from statistics import fmean
 from mecpart.experiments.progress import duration, handed_over
 from mecpart.experiments.runner import EXPERIMENTS, usual_runs
 from mecpart.reproduction.notebooks import Run
-from mecpart.reproduction.reference import reference_folder
+from mecpart.reproduction.reference import notebook_seconds
 
 # What was expected counts as much as what is measured when the batch has run for so many seconds.
 _TRUST_SECONDS = 30.0
@@ -127,8 +126,4 @@ def _earlier(output: Path) -> dict[tuple[str, str, str], float]:
 
 def _reference(profile: str, scenario: str) -> dict[tuple[str, str, str], float]:
     """Seconds that each run took when the reference results were made."""
-    path = reference_folder(profile, scenario) / "provenance.json"
-    if not path.exists():
-        return {}
-    told = json.loads(path.read_text(encoding="utf-8")).get("notebooks", {})
-    return {(profile, scenario, name): seconds for name, seconds in told.items()}
+    return {(profile, scenario, name): seconds for name, seconds in notebook_seconds(profile, scenario).items()}

@@ -1,7 +1,8 @@
 """Reference results: what a run of this repository's own gave, and whether new results agree with it.
 
-`data/reference/<profile>/<scenario>/` holds the tidy results of every experiment and, in `provenance.json`, which code,
-versions and machine they come from.
+`data/reference/<profile>/<scenario>/` holds the tidy results of experiments and, in `provenance.json`, which code,
+versions and machine they come from. A reference that takes longer than one machine is there can be made in pieces: each
+batch adds, or replaces, the experiments that it has finished.
 
 A *point* is the mean over seeds of one kind of delay of one method in one setting. A method that does not learn must
 have the delays of the reference to `ROUNDING` in every seed, on any processor. Training amplifies rounding, so that a
@@ -96,9 +97,19 @@ def made_from(profile: str, scenario: str) -> str:
     path = reference_folder(profile, scenario) / "provenance.json"
     if not path.exists():
         return ""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    commits = ", ".join(commit[:10] for commit in told["commit"])
-    return f"commit {commits}, {told['device']['processor']}, jax {told['versions']['jax']}"
+    batches = json.loads(path.read_text(encoding="utf-8"))["batches"]
+    commits = dict.fromkeys(commit[:10] for batch in batches for commit in batch["commit"])
+    machines = dict.fromkeys(f"{batch['device']['processor']}, jax {batch['versions']['jax']}" for batch in batches)
+    return f"commit {', '.join(commits)}, {'; '.join(machines)}"
+
+
+def notebook_seconds(profile: str, scenario: str) -> dict[str, float]:
+    """Seconds that each notebook took when the reference was made; none if there is none."""
+    path = reference_folder(profile, scenario) / "provenance.json"
+    if not path.exists():
+        return {}
+    batches = json.loads(path.read_text(encoding="utf-8")).get("batches", [])
+    return {name: seconds for batch in batches for name, seconds in batch["notebooks"].items()}
 
 
 def compare_with_reference(
@@ -253,57 +264,65 @@ def _counted(found: Agreement, tests: pd.DataFrame) -> Agreement:
 
 
 def keep_reference(output: Path, profile: str, scenario: str) -> Path:
-    """Make the results of a finished batch in the folder `output` the reference of its profile and scenario.
+    """Make the results of a batch in the folder `output` the reference of its profile and scenario.
 
-    Learning curves are thinned to `KEPT_WINDOWS` windows, numbers to six significant digits. `headline.csv`,
-    `claims.csv` and `facts.csv` are kept too: when a learning curve settles can be judged on whole ones only. Of rules
-    on many networks the means and their standard errors are kept.
+    What the batch has not finished stays as an earlier one left it. Learning curves are thinned to `KEPT_WINDOWS`
+    windows, numbers to six significant digits. `headline.csv`, `claims.csv` and `facts.csv` are kept too: when a
+    learning curve settles can be judged on whole ones only; what was judged by other figures than are kept is dropped.
+    Of rules on many networks the means and their standard errors are kept.
 
-    **Raises:** `ValueError` if the batch has not run every experiment, or not all of it with the same code.
+    **Raises:** `ValueError` if the batch has finished no experiment, or not all that it has with the same code.
     """
     results, records = (output / part / profile / scenario for part in ("data/results", "build/notebooks"))
     # Fig. 11 has no results of its own: it reads those of Figs. 8 to 10.
     names = [name for name in EXPERIMENTS if not name.startswith("fig11")]
     rules = [f"{figure}-rules" for figure in DELAY_FIGURES]
-    kept = [*names, *rules, *_JUDGED]
-    missing = [name for name in kept if not (results / f"{name}.csv").exists()]
-    if missing:
-        raise ValueError(f"output must hold a finished batch; missing in {results}: {', '.join(missing)}")
     by_notebook = {
         path.name.removesuffix(".record.json"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(records.glob("*.record.json"))
     }
+    finished = {path for record in by_notebook.values() for path in record["outputs"]}
+    made = {
+        f"data/results/{profile}/{scenario}/{name}.csv": name
+        for name in (*names, *rules, *_JUDGED)
+        if f"data/results/{profile}/{scenario}/{name}.csv" in finished and (results / f"{name}.csv").exists()
+    }
+    if not made:
+        raise ValueError(f"output must hold a batch that has finished an experiment; there is none in {results}")
     # Other notebooks use other parts of the package.
-    made = {f"data/results/{profile}/{scenario}/{name}.csv" for name in kept}
-    told = [record for record in by_notebook.values() if not made.isdisjoint(record["outputs"])]
+    told = [record for record in by_notebook.values() if not made.keys().isdisjoint(record["outputs"])]
     origins = {json.dumps([record["identity"]["package"], record["identity"]["versions"]]) for record in told}
     if len(origins) != 1:
         raise ValueError(f"output must hold a batch of one version of the code; got {len(origins)} in {records}")
     target = reference_folder(profile, scenario)
-    for name in names:
+    for name in _JUDGED:
+        (target / f"{name}.csv").unlink(missing_ok=True)
+    for name in made.values():
         frame = pd.read_csv(results / f"{name}.csv")
-        if EXPERIMENTS[name].convergence:
+        if name in rules:
+            frame = _means(frame)
+        elif name in names and EXPERIMENTS[name].convergence:
             windows = np.unique(frame["x"])
             few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
             frame = frame[frame["x"].isin(few)]
         _write(frame, target / f"{name}.csv")
-    for name in rules:
-        _write(_means(pd.read_csv(results / f"{name}.csv")), target / f"{name}.csv")
-    for name in _JUDGED:
-        _write(pd.read_csv(results / f"{name}.csv"), target / f"{name}.csv")
-    provenance = {
-        "profile": profile,
-        "scenario": scenario,
-        "commit": sorted({str(record["commit"]) for record in told}),
-        "versions": told[0]["identity"]["versions"],
-        "device": told[0]["device"],
-        "started": min(record["started"] for record in told),
-        "seconds": round(sum(record["seconds"] for record in told), 1),
-        # By which a batch is told how long it will take where it has never run.
-        "notebooks": {name: round(record["seconds"], 1) for name, record in by_notebook.items()},
-    }
-    text = json.dumps(provenance, indent=1) + "\n"
-    return write_atomically(target / "provenance.json", lambda path: path.write_text(text, encoding="utf-8"))
+    path = target / "provenance.json"
+    batches = json.loads(path.read_text(encoding="utf-8"))["batches"] if path.exists() else []
+    for batch in batches:
+        batch["notebooks"] = {name: took for name, took in batch["notebooks"].items() if name not in by_notebook}
+    batches = [batch for batch in batches if batch["notebooks"]]
+    batches.append(
+        {
+            "commit": sorted({str(record["commit"]) for record in told}),
+            "versions": told[0]["identity"]["versions"],
+            "device": told[0]["device"],
+            "started": min(record["started"] for record in told),
+            # By which a batch is told how long it will take where it has never run.
+            "notebooks": {name: round(record["seconds"], 1) for name, record in by_notebook.items()},
+        }
+    )
+    text = json.dumps({"profile": profile, "scenario": scenario, "batches": batches}, indent=1) + "\n"
+    return write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _means(rules: pd.DataFrame) -> pd.DataFrame:

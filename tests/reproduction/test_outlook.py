@@ -26,9 +26,11 @@ def clock(monkeypatch):
 def reference(tmp_path, monkeypatch):
     """A reference that took 100 s for fig8 and 300 s for fig9."""
     (tmp_path / "reference").mkdir()
-    told = {"notebooks": {"fig8": 100.0, "fig9": 300.0}}
+    told = {"batches": [{"notebooks": {"fig8": 100.0}}, {"notebooks": {"fig9": 300.0}}]}
     (tmp_path / "reference" / "provenance.json").write_text(json.dumps(told))
-    monkeypatch.setattr(module, "reference_folder", lambda profile, scenario: tmp_path / "reference")
+    monkeypatch.setattr(
+        "mecpart.reproduction.reference.reference_folder", lambda profile, scenario: tmp_path / "reference"
+    )
 
 
 def timings(output, *rows):

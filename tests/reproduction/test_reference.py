@@ -235,13 +235,22 @@ def batch(tmp_path, monkeypatch):
     point = {"figure": "fig8", "scenario": "as_printed", "method": "RPDI", "x_name": "x", "x": 4.0}
     for figure in ("fig8", "fig9", "fig10", "fig12"):
         pd.DataFrame(delays).assign(**point, seed=[0, 1, 2]).to_csv(results / f"{figure}-rules.csv", index=False)
+    judged = {"headline", "claims", "facts"}
+    figures = {path.stem for path in results.iterdir()} - judged
     # The last makes nothing that is kept, by other parts of the package.
-    for name, seconds, package in (("fig8", 2.0, "p"), ("headline", 1.5, "p"), ("relatives", 3.0, "q")):
-        record = {"identity": {"package": package, "versions": {"jax": "1"}}, "commit": "c", "device": {"cores": 2}}
+    for name, made, seconds, package in (
+        ("fig8", figures, 2.0, "p"), ("headline", judged, 1.5, "p"), ("relatives", {"relatives"}, 3.0, "q")
+    ):  # fmt: skip
+        device = {"cores": 2, "processor": "fast"}
+        record = {"identity": {"package": package, "versions": {"jax": "1"}}, "commit": "c", "device": device}
         record |= {"started": f"2026-01-0{int(seconds)}", "seconds": seconds}
-        record["outputs"] = {f"data/results/quick/as_printed/{name}.csv": "hash"}
+        record["outputs"] = {f"data/results/quick/as_printed/{one}.csv": "hash" for one in made}
         (records / f"{name}.record.json").write_text(json.dumps(record))
     return output
+
+
+def edit(record, **changes):
+    record.write_text(json.dumps(json.loads(record.read_text()) | changes))
 
 
 class TestKeeping:
@@ -250,9 +259,11 @@ class TestKeeping:
         found = list(compare_with_reference(batch / "data/results/quick/as_printed", "quick", "as_printed"))
         assert [one.experiment for one in found] == [name for name in EXPERIMENTS if not name.startswith("fig11")]
         assert all(one.agrees for one in found)
-        told = json.loads(path.read_text())
+        (told,) = json.loads(path.read_text())["batches"]
         assert told["commit"] == ["c"]
-        assert (told["seconds"], told["started"], told["device"]) == (3.5, "2026-01-01", {"cores": 2})
+        assert (told["started"], told["device"]) == ("2026-01-01", {"cores": 2, "processor": "fast"})
+        assert reference.notebook_seconds("quick", "as_printed") == {"fig8": 2.0, "headline": 1.5, "relatives": 3.0}
+        assert reference.made_from("quick", "as_printed") == "commit c, fast, jax 1"
         assert {"headline.csv", "claims.csv", "facts.csv"} <= {file.name for file in path.parent.iterdir()}
 
     def test_of_rules_on_many_networks_means_and_standard_errors_are_kept(self, batch):
@@ -267,17 +278,35 @@ class TestKeeping:
         windows = sorted(pd.read_csv(folder / "fig6.csv")["x"].unique())
         assert (len(windows), windows[0], windows[-1]) == (reference.KEPT_WINDOWS, 10, 400)
 
-    def test_an_unfinished_batch_is_refused_and_nothing_written(self, batch, tmp_path):
-        (batch / "data/results/quick/as_printed/fig9.csv").unlink()
-        with pytest.raises(ValueError, match=r"finished batch; missing in .*: fig9"):
+    def test_it_can_be_made_in_pieces(self, batch):
+        """Each batch adds and replaces what it has finished; what was judged by other figures is dropped."""
+        records, path = batch / "build/notebooks/quick/as_printed", keep_reference(batch, "quick", "as_printed")
+        for name in ("headline", "relatives"):
+            (records / f"{name}.record.json").unlink()
+        (records / "fig8.record.json").rename(records / "fig9.record.json")
+        made = [f"data/results/quick/as_printed/{name}.csv" for name in ("fig9", "fig9-rules")]
+        edit(records / "fig9.record.json", outputs=dict.fromkeys(made, "hash"), commit="d", seconds=9.0)
+        frame("fig9", shift=0.5).to_csv(batch / made[0], index=False)
+        eight = (path.parent / "fig8.csv").read_bytes()
+        keep_reference(batch, "quick", "as_printed")
+        kept = pd.read_csv(path.parent / "fig9.csv")
+        assert kept.query("method == 'Proposed'")["total_delay_s"].mean() == pytest.approx(1500)
+        assert (path.parent / "fig8.csv").read_bytes() == eight
+        assert not (path.parent / "facts.csv").exists()
+        assert [batch["commit"] for batch in json.loads(path.read_text())["batches"]] == [["c"], ["d"]]
+        assert reference.made_from("quick", "as_printed") == "commit c, d, fast, jax 1"
+        assert reference.notebook_seconds("quick", "as_printed")["fig9"] == 9.0
+
+    def test_a_batch_without_results_is_refused_and_nothing_written(self, batch, tmp_path):
+        for path in (batch / "data/results/quick/as_printed").iterdir():
+            path.unlink()
+        with pytest.raises(ValueError, match="finished an experiment; there is none in"):
             keep_reference(batch, "quick", "as_printed")
         assert not (tmp_path / "data").exists()
 
     def test_a_batch_of_two_versions_is_refused(self, batch):
         path = batch / "build/notebooks/quick/as_printed/fig8.record.json"
-        record = json.loads(path.read_text())
-        record["identity"]["package"] = "edited"
-        path.write_text(json.dumps(record))
+        edit(path, identity={"package": "edited", "versions": {"jax": "1"}})
         with pytest.raises(ValueError, match="one version of the code; got 2"):
             keep_reference(batch, "quick", "as_printed")
 
