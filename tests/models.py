@@ -1,4 +1,5 @@
-"""Four well-known networks at 224x224, built to the published architectures: as Flax modules and as ONNX files."""
+"""Four well-known networks at 224x224, built to the published architectures: as Flax modules and as ONNX files. And a
+small one."""
 
 from functools import partial
 
@@ -6,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 
 IMAGE = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
@@ -136,6 +138,23 @@ class ViTB16(nn.Module):
         for block in range(12):
             x = Encoder(name=f"block{block}")(x)
         return nn.Dense(1000, name="head")(nn.LayerNorm()(x)[:, 0])
+
+
+class SmallNNX(nnx.Module):
+    """For an image of 8 x 8: a convolution with normalisation and dropout, pooling, a matrix product."""
+
+    def __init__(self, rngs):
+        self.stem = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.head = nnx.Linear(4 * 16, 3, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.drop(nnx.relu(self.norm(self.stem(x))))
+        return self.head(nnx.max_pool(x, (2, 2), (2, 2)).reshape(1, -1))
+
+    def features(self, x):
+        return self.stem(x)
 
 
 MODULES = {"resnet50": ResNet50, "mobilenet_v2": MobileNetV2, "vgg16": VGG16Large, "vit_b_16": ViTB16}

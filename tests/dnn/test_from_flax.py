@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from models import IMAGE, MODULES, PUBLISHED, check_totals
+from models import IMAGE, MODULES, PUBLISHED, SmallNNX, check_totals
 
 from mecpart.dnn.from_flax import layers_from_module, workload_from_module
 from mecpart.dnn.layer import Layer
@@ -328,26 +328,12 @@ class Decoder(nn.Module):
 
 
 class TestNNX:
-    class Small(nnx.Module):
-        def __init__(self, rngs):
-            self.stem = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-            self.norm = nnx.BatchNorm(4, rngs=rngs)
-            self.drop = nnx.Dropout(0.5, rngs=rngs)
-            self.head = nnx.Linear(4 * 16, 3, rngs=rngs)
-
-        def __call__(self, x):
-            x = self.drop(nnx.relu(self.norm(self.stem(x))))
-            return self.head(nnx.max_pool(x, (2, 2), (2, 2)).reshape(1, -1))
-
-        def features(self, x):
-            return self.stem(x)
-
     def test_by_hand(self):
-        module = nnx.eval_shape(lambda: self.Small(nnx.Rngs(0)))
+        module = nnx.eval_shape(lambda: SmallNNX(nnx.Rngs(0)))
         module.eval()
         stem = Layer("stem", 64 * 4 * 27, 768, 1024, 4 * (4 * 27 + 4 + 8))
         assert layers_from_module(module, of_shape(1, 8, 8, 3)).layers == (stem, *SMALL[2:])
-        for method in ("features", self.Small.features):
+        for method in ("features", SmallNNX.features):
             (layer,) = layers_from_module(module, of_shape(1, 8, 8, 3), method=method).layers
             assert layer == replace(stem, name="stem", parameter_bytes=4 * (4 * 27 + 4))
 

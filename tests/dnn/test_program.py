@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from models import SmallNNX
 
 from mecpart.dnn.from_flax import trace_module
 from mecpart.measurements.blocks import block_of
@@ -112,18 +113,6 @@ def test_modules_of_linen(module, inputs):
     expected = module.apply(module.init(KEY, *inputs), *inputs, mutable=["batch_stats"], rngs=KEY)[0]
     shapes = tuple(jax.ShapeDtypeStruct(each.shape, each.dtype) for each in inputs)
     check_cut(trace_module(module, shapes), inputs, expected)
-
-
-class SmallNNX(nnx.Module):
-    def __init__(self, rngs):
-        self.stem = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.norm = nnx.BatchNorm(4, rngs=rngs)
-        self.drop = nnx.Dropout(0.5, rngs=rngs)
-        self.head = nnx.Linear(4 * 16, 3, rngs=rngs)
-
-    def __call__(self, x):
-        x = self.drop(nnx.relu(self.norm(self.stem(x))))
-        return self.head(nnx.max_pool(x, (2, 2), (2, 2)).reshape(1, -1))
 
 
 @pytest.mark.parametrize("training", [False, True])
