@@ -16,7 +16,7 @@ from mecpart.dnn.to_onnx import write_onnx
 from mecpart.dnn.workload import Workload, balanced_cut, paper_cut, workload
 from mecpart.dnn.zoo import IMAGE, NETWORKS, chain_variables
 from mecpart.measurements.blocks import Part, Tensors, onnx_input, random_tensor
-from mecpart.validation import check_choice, check_path, shown
+from mecpart.validation import check_choice, shown
 
 #: A network that can run: an ONNX file, one of the paper's by name, or a module of Flax.
 Runnable = str | os.PathLike | TracedModule
@@ -34,12 +34,13 @@ def engine_of(network: Runnable, engine: str | None) -> str:
     only = None
     if isinstance(network, TracedModule):
         only, what = "jax", f"the module {network.table.name!r}"
-    else:
-        check_path("network", network)
-        if _is_file(network):
-            only, what = "onnx", f"the ONNX file {os.fspath(network)!r}"
-        else:
-            check_choice("network", os.fspath(network), NETWORKS)
+    elif not isinstance(network, str | os.PathLike) or (not _is_file(network) and os.fspath(network) not in NETWORKS):
+        raise ValueError(
+            f"network must be one of {', '.join(map(repr, NETWORKS))}, the path of an ONNX file, or what "
+            f"mecpart.trace_module makes of a module; got {shown(network)}"
+        )
+    elif _is_file(network):
+        only, what = "onnx", f"the ONNX file {os.fspath(network)!r}"
     engine = (only or "jax") if engine is None else engine
     check_choice("engine", engine, ENGINES)
     if only not in (None, engine):

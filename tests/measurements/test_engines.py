@@ -68,6 +68,9 @@ class TestWhichEngine:
             engines.engine_of("vgg16", "tvm")
         with pytest.raises(ValueError, match=r"engine must be 'onnx' for the ONNX file 'own\.onnx'; got 'jax'"):
             engines.engine_of("own.onnx", "jax")
+        for network in ("vgg", "", nn.Dense(3), None, b"a.onnx"):
+            with pytest.raises(ValueError, match=r"network must be one of 'alexnet', .*trace_module makes of .*; got "):
+                engines.engine_of(network, None)
         with pytest.raises(ValueError, match="engine must be 'jax' for the module 'own'; got 'onnx'"):
             engines.engine_of(OWN, "onnx")
         with pytest.raises(ValueError, match="input_shape must be None unless network is an ONNX file; got"):

@@ -72,7 +72,7 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("network", "how", "message"),
         [
-            ("lenet", {}, "network must be one of 'alexnet', 'nin', 'resnet32', 'vgg16'; got 'lenet'"),
+            ("lenet", {}, "network must be one of 'alexnet', 'nin', 'resnet32', 'vgg16', the path of an .*'lenet'"),
             ("alexnet", {"blocks": 10}, "blocks must be a whole number from 1 to 9; got 10"),
             ("alexnet", {"rounds": 1}, "rounds must be a whole number of at least 2; got 1"),
             ("alexnet", {"seconds": -1}, "seconds must be finite and at least 0; got -1"),
