@@ -1,4 +1,7 @@
-"""The command line: `mecpart reproduce`, `report`, `measure`, `node` and `list`."""
+"""The command line: `mecpart reproduce`, `report`, `measure`, `node` and `list`.
+
+What a command needs is imported when it is asked for: a small machine that is to be a node does not wait for notebooks.
+"""
 
 import argparse
 import os
@@ -7,23 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 import mecpart
-from mecpart.experiments.catalogue import EXPERIMENTS
-from mecpart.experiments.progress import duration
-from mecpart.experiments.runner import PROFILES
-from mecpart.experiments.worlds import LEDGERS, kept_worlds
 from mecpart.files import STANDARD_OUTPUT, naming
-from mecpart.model.scenarios import SCENARIOS
-from mecpart.report.site import write_report
-from mecpart.reproduction.batch import reproduce
-from mecpart.reproduction.notebooks import find_notebooks
-from mecpart.reproduction.reference import compare_with_reference
-from mecpart.testbed.node import serve
-from mecpart.testbed.wire import new_secret
-
-_WORLD = "by which constants: 'ledger', or one of data/worlds.json such as 'nearest' (default: %(default)s)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         "stopped goes on where it was.",
     )
     run.set_defaults(command=_reproduce)
-    profiles, scenarios = ", ".join(PROFILES), ", ".join([*SCENARIOS, "all"])
-    run.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
-    run.add_argument("--scenario", help=f"one of {scenarios} (default: as_printed; with --all: all)")
-    run.add_argument("--world", default=LEDGERS, metavar="NAME", help=_WORLD)
+    profile = "how much is run, as `mecpart list` shows (default: %(default)s)"
+    run.add_argument("--profile", default="quick", metavar="NAME", help=profile)
+    run.add_argument("--scenario", metavar="NAME", help="one, or all of them (default: as_printed; with --all: all)")
+    run.add_argument("--world", metavar="NAME", help="by which constants (default: the ledger's)")
     which = run.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="these notebooks, and what they need")
     which.add_argument("--all", action="store_true", help="also the notebooks that ask what the paper does not")
@@ -86,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write one self-contained HTML site of all that has been run in a profile.",
     )
     tell.set_defaults(command=_report)
-    tell.add_argument("--profile", default="quick", help=f"one of {profiles} (default: %(default)s)")
+    tell.add_argument("--profile", default="quick", metavar="NAME", help=profile)
     tell.add_argument("--output", metavar="DIR", help="where results were written (default: the checkout)")
     time_blocks = commands.add_parser(
         "measure",
@@ -124,7 +112,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
+    from mecpart.experiments.progress import duration
+    from mecpart.experiments.worlds import LEDGERS
+    from mecpart.report.site import write_report
+    from mecpart.reproduction.batch import reproduce
+
     began = time.monotonic()
+    world = LEDGERS if arguments.world is None else arguments.world
     summary = reproduce(
         profile=arguments.profile,
         scenario=arguments.scenario,
@@ -135,12 +129,12 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         scheduler=arguments.scheduler,
         methods=arguments.methods,
-        world=arguments.world,
+        world=world,
     )
     if any(outcome.finished for outcome in summary.outcomes):
         print(f"Report:    {write_report(arguments.profile, summary.output)}")
     for scenario in dict.fromkeys(outcome.run.scenario for outcome in summary.outcomes):
-        if arguments.world == LEDGERS:  # of which the reference is
+        if world == LEDGERS:  # of which the reference is
             _compare(summary.output, arguments.profile, scenario)
     for sentence in summary.answers.values():
         print(sentence)
@@ -150,6 +144,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _compare(output: Path, profile: str, scenario: str) -> None:
     """Say whether the results agree with the reference, or that there is none."""
+    from mecpart.reproduction.reference import compare_with_reference
+
     results = output / "data" / "results" / profile / scenario
     found = compare_with_reference(results, profile, scenario)
     if not found:
@@ -162,11 +158,15 @@ def _compare(output: Path, profile: str, scenario: str) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from mecpart.report.site import write_report
+
     print(write_report(arguments.profile, arguments.output))
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
     measured = mecpart.measure(
         arguments.network,
         arguments.blocks,
@@ -190,13 +190,23 @@ def _measure(arguments: argparse.Namespace) -> int:
 
 def _node(arguments: argparse.Namespace) -> int:
     if arguments.new_secret is not None:
+        from mecpart.testbed.wire import new_secret
+
         print(f"Written:   {new_secret(arguments.new_secret)}")
     else:
+        from mecpart.testbed.node import serve
+
         serve(arguments.listen, arguments.secret_file)
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from mecpart.experiments.catalogue import EXPERIMENTS
+    from mecpart.experiments.runner import PROFILES
+    from mecpart.experiments.worlds import LEDGERS, kept_worlds
+    from mecpart.model.scenarios import SCENARIOS
+    from mecpart.reproduction.notebooks import find_notebooks
+
     notebooks = {
         name: notebook.title + (f" (needs {', '.join(notebook.needs)})" if notebook.needs else "")
         for name, notebook in find_notebooks().items()

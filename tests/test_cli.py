@@ -40,8 +40,8 @@ def test_exit_code_says_whether_all_finished(tmp_path, monkeypatch, status, code
         given.update(arguments)
         return Summary((Outcome(run, "done"), Outcome(run, status)), tmp_path, 1.0)
 
-    monkeypatch.setattr(cli, "reproduce", reproduce)
-    monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
+    monkeypatch.setattr("mecpart.reproduction.batch.reproduce", reproduce)
+    monkeypatch.setattr("mecpart.report.site.write_report", lambda *given: tmp_path / "index.html")
     command = "reproduce --profile smoke --scenario as_printed --only fig8 fig6 --only headline --jobs 2"
     command += " --processes 3 --scheduler local --methods mine.py --world nearest --output there"
     assert cli.main(command.split()) == code
@@ -69,8 +69,8 @@ def test_reproduce_ends_with_a_report_if_anything_finished(tmp_path, monkeypatch
         reported.append(given)
         return tmp_path / "index.html"
 
-    monkeypatch.setattr(cli, "reproduce", lambda **arguments: summary)
-    monkeypatch.setattr(cli, "write_report", write_report)
+    monkeypatch.setattr("mecpart.reproduction.batch.reproduce", lambda **arguments: summary)
+    monkeypatch.setattr("mecpart.report.site.write_report", write_report)
     cli.main(["reproduce", "--profile", "smoke"])
     finished = statuses != ("failed", "not run")
     assert reported == [("smoke", tmp_path)] * finished
@@ -78,7 +78,7 @@ def test_reproduce_ends_with_a_report_if_anything_finished(tmp_path, monkeypatch
 
 
 def test_report_prints_its_first_page(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "write_report", lambda profile, output: f"{output}/{profile}.html")
+    monkeypatch.setattr("mecpart.report.site.write_report", lambda profile, output: f"{output}/{profile}.html")
     assert cli.main(["report"]) == 0
     assert cli.main(["report", "--profile", "paper", "--output", "there"]) == 0
     assert capsys.readouterr().out == "None/quick.html\nthere/paper.html\n"
@@ -100,7 +100,7 @@ def test_a_report_on_nothing_is_refused(tmp_path, capsys, profile, message):
 def test_defaults_are_the_quick_profile_of_the_paper():
     arguments = cli._parser().parse_args(["reproduce"])
     assert (arguments.profile, arguments.scenario, arguments.only, arguments.all) == ("quick", None, None, False)
-    assert (arguments.jobs, arguments.output, arguments.world) == (1, None, "ledger")
+    assert (arguments.jobs, arguments.output, arguments.world) == (1, None, None)
 
 
 def test_one_cannot_ask_for_all_and_for_some(capsys):
@@ -296,9 +296,13 @@ def test_reproduce_says_whether_its_results_agree_with_the_reference(tmp_path, m
     run = Run(Notebook("fig8", tmp_path / "fig8.ipynb"), "quick", "as_printed")
     found = [Agreement("fig8", 12, 10, 2), Agreement("fig9", 12, 11, 0, ("total delay of A3C",))]
     asked = []
-    monkeypatch.setattr(cli, "reproduce", lambda **arguments: Summary((Outcome(run, "done"),), tmp_path, 1.0))
-    monkeypatch.setattr(cli, "write_report", lambda *given: tmp_path / "index.html")
-    monkeypatch.setattr(cli, "compare_with_reference", lambda *given: asked.append(given) or found)
+    monkeypatch.setattr(
+        "mecpart.reproduction.batch.reproduce", lambda **arguments: Summary((Outcome(run, "done"),), tmp_path, 1.0)
+    )
+    monkeypatch.setattr("mecpart.report.site.write_report", lambda *given: tmp_path / "index.html")
+    monkeypatch.setattr(
+        "mecpart.reproduction.reference.compare_with_reference", lambda *given: asked.append(given) or found
+    )
     assert cli.main(["reproduce"]) == 0
     assert asked == [(tmp_path / "data/results/quick/as_printed", "quick", "as_printed")]
     told = capsys.readouterr().out

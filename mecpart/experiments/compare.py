@@ -73,7 +73,10 @@ def compare(
         if slots.tasks is not None:
             scenario = replace(scenario, arrivals="poisson")
     name = scenario.workload.name
-    experiment, point = Experiment("compare", name, "network", "network"), Point("", name, Given(scenario, slots))
+    experiment, point = (
+        Experiment("compare", name, "network", "network", xs=(name,)),
+        Point("", name, Given(scenario, slots)),
+    )
     table = results_of(experiment, scenario.name, [point], seeds, episodes, chosen, methods is not None, processes)
     table = table.drop(columns=["figure", "x_name", "x"])
     gap_to = "optimum" if optimum_is_known(scenario) else "bound"
