@@ -32,15 +32,13 @@ class Outlook:
             {one for run in left for name in run.notebook.experiments for one in _runs_of(name, run, world)}
         )
         earlier = _earlier(output)
-        reference: dict[tuple[str, str, str], float] = {}
-        for profile, scenario in {(run.profile, run.scenario) for run in left}:
-            reference |= _reference(profile, scenario)
-        known = {run: earlier.get(_key(run), reference.get(_key(run))) for run in left}
-        usual = [seconds for seconds in known.values() if seconds is not None]
-        self._known = len(usual) > len(left) / 2
+        known = {run: earlier.get(_key(run), _reference(run.profile, run)) for run in left}
+        self._known = sum(seconds is not None for seconds in known.values()) > len(left) / 2
         self._by = "earlier batches here" if any(_key(run) in earlier for run in left) else "the reference results"
+        if not self._known:  # nor any seconds, but shares of the whole
+            known = {run: _reference("quick", run) for run in left}
+        usual = [seconds for seconds in known.values() if seconds is not None]
         typical = fmean(usual) if usual else 1.0
-        # Seconds, or only shares of the whole where hardly any is known.
         self._expected = {run: typical if seconds is None else seconds for run, seconds in known.items()}
         self._running: dict[Run, Path] = {}
         self._ended = 0
@@ -124,6 +122,6 @@ def _earlier(output: Path) -> dict[tuple[str, str, str], float]:
         return {}
 
 
-def _reference(profile: str, scenario: str) -> dict[tuple[str, str, str], float]:
-    """Seconds that each run took when the reference results were made."""
-    return {(profile, scenario, name): seconds for name, seconds in notebook_seconds(profile, scenario).items()}
+def _reference(profile: str, run: Run) -> float | None:
+    """Seconds that a notebook took when the reference results of a profile were made."""
+    return notebook_seconds(profile, run.scenario).get(run.notebook.name)

@@ -80,6 +80,17 @@ def test_what_is_left_goes_by_the_pace_so_far(tmp_path, clock, monkeypatch):
     assert outlook.reading()[1] == 1
 
 
+def test_without_a_reference_the_shares_are_those_of_the_quick_profile(tmp_path, clock, monkeypatch):
+    times = {"quick": {"fig8": 10.0, "fig9": 30.0}}
+    monkeypatch.setattr(module, "notebook_seconds", lambda profile, scenario: times.get(profile, {}))
+    outlook = Outlook(tmp_path, [FIG8, FIG9], [])
+    assert outlook.announcement() == "2 notebooks; how long they take is not known yet"
+    outlook.begin(FIG8, tmp_path / "nothing yet")
+    outlook.end(FIG8)
+    clock[0] += 200
+    assert outlook.reading() == ("[1/2] 3 min 20 s, about 10 min 0 s left", 0.25)
+
+
 def test_experiments_of_one_notebook_are_added_up(tmp_path, clock):
     file = tmp_path / "progress.json"
     file.write_text(json.dumps({"fig7a": [20, 20], "fig7b": [5, 20]}))
