@@ -192,6 +192,13 @@ def test_the_search_knows_every_page(built, site):
     assert named == pages - {"genindex", "py-modindex", "search"}
 
 
+def test_code_may_break_on_pages_and_is_whole_in_the_search(built, site):
+    assert "mecpart.<wbr>adapters.<wbr>gymnasium.<wbr>make" in page(site, "reference/names").source
+    assert "mecpart.adapters.gymnasium.make" in page(site, "reference/names").text
+    assert "on_<wbr>host=<wbr>True" in page(site, "own_policy").source
+    assert "on_host" in (built / "site" / "searchindex.js").read_text(encoding="utf-8")
+
+
 def test_a_second_build_makes_nothing_again(built):
     before = {path: path.stat().st_mtime_ns for path in (built / "site").rglob("*.html")}
     assert "0 added, 0 changed, 0 removed" in build(built)

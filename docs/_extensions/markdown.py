@@ -1,5 +1,6 @@
 """Docstrings in Markdown, links from the names that text mentions as code, and formulas without a script."""
 
+import re
 from collections.abc import Iterator
 
 from docutils import nodes
@@ -20,6 +21,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", mark_docstring)
     app.connect("autodoc-process-signature", own_signature)
     app.add_post_transform(LinkNames)
+    app.connect("html-page-context", let_code_break)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -49,6 +51,18 @@ def own_signature(
     made_by = signature(value.__init__, bound_method=True)
     shown = stringify_signature(made_by, show_return_annotation=False, unqualified_typehints=True)
     return shown.replace("<factory>", "..."), None
+
+
+def let_code_break(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Names and paths in code may go on in the next line after a dot and the like, else tables get too wide for phones.
+
+    It is done to the finished page: parts of a name would come into the index of the search.
+    """
+    context["body"] = re.sub(
+        r'(?<=<span class="pre">)[^<]+',
+        lambda code: re.sub(r"(?<=[\w);][._/=(\[])(?=[^\W\d_]|&lt;|&quot;)", "<wbr>", code[0]),
+        context.get("body", ""),
+    )
 
 
 class LinkNames(SphinxPostTransform):

@@ -234,6 +234,7 @@ def _learner(name: str, about: str, where: str) -> str:
         value = getattr(config, entry.name)
         differs = other.get(entry.name, value) != value
         rows.append((f"`{entry.name}`", f"**`{value!r}`**" if differs else f"`{value!r}`"))
+    bold = "" if name == "Proposed" else " In bold: what `Proposed` has too, with another value."
     return f"""\
 It learns; it is there {where}.
 
@@ -247,7 +248,7 @@ What `mecpart.agents.make_train("{name}")` repeats, the `step` of `mecpart.agent
 
 ## Settings
 
-`{type(config).__name__}` explains them. In bold: what `Proposed` has too, with another value.
+`{type(config).__name__}` explains them.{bold}
 
 {_table("setting", "value", *rows[1:])}
 """
@@ -366,7 +367,8 @@ def _says(name: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Ledger):
         frame = value.shown()
-        return _table(*frame.columns, *frame.itertuples(index=False))
+        rows = ((f"`{name}` {symbol and f'({symbol})'}", *row) for name, symbol, *row in frame.itertuples(index=False))
+        return _table("name (symbol)", *frame.columns[2:], *rows)
     if isinstance(value, Mapping):
         return _table("name", "what it is", *((f"`{key}`", _entry(entry)) for key, entry in value.items()))
     if isinstance(value, UnionType):
