@@ -1,6 +1,6 @@
-"""Where the notebooks and the published values lie: in the repository, or inside an installed wheel.
+"""Where the notebooks and the data lie: in the repository, or inside an installed wheel.
 
-An editable installation works on the checkout itself. A wheel carries `notebooks/` and `data/published/`
+An editable installation works on the checkout itself. A wheel carries `notebooks/` and `data/`
 in `mecpart/_repository/` (see pyproject.toml), laid out as in the checkout.
 """
 

@@ -33,9 +33,17 @@ def test_lock_pins_every_dependency_by_hash_and_names_no_index():
     assert not missing
 
 
-def test_wheel_brings_notebooks_published_values_templates_and_styles(tmp_path):
+def test_wheel_brings_notebooks_data_templates_and_styles_and_nothing_that_git_ignores(tmp_path):
+    checkout = tmp_path / "checkout"
+    for folder in ("mecpart", "data", "notebooks"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    for file in (".gitignore", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, checkout)
+    for left in ("notebooks/.ipynb_checkpoints/fig8.ipynb", "notebooks/data/left.csv", "data/results/left.csv"):
+        (checkout / left).parent.mkdir(exist_ok=True)
+        (checkout / left).touch()
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(checkout)]
     subprocess.run([*pip, *build], check=True, timeout=120)
     (wheel,) = tmp_path.glob(f"mecpart-{mecpart.__version__}-*.whl")
     shutil.unpack_archive(wheel, tmp_path / "site", "zip")
@@ -52,11 +60,12 @@ print(locations.default_output(), locations.built_docs(), sep=chr(10))
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     notebooks, data, output, docs = map(Path, told)
-    assert notebooks.is_relative_to(tmp_path)
-    folders = {"notebooks": notebooks, "data/published": data / "published", "data/measured": data / "measured"}
-    for original, folder in folders.items():
-        for file in (ROOT / original).iterdir():
-            assert file.is_dir() or (folder / file.name).read_bytes() == file.read_bytes()
+    repository = tmp_path / "site/mecpart/_repository"
+    assert (notebooks, data) == (repository / "notebooks", repository / "data")
+    kept = ("notebooks/*.ipynb", "notebooks/howto/*.ipynb", "data/worlds.json", "data/[pm]*/*", "data/reference/*/*/*")
+    wanted = {file.relative_to(ROOT): file.read_bytes() for pattern in kept for file in ROOT.glob(pattern)}
+    brought = {file.relative_to(repository): file.read_bytes() for file in repository.rglob("*.*") if file.is_file()}
+    assert brought == wanted
     package = ROOT / "mecpart"
     for file in (package / "py.typed", *package.glob("report/templates/*"), *package.rglob("*.mplstyle")):
         assert (tmp_path / "site" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
