@@ -13,6 +13,8 @@ from pathlib import Path
 import mecpart
 from mecpart.files import STANDARD_OUTPUT, naming
 
+_OUTPUT = "default: the checkout, or else the current folder"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "machine (default: none)",
     )
     run.add_argument("--methods", metavar="FILE", help="a Python file that registers methods of your own")
-    run.add_argument("--output", metavar="DIR", help="where results go (default: the checkout)")
+    run.add_argument("--output", metavar="DIR", help=f"where results go ({_OUTPUT})")
     tell = commands.add_parser(
         "report",
         help="write the HTML report of what has been run",
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     tell.set_defaults(command=_report)
     tell.add_argument("--profile", default="quick", metavar="NAME", help=profile)
-    tell.add_argument("--output", metavar="DIR", help="where results were written (default: the checkout)")
+    tell.add_argument("--output", metavar="DIR", help=f"where results were written ({_OUTPUT})")
     time_blocks = commands.add_parser(
         "measure",
         help="measure how long the blocks of a network take on this machine",

@@ -122,7 +122,7 @@ def measure(
         f"mecpart {mecpart.__version__} measure on {datetime.now(UTC):%Y-%m-%d}: {machine.processor()}, "
         f"{threads} of {os.cpu_count()} cores, governor {machine.governor()}, load before {before}; "
         f"engine {engine}, {machine.versions(engines.ENGINES[engine])}; "
-        f"{len(counted)} whole runs in {rounds - 1} rounds"
+        f"{len(counted)} whole runs in {rounds - 1} round{'s' * (rounds > 2)}"
     )
     median, spread = np.median(counted, axis=0), np.std(counted, axis=0, ddof=min(1, len(counted) - 1))
     times = BlockTimes(_column(median), task, (node,), spread=_column(spread))
