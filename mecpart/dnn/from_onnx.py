@@ -32,7 +32,7 @@ def layers_from_onnx(
 ) -> LayerTable:
     """The finest table of layers of a model in an ONNX file, between which it may be cut (`ModelGraph.layers`).
 
-    Needs the package onnx (`pip install mecpart[onnx]`), which also infers the shapes.
+    Needs the package onnx (`pip install 'mecpart[onnx]'`), which also infers the shapes.
 
     **Arguments:**
 

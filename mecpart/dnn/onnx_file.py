@@ -66,7 +66,7 @@ def read_model(path: str | os.PathLike) -> "onnx.ModelProto":
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("reading an ONNX file needs the package onnx: pip install mecpart[onnx]") from error
+        raise ImportError("reading an ONNX file needs the package onnx: pip install 'mecpart[onnx]'") from error
     size = os.path.getsize(path)
     if size > LARGEST_FILE:
         raise ValueError(f"the file must be of at most {LARGEST_FILE} bytes; got {size}")

@@ -39,7 +39,7 @@ def onnx_model(chain: zoo.Chain, variables: dict[str, Any], name: str) -> "onnx.
     try:
         from onnx import TensorProto, helper
     except ImportError as error:
-        raise ImportError("writing an ONNX file needs the package onnx: pip install mecpart[onnx]") from error
+        raise ImportError("writing an ONNX file needs the package onnx: pip install 'mecpart[onnx]'") from error
     graph = _Graph()
     x = graph("Transpose", graph("Cast", "image", to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
     for layer_name, layer in chain.layers.items():

@@ -69,7 +69,7 @@ def check_address(address: str, *, local: bool = False) -> str:
     if not (place and 0 < int(place[2]) < 2**16) and not (local and address == LOCAL):
         raise ValueError(f"scheduler must be {allowed}; got {address!r}")
     if not installed():
-        raise ImportError("a scheduler needs Dask, which is not installed: pip install mecpart[cluster]")
+        raise ImportError("a scheduler needs Dask, which is not installed: pip install 'mecpart[cluster]'")
     return address
 
 

@@ -42,7 +42,7 @@ def onnx_session(model: np.ndarray, threads: int) -> Any:
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            "running a network in ONNX Runtime needs the package: pip install mecpart[onnxruntime]"
+            "running a network in ONNX Runtime needs the package: pip install 'mecpart[onnxruntime]'"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

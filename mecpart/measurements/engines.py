@@ -46,7 +46,7 @@ def engine_of(network: Runnable, engine: str | None) -> str:
     if only not in (None, engine):
         raise ValueError(f"engine must be {only!r} for {what}; got {engine!r}")
     if engine == "onnx" and importlib.util.find_spec("onnxruntime") is None:
-        raise ImportError("running a network in ONNX Runtime needs the package: pip install mecpart[onnxruntime]")
+        raise ImportError("running a network in ONNX Runtime needs the package: pip install 'mecpart[onnxruntime]'")
     return engine
 
 

@@ -592,5 +592,5 @@ class TestRefused:
 
 def test_without_the_package_onnx_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"pip install mecpart\[onnx\]"):
+    with pytest.raises(ImportError, match=r"pip install 'mecpart\[onnx\]'"):
         from_onnx.layers_from_onnx(PYTORCH)

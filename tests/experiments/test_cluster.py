@@ -23,8 +23,8 @@ from mecpart.experiments.runner import run_experiment
 from mecpart.experiments.runs import Run
 from mecpart.experiments.setting import Setting
 
-dask = pytest.importorskip("dask", reason="needs Dask: pip install mecpart[cluster]")
-distributed = pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
+dask = pytest.importorskip("dask", reason="needs Dask: pip install 'mecpart[cluster]'")
+distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'mecpart[cluster]'")
 
 pytestmark = pytest.mark.slow
 
@@ -172,10 +172,10 @@ class TestWhatIsRefused:
 
     def test_dask_that_is_not_installed(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(cluster, "installed", lambda: False)
-        with pytest.raises(ImportError, match=r"pip install mecpart\[cluster\]"):
+        with pytest.raises(ImportError, match=r"pip install 'mecpart\[cluster\]'"):
             run_experiment("fig8", "smoke", scheduler="tcp://127.0.0.1:8786")
         assert cli.main(["reproduce", "--scheduler", LOCAL, "--output", str(tmp_path / "none")]) == 2
-        assert "pip install mecpart[cluster]" in capsys.readouterr().err
+        assert "pip install 'mecpart[cluster]'" in capsys.readouterr().err
         assert not (tmp_path / "none").exists()
 
     def test_a_scheduler_that_does_not_answer(self, tmp_path, monkeypatch):

@@ -132,7 +132,7 @@ list(spread(work, {"all": ["kernel"]}, 1))
 @pytest.mark.parametrize(("name", "ways"), [("SIGKILL", ("worker", "dask", "kernel")), ("SIGHUP", ("worker",))])
 def test_nothing_outlives_a_batch_that_is_killed(tmp_path, name, ways):
     """The kernel has a worker too."""
-    pytest.importorskip("distributed", reason="needs Dask: pip install mecpart[cluster]")
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'mecpart[cluster]'")
     (tmp_path / "batch.py").write_text(BATCH)
     parameters = nbformat.v4.new_code_cell("x = 0", metadata={"tags": ["parameters"]})
     cells = [parameters, nbformat.v4.new_code_cell(CELL)]

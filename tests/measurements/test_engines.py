@@ -76,5 +76,5 @@ class TestWhichEngine:
         with pytest.raises(ValueError, match="input_shape must be None unless network is an ONNX file; got"):
             engines.workload_of(OWN, 1, (1, 4))
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(ImportError, match=r"pip install mecpart\[onnxruntime\]"):
+        with pytest.raises(ImportError, match=r"pip install 'mecpart\[onnxruntime\]'"):
             engines.engine_of("own.onnx", None)

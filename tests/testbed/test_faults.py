@@ -264,7 +264,7 @@ class TestNodesElsewhere:
         begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mecpart.testbed.node import serve; "
         with process("-c", f"{begin} serve('tcp://127.0.0.1:*')") as (_, address):
             bed = mecpart.Testbed(own_network, 6, nodes=[address])
-            with bed, failing(r"node 1 .* failed: .* pip install mecpart\[onnxruntime\]"):
+            with bed, failing(r"node 1 .* failed: .* pip install 'mecpart\[onnxruntime\]'"):
                 bed.infer(PLAN)
 
     def test_serve_one_testbed_after_the_other_but_not_two(self, own_network):
