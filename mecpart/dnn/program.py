@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import export
 from jax.extend import core
 
 from mecpart.dnn.graph import ModelGraph, Operator, Path, Tensor, common_path
@@ -51,10 +52,7 @@ class Program:
             if not wanted.isdisjoint(operator.makes):
                 needed.append((operator, equation))
                 wanted.update(set(operator.reads).difference(entering))
-        # Random keys are no arrays that could be sent.
-        keys = {
-            name: value for name, value in values.items() if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-        }
+        keys = {name: value for name, value in values.items() if _is_key(value)}  # which are no arrays to be sent
         held = [name for name in self.weights if name in wanted and name not in keys]
 
         def run(weights, tensors):
@@ -66,7 +64,7 @@ class Program:
             return [known[name] for name in leaving]
 
         weights = [np.asarray(values[name]) for name in held]
-        whole = jax.export.export(jax.jit(run), platforms=["cpu"])(weights, [self.shapes[name] for name in entering])
+        whole = export.export(jax.jit(run), platforms=["cpu"])(weights, [self.shapes[name] for name in entering])
         return [np.frombuffer(whole.serialize(), np.uint8), *weights]
 
 

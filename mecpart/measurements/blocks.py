@@ -29,10 +29,10 @@ def block_of(part: Part, engine: str, threads: int) -> Block:
         names = [entry.name for entry in session.get_inputs()]
         return lambda entering: session.run(None, dict(zip(names, entering, strict=True)))
     import jax
-    import jax.export
+    from jax import export
 
     program, *weights = part
-    run, held = jax.jit(jax.export.deserialize(bytearray(program)).call), jax.device_put(weights)
+    run, held = jax.jit(export.deserialize(bytearray(program)).call), jax.device_put(weights)
     return lambda entering: jax.block_until_ready(run(held, entering))
 
 
