@@ -37,8 +37,8 @@ from mecpart.experiments.setting import Setting
 from mecpart.measurements.machine import processor
 
 SEEDS = PROFILES["paper"].seeds
-#: Each takes a second or so with all seeds on two cores. More than `FEW_STEPS` batches of workers, or they would be
-#: compiled with the least effort.
+#: Each takes a second or so with all seeds on two cores. More than `FEW_EPISODES`, or they would be compiled
+#: with the least effort.
 EPISODES = {"Proposed": 128, "A3C": 40, "Distributed DQN": 128}
 #: Rounds of their matrix products alone, about as long.
 PRODUCTS = {"Proposed": 400, "A3C": 200}

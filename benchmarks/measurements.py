@@ -88,7 +88,7 @@ def env_steps(runs: Sequence[Run]) -> int:
 
 def dealt(runs: Sequence[Run], processes: int) -> list[list[Run]]:
     """`runs` in shares of about the same cost: dealt out one by one, the largest first."""
-    sizes = sorted(runs, key=lambda run: (run.setting.num_blocks, run.setting.padded_servers), reverse=True)
+    sizes = sorted(runs, key=lambda run: (run.setting.num_blocks, run.setting.padded_servers()), reverse=True)
     return [sizes[at::processes] for at in range(processes)]
 
 

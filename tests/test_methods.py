@@ -14,11 +14,11 @@ import mecpart
 from mecpart import figures, tables
 from mecpart.agents import TrainResult
 from mecpart.context import Context
-from mecpart.experiments import setting as setting_module
 from mecpart.experiments import work
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.experiment import Experiment
 from mecpart.experiments.runner import run_experiment
+from mecpart.experiments.runs import Run
 from mecpart.experiments.setting import Setting
 from mecpart.methods import register
 from mecpart.methods.register import methods_in, register_agent, register_learner, register_policy, unregister
@@ -195,7 +195,7 @@ class TestAgents:
         )
         scenario = EXPERIMENTS["one"].fixed.build("as_printed", 0)
         size = mecpart.PartitionEnv().observation_size(
-            Setting(num_blocks=3, num_servers=2).build("as_printed", 0, pad=False)
+            Setting(num_blocks=3, num_servers=2).build("as_printed", 0, sizes=())
         )
         assert size < mecpart.PartitionEnv().observation_size(scenario)
 
@@ -236,9 +236,7 @@ class TestAgents:
 class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):
         """With the settings that it has anyway it is the same, where the package's own is not padded either."""
-        monkeypatch.setattr(setting_module, "PADDED_SERVERS", (2, 3))
-        small = EXPERIMENTS["small"]  # at a rate of its own: scenarios are remembered, padded as they were first
-        monkeypatch.setitem(EXPERIMENTS, "small", replace(small, fixed=replace(small.fixed, release_rate=61.0)))
+        monkeypatch.setattr(Run, "sizes", ())
         make_train = mecpart.agents.make_train
         register_learner("Same", lambda episodes: make_train("Distributed DQN", episodes=episodes))
         register_learner("Bold", lambda episodes: make_train("Distributed DQN", learning_rate=0.1, episodes=episodes))

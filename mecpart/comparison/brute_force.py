@@ -62,7 +62,7 @@ def _simulated(invariant: Invariant, seed: int) -> pd.DataFrame:
         setting = change(experiment.x_name, x).to(world.to(fixed))
         if curve == "RPDI" and not invariant.xs and (setting.num_servers + 1) ** setting.num_blocks > _PLANS_AT_ONCE:
             continue
-        scenario = setting.build("as_printed", seed, pad=False)
+        scenario = setting.build("as_printed", seed, sizes=())
         slot = Slot(jnp.asarray(rates[: setting.num_servers], jnp.float32))
         delays = _mean_delays(scenario, slot, _plans(curve, scenario, slot))
         rows.append({"method": curve, "x": float(x), **dict(zip(DELAYS, delays, strict=True))})

@@ -123,7 +123,7 @@ class Curves:
         self._settings = {figure: _settings(figure, scenario) for figure in figures}
         alike: dict[tuple[int, int], list[Setting]] = {}
         for setting in dict.fromkeys(setting for found in self._settings.values() for setting in found):
-            alike.setdefault((setting.num_blocks, setting.padded_servers), []).append(setting)
+            alike.setdefault((setting.num_blocks, setting.padded_servers()), []).append(setting)
         self._groups = [(found, *_drawn(scenario, found, networks, slots)) for found in alike.values()]
 
     def __call__(self, constants: Mapping[str, float]) -> dict[str, Logs]:

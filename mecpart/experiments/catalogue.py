@@ -24,7 +24,12 @@ _BLOCKS = Experiment(
     brief=(3, 6, 9, 15, 18),
 )  # fmt: skip
 _RATE = Experiment(
-    "fig10", "Delay against the release rate", "release_rate", "tasks per slot", tuple(map(float, range(30, 111, 10)))
+    "fig10",
+    "Delay against the release rate",
+    "release_rate",
+    "tasks per slot",
+    tuple(map(float, range(30, 111, 10))),
+    brief=(30.0, 60.0, 110.0),
 )
 
 # How plain A3C has to be trained under load (docs/limits.md).

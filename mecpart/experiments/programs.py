@@ -23,9 +23,6 @@ from mecpart.model.slots import sample_slots
 #: Programs that a process keeps compiled, at most: each takes 20 to 60 MB.
 COMPILED = 32
 
-#: Up to so many steps in a run are compiled with the least effort: those of the profile smoke, and of most tests.
-FEW_STEPS = 4
-
 
 @dataclass(frozen=True)
 class Program:
@@ -47,7 +44,7 @@ def program_of(run: Run) -> Program:
     shapes = [(leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(case)]
     text = f"{execution} {jax.tree.structure(case)} {shapes}"
     begin, step, evaluate = execution.effort
-    if run.trained <= FEW_STEPS * execution.width:
+    if run.soon:
         step = "least"
     return Program(hashlib.sha256(text.encode()).hexdigest(), execution, (begin, step, evaluate))
 
@@ -59,7 +56,7 @@ def _peers(run: Run) -> tuple[Method, ...]:
 
 def outline_of(run: Run) -> Case:
     """The case of a run with shapes for arrays."""
-    return jax.eval_shape(partial(_case, run, outline(run.setting, run.scenario, pad=run.of.of_package)))
+    return jax.eval_shape(partial(_case, run, outline(run.setting, run.scenario, sizes=run.sizes)))
 
 
 def _case(run: Run, scenario: Scenario) -> Case:
@@ -74,7 +71,7 @@ def _case(run: Run, scenario: Scenario) -> Case:
 
 def case_of(run: Run) -> Case:
     """What a run is of."""
-    return _case(run, built(run.setting, run.scenario, run.seed, pad=run.of.of_package))
+    return _case(run, built(run.setting, run.scenario, run.seed, sizes=run.sizes))
 
 
 @dataclass(frozen=True)
@@ -172,7 +169,7 @@ def _costs(run: Run, training: EpisodeCost | None, evaluation: EpisodeCost | Non
     """
     found, node = faults[np.argmax(faults[:, 0])]
     if found:
-        raise no_such_node(run.method, outline(run.setting, run.scenario, pad=run.of.of_package).num_nodes, node)
+        raise no_such_node(run.method, outline(run.setting, run.scenario, sizes=run.sizes).num_nodes, node)
     windows = np.array_split(np.arange(run.episodes), min(WINDOWS, run.episodes))
     last_episode = np.array([window[-1] + 1 for window in windows])
     if training is not None:

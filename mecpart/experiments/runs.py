@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from mecpart.agents.learning import EpisodeCost
-from mecpart.experiments.setting import Given, Setting, outline
+from mecpart.experiments.setting import PADDED_SERVERS, Given, Setting, outline
 from mecpart.methods.method import Method
 from mecpart.methods.register import BOUND, methods_in
 from mecpart.model.scenarios import SCENARIOS
@@ -24,6 +24,9 @@ from mecpart.validation import check_choice, check_count
 
 #: Points of a learning curve, at most; each averages over a window of episodes.
 WINDOWS = 150
+
+#: Training episodes that are computed sooner than compiled, at most: those of the profile smoke, and of most tests.
+FEW_EPISODES = 32
 
 _DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax")
 
@@ -77,6 +80,22 @@ class Run:
     def trained(self) -> int:
         """The training episodes that the run is made of."""
         return self.episodes if self.of.learns or self.convergence else 0
+
+    @property
+    def soon(self) -> bool:
+        """Whether the run is computed sooner than what it needs is compiled.
+
+        Methods that plan for tasks that wait, in queues or streams, take long even where nothing is learned.
+        """
+        rules = outline(self.setting, self.scenario).rules
+        return self.trained <= FEW_EPISODES and (self.of.learns or not (rules.queues or rules.streams))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The numbers of servers that drawn networks are padded to; methods of one's own see them as they are."""
+        if not self.of.of_package:
+            return ()
+        return PADDED_SERVERS[-1:] if self.soon else PADDED_SERVERS
 
     @property
     def num_slots(self) -> int:

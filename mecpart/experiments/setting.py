@@ -1,6 +1,6 @@
 """Where methods are compared: drawn by a seed from a setting, or a scenario of one's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from inspect import signature
@@ -18,7 +18,8 @@ from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, check_count, check_number, check_range, check_type, shown
 
 #: Networks are padded to one of these numbers of servers, so that a sweep over N compiles less often. Padding costs
-#: time, so the sizes are close together; the ledger's N is one of them, since most figures use it.
+#: time, so the sizes are close together; the ledger's N is one of them, since most figures use it. What is computed
+#: sooner than compiled is padded to the last.
 PADDED_SERVERS = (4, 6, 8, 9)
 
 Constants = tuple[tuple[str, Any], ...]
@@ -109,21 +110,20 @@ class Setting:
         flat = dict(given.pop("of_network")) | dict(given.pop("of_scenario"))
         return [f"{name}={value}" for name, value in (given | flat).items() if value != getattr(Setting, name, None)]
 
-    @property
-    def padded_servers(self) -> int:
-        """The number of servers that drawn networks are padded to."""
+    def padded_servers(self, sizes: Sequence[int] = PADDED_SERVERS) -> int:
+        """The number of servers that drawn networks are padded to: the least of `sizes` that is enough, if one is."""
         if self.edge_network is not None:
             return self.num_servers
-        return min((size for size in PADDED_SERVERS if size >= self.num_servers), default=self.num_servers)
+        return min((size for size in sizes if size >= self.num_servers), default=self.num_servers)
 
-    def build(self, scenario: str, seed: int, *, pad: bool = True) -> Scenario:
-        """The scenario of this setting on the network of `seed`, where `pad` is set with servers that do not exist.
+    def build(self, scenario: str, seed: int, *, sizes: Sequence[int] = PADDED_SERVERS) -> Scenario:
+        """The scenario of this setting on the network of `seed`, padded to one of `sizes` by servers that do not exist.
 
         **Raises:** `ValueError` for a setting that cannot be; under `jax.eval_shape`, without compiling anything.
         """
         self.check(scenario)
         check_count("seed", seed, minimum=0)
-        return self.drawn(scenario, jax.random.key(seed), self.padded_servers if pad else self.num_servers)
+        return self.drawn(scenario, jax.random.key(seed), self.padded_servers(sizes))
 
     def drawn(self, scenario: str, key: PRNGKeyArray, servers: int) -> Scenario:
         """The scenario on the network that the key of a seed draws, padded to so many; of a setting that is checked."""
@@ -155,18 +155,18 @@ class Given:
 
     told: ClassVar[list[str]] = ["a scenario of one's own"]
 
-    def build(self, scenario: str, seed: int, *, pad: bool = True) -> Scenario:
+    def build(self, scenario: str, seed: int, *, sizes: Sequence[int] = ()) -> Scenario:
         """The scenario, as it is."""
         return self.scenario
 
 
 @lru_cache(maxsize=1024)
-def built(setting: Setting | Given, scenario: str, seed: int, *, pad: bool) -> Scenario:
+def built(setting: Setting | Given, scenario: str, seed: int, *, sizes: tuple[int, ...]) -> Scenario:
     """`setting.build`, which for one setting and seed is needed by every method."""
-    return setting.build(scenario, seed, pad=pad)
+    return setting.build(scenario, seed, sizes=sizes)
 
 
 @lru_cache(maxsize=1024)
-def outline(setting: Setting | Given, scenario: str, *, pad: bool = True) -> Scenario:
+def outline(setting: Setting | Given, scenario: str, *, sizes: tuple[int, ...] = PADDED_SERVERS) -> Scenario:
     """`setting.build` of any seed with shapes for arrays: makes every check, and compiles nothing."""
-    return jax.eval_shape(partial(setting.build, scenario, 0, pad=pad))
+    return jax.eval_shape(partial(setting.build, scenario, 0, sizes=sizes))

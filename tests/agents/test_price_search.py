@@ -67,7 +67,7 @@ class TestPolicy:
 def crowded():
     """Queues form, and every episode is the same: nothing is drawn but the servers' speeds."""
     setting = Setting(num_servers=2, release_rate=90.0, device_rate_range=(1.2e6, 1.2e6))
-    return replace(setting.build("loaded", 3, pad=False), num_slots=30)
+    return replace(setting.build("loaded", 3, sizes=()), num_slots=30)
 
 
 class TestTraining:

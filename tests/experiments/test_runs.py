@@ -13,7 +13,6 @@ from compilation import compilations
 import mecpart
 from mecpart.agents.learning import EpisodeCost
 from mecpart.experiments import programs, runs
-from mecpart.experiments import setting as setting_module
 from mecpart.experiments.kept import keep, kept
 from mecpart.experiments.programs import perform, program_of
 from mecpart.experiments.runs import Costs, Run
@@ -38,12 +37,9 @@ def same(one, other):
 
 
 class TestSetting:
-    def test_servers_that_do_not_exist_change_nothing(self, monkeypatch):
+    def test_servers_that_do_not_exist_change_nothing(self):
         setting = Setting(num_blocks=3, network="nin", num_servers=2)
-        monkeypatch.setattr(setting_module, "PADDED_SERVERS", ())
-        plain = setting.build("as_printed", seed=3)
-        monkeypatch.setattr(setting_module, "PADDED_SERVERS", (1, 5))
-        padded = setting.build("as_printed", seed=3)
+        plain, padded = (setting.build("as_printed", seed=3, sizes=sizes) for sizes in ((), (1, 5)))
         np.testing.assert_array_equal(padded.network.speed, [*plain.network.speed, 0, 0, 0])
         slots, padded_slots = (sample_slots(jax.random.key(0), scenario, 20) for scenario in (plain, padded))
         np.testing.assert_array_equal(padded_slots.device_rate[:, :, :2], slots.device_rate)
@@ -55,7 +51,7 @@ class TestSetting:
 
     def test_what_the_networks_are_padded_to(self):
         """Few sizes for the paper's sweep, its default as it is, and no limit for others."""
-        sizes = [Setting(num_servers=servers).padded_servers for servers in (*range(1, 10), 12)]
+        sizes = [Setting(num_servers=servers).padded_servers() for servers in (*range(1, 10), 12)]
         assert sizes == [4, 4, 4, 4, 6, 6, 8, 8, 9, 12]
 
     def test_a_seed_is_a_network_and_more_servers_are_added_to_it(self):
@@ -143,7 +139,7 @@ class TestIdentity:
         "change",
         [
             {"method": "A3C"}, {"scenario": "loaded"}, {"changes": (("workers", 4),)},
-            {"setting": replace(SMALL, num_blocks=3)}, {"setting": replace(SMALL, num_servers=5)},
+            {"setting": replace(SMALL, num_blocks=3)}, {"setting": replace(SMALL, num_servers=10)},
             {"setting": replace(SMALL, of_scenario={"num_slots": 7})},
             {"setting": replace(SMALL, of_scenario={"arrivals": "poisson"}), "scenario": "loaded"},
             {"method": "Greedy"}, {"method": "Greedy", "changes": (("include_device", False),)},
@@ -164,6 +160,19 @@ class TestIdentity:
         assert program_of(longer).key == program_of(LEARNED).key
         assert program_of(replace(LEARNED, seed=7, setting=numbers)).key == program_of(LEARNED).key
         assert program_of(replace(LEARNED, method="Greedy")).key == program_of(replace(LEARNED, method="RPDI")).key
+
+    def test_what_is_computed_sooner_than_compiled_shares_the_largest_size(self):
+        """Learners of a few episodes, and rules; but not those that plan for tasks that wait, which takes long."""
+        run = replace(LEARNED, setting=Setting(num_servers=3))
+        larger = Setting(num_servers=8)
+
+        def shared(run):
+            return program_of(run).key == program_of(replace(run, setting=larger)).key
+
+        assert shared(run)
+        assert not shared(replace(run, episodes=192))
+        for scenario, share in (("as_printed", True), ("loaded", False), ("pipelined", False)):
+            assert shared(replace(run, method="Greedy", episodes=192, scenario=scenario)) == share
 
     def test_a_setting_that_makes_no_difference_is_dropped(self):
         """The weight of soft sharing, where nothing is shared softly."""
