@@ -28,10 +28,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mecpart.comparison.catalogue import claims
 from mecpart.comparison.curves import require
-from mecpart.comparison.paper import DELAY_FIGURES, DELAYS
+from mecpart.comparison.facts import facts
+from mecpart.comparison.headline import beside_published, headline_table
+from mecpart.comparison.paper import DELAY_FIGURES, DELAYS, RULES
 from mecpart.comparison.words import METRIC_WORDS, curve_words, listed, setting_words
 from mecpart.experiments.catalogue import EXPERIMENTS
+from mecpart.experiments.many import run_rules
 from mecpart.files import write_atomically
 from mecpart.locations import data_folder
 from mecpart.methods.register import METHODS
@@ -267,9 +271,10 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     """Make the results of a batch in the folder `output` the reference of its profile and scenario.
 
     What the batch has not finished stays as an earlier one left it. Learning curves are thinned to `KEPT_WINDOWS`
-    windows, numbers to six significant digits. `headline.csv`, `claims.csv` and `facts.csv` are kept too: when a
-    learning curve settles can be judged on whole ones only; what was judged by other figures than are kept is dropped.
-    Of rules on many networks the means and their standard errors are kept.
+    windows, numbers to six significant digits. Of rules on many networks the means and their standard errors are kept.
+    `headline.csv`, `claims.csv` and `facts.csv` are kept too: when a learning curve settles can be judged on whole ones
+    only. If the batch has not judged, but has the whole curves, and with it all figures are kept, they are judged here
+    (rules on many networks run again, in about a minute); else what was judged by other figures is dropped.
 
     **Raises:** `ValueError` if the batch has finished no experiment, or not all that it has with the same code.
     """
@@ -306,6 +311,9 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
             few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
             frame = frame[frame["x"].isin(few)]
         _write(frame, target / f"{name}.csv")
+    if not set(made.values()).issuperset(_JUDGED):
+        for name, frame in _judged(results, set(made.values()), target, profile, scenario).items():
+            _write(frame, target / f"{name}.csv")
     path = target / "provenance.json"
     batches = json.loads(path.read_text(encoding="utf-8"))["batches"] if path.exists() else []
     for batch in batches:
@@ -323,6 +331,19 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     )
     text = json.dumps({"profile": profile, "scenario": scenario, "batches": batches}, indent=1) + "\n"
     return write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _judged(results: Path, made: Collection[str], target: Path, profile: str, scenario: str) -> dict[str, pd.DataFrame]:
+    """What all figures say, those that a batch has `made` from its `results`, the others as they are kept."""
+    figures = [name for name in EXPERIMENTS if name.startswith("fig") and not name.startswith("fig11")]
+    whole = [name in made or not EXPERIMENTS[name].convergence for name in figures]
+    paths = [(results if name in made else target) / f"{name}.csv" for name in figures]
+    if not all(whole) or not all(path.exists() for path in paths):
+        return {}
+    found = pd.concat(map(pd.read_csv, paths), ignore_index=True)
+    rules = pd.concat([run_rules(figure, RULES, profile, scenario) for figure in DELAY_FIGURES], ignore_index=True)
+    tables = beside_published(headline_table(found)), claims(found, rules=rules), facts(found, rules)
+    return dict(zip(_JUDGED, tables, strict=True))
 
 
 def _means(rules: pd.DataFrame) -> pd.DataFrame:

@@ -297,6 +297,32 @@ class TestKeeping:
         assert reference.made_from("quick", "as_printed") == "commit c, d, fast, jax 1"
         assert reference.notebook_seconds("quick", "as_printed")["fig9"] == 9.0
 
+    def test_what_lacks_its_verdicts_is_judged_by_whole_curves_and_what_is_kept(self, batch, monkeypatch):
+        """A first batch leaves all figures but one; a second brings that one and the curves."""
+        records, results = batch / "build/notebooks/quick/as_printed", batch / "data/results/quick/as_printed"
+        folder = keep_reference(batch, "quick", "as_printed").parent
+        (records / "headline.record.json").unlink()
+        seen = []
+        table = pd.DataFrame({"verdict": ["undecided"]})
+        monkeypatch.setattr(reference, "run_rules", lambda figure, *_: pd.DataFrame({"figure": [figure]}))
+        monkeypatch.setattr(reference, "headline_table", lambda results: seen.append(results) or table)
+        monkeypatch.setattr(reference, "beside_published", lambda headline: headline)
+        monkeypatch.setattr(reference, "claims", lambda results, rules: seen.append(rules) or table)
+        monkeypatch.setattr(reference, "facts", lambda results, rules: table)
+        made = [name for name in EXPERIMENTS if name.startswith(("fig6", "fig7", "fig13"))]
+        for change in (["fig13"], made):
+            for name in ("headline", "claims", "facts"):
+                (folder / f"{name}.csv").unlink(missing_ok=True)
+            outputs = {f"data/results/quick/as_printed/{name}.csv": "hash" for name in change}
+            edit(records / "fig8.record.json", outputs=outputs)
+            frame("fig8", shift=0.5).to_csv(results / "fig8.csv", index=False)  # of another batch: not finished in this
+            keep_reference(batch, "quick", "as_printed")
+            assert (folder / "facts.csv").exists() == (change == made)
+        found, rules = seen
+        assert rules["figure"].tolist() == ["fig8", "fig9", "fig10", "fig12"]
+        assert found.groupby("figure")["total_delay_s"].mean()["fig8"] == pytest.approx(1000)
+        assert found.query("figure == 'fig6'")["x"].nunique() > reference.KEPT_WINDOWS
+
     def test_a_batch_without_results_is_refused_and_nothing_written(self, batch, tmp_path):
         for path in (batch / "data/results/quick/as_printed").iterdir():
             path.unlink()
