@@ -279,8 +279,7 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     **Raises:** `ValueError` if the batch has finished no experiment, or not all that it has with the same code.
     """
     results, records = (output / part / profile / scenario for part in ("data/results", "build/notebooks"))
-    # Fig. 11 has no results of its own: it reads those of Figs. 8 to 10.
-    names = [name for name in EXPERIMENTS if not name.startswith("fig11")]
+    names = _with_results()
     rules = [f"{figure}-rules" for figure in DELAY_FIGURES]
     by_notebook = {
         path.name.removesuffix(".record.json"): json.loads(path.read_text(encoding="utf-8"))
@@ -311,9 +310,6 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
             few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
             frame = frame[frame["x"].isin(few)]
         _write(frame, target / f"{name}.csv")
-    if not set(made.values()).issuperset(_JUDGED):
-        for name, frame in _judged(results, set(made.values()), target, profile, scenario).items():
-            _write(frame, target / f"{name}.csv")
     path = target / "provenance.json"
     batches = json.loads(path.read_text(encoding="utf-8"))["batches"] if path.exists() else []
     for batch in batches:
@@ -330,12 +326,21 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
         }
     )
     text = json.dumps({"profile": profile, "scenario": scenario, "batches": batches}, indent=1) + "\n"
-    return write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
+    if not set(made.values()).issuperset(_JUDGED):
+        for name, frame in _judged(results, set(made.values()), target, profile, scenario).items():
+            _write(frame, target / f"{name}.csv")
+    return path
+
+
+def _with_results() -> list[str]:
+    """The experiments that have results of their own; Fig. 11 reads those of Figs. 8 to 10."""
+    return [name for name in EXPERIMENTS if not name.startswith("fig11")]
 
 
 def _judged(results: Path, made: Collection[str], target: Path, profile: str, scenario: str) -> dict[str, pd.DataFrame]:
     """What all figures say, those that a batch has `made` from its `results`, the others as they are kept."""
-    figures = [name for name in EXPERIMENTS if name.startswith("fig") and not name.startswith("fig11")]
+    figures = [name for name in _with_results() if name.startswith("fig")]
     whole = [name in made or not EXPERIMENTS[name].convergence for name in figures]
     paths = [(results if name in made else target) / f"{name}.csv" for name in figures]
     if not all(whole) or not all(path.exists() for path in paths):
