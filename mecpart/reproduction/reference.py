@@ -49,6 +49,9 @@ FALSE_ALARM = 0.05
 # Tables of what was found, by whole results.
 _JUDGED = ("headline", "claims", "facts")
 
+# Those of rules on many networks.
+_RULES = tuple(f"{figure}-rules" for figure in DELAY_FIGURES)
+
 #: Windows of a learning curve that are kept.
 KEPT_WINDOWS = 30
 
@@ -279,58 +282,59 @@ def keep_reference(output: Path, profile: str, scenario: str) -> Path:
     **Raises:** `ValueError` if the batch has finished no experiment, or not all that it has with the same code.
     """
     results, records = (output / part / profile / scenario for part in ("data/results", "build/notebooks"))
-    names = _with_results()
-    rules = [f"{figure}-rules" for figure in DELAY_FIGURES]
     by_notebook = {
         path.name.removesuffix(".record.json"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(records.glob("*.record.json"))
     }
-    finished = {path for record in by_notebook.values() for path in record["outputs"]}
+    written = {notebook: {Path(path).name for path in record["outputs"]} for notebook, record in by_notebook.items()}
+    finished = set().union(*written.values())
     made = {
-        f"data/results/{profile}/{scenario}/{name}.csv": name
-        for name in (*names, *rules, *_JUDGED)
-        if f"data/results/{profile}/{scenario}/{name}.csv" in finished and (results / f"{name}.csv").exists()
+        name
+        for name in (*_with_results(), *_RULES, *_JUDGED)
+        if f"{name}.csv" in finished and (results / f"{name}.csv").exists()
     }
     if not made:
         raise ValueError(f"output must hold a batch that has finished an experiment; there is none in {results}")
     # Other notebooks use other parts of the package.
-    told = [record for record in by_notebook.values() if not made.keys().isdisjoint(record["outputs"])]
+    told = [by_notebook[notebook] for notebook, names in written.items() if names & {f"{name}.csv" for name in made}]
     origins = {json.dumps([record["identity"]["package"], record["identity"]["versions"]]) for record in told}
     if len(origins) != 1:
         raise ValueError(f"output must hold a batch of one version of the code; got {len(origins)} in {records}")
     target = reference_folder(profile, scenario)
     for name in _JUDGED:
         (target / f"{name}.csv").unlink(missing_ok=True)
-    for name in made.values():
-        frame = pd.read_csv(results / f"{name}.csv")
-        if name in rules:
-            frame = _means(frame)
-        elif name in names and EXPERIMENTS[name].convergence:
-            windows = np.unique(frame["x"])
-            few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
-            frame = frame[frame["x"].isin(few)]
-        _write(frame, target / f"{name}.csv")
+    for name in sorted(made):
+        _write(_shortened(name, pd.read_csv(results / f"{name}.csv")), target / f"{name}.csv")
     path = target / "provenance.json"
-    batches = json.loads(path.read_text(encoding="utf-8"))["batches"] if path.exists() else []
-    for batch in batches:
-        batch["notebooks"] = {name: took for name, took in batch["notebooks"].items() if name not in by_notebook}
-    batches = [batch for batch in batches if batch["notebooks"]]
-    batches.append(
-        {
-            "commit": sorted({str(record["commit"]) for record in told}),
-            "versions": told[0]["identity"]["versions"],
-            "device": told[0]["device"],
-            "started": min(record["started"] for record in told),
-            # By which a batch is told how long it will take where it has never run.
-            "notebooks": {name: round(record["seconds"], 1) for name, record in by_notebook.items()},
-        }
-    )
+    earlier = json.loads(path.read_text(encoding="utf-8"))["batches"] if path.exists() else []
+    batches = [*_left(earlier, by_notebook), _batch(told, by_notebook)]
     text = json.dumps({"profile": profile, "scenario": scenario, "batches": batches}, indent=1) + "\n"
     write_atomically(path, lambda path: path.write_text(text, encoding="utf-8"))
-    if not set(made.values()).issuperset(_JUDGED):
-        for name, frame in _judged(results, set(made.values()), target, profile, scenario).items():
+    if not made.issuperset(_JUDGED):
+        for name, frame in _judged(results, made, target, profile, scenario).items():
             _write(frame, target / f"{name}.csv")
     return path
+
+
+def _batch(told: list[dict], by_notebook: dict[str, dict]) -> dict[str, Any]:
+    """What a reference says of a batch, from the records of its notebooks, and of those whose tables are kept."""
+    return {
+        "commit": sorted({str(record["commit"]) for record in told}),
+        "versions": told[0]["identity"]["versions"],
+        "device": told[0]["device"],
+        "started": min(record["started"] for record in told),
+        # By which a batch is told how long it will take where it has never run.
+        "notebooks": {name: round(record["seconds"], 1) for name, record in by_notebook.items()},
+    }
+
+
+def _left(batches: list[dict], done_again: Collection[str]) -> list[dict[str, Any]]:
+    """What is left of earlier batches when some notebooks have been done again."""
+    left = [
+        batch | {"notebooks": {name: took for name, took in batch["notebooks"].items() if name not in done_again}}
+        for batch in batches
+    ]
+    return [batch for batch in left if batch["notebooks"]]
 
 
 def _with_results() -> list[str]:
@@ -351,11 +355,17 @@ def _judged(results: Path, made: Collection[str], target: Path, profile: str, sc
     return dict(zip(_JUDGED, tables, strict=True))
 
 
-def _means(rules: pd.DataFrame) -> pd.DataFrame:
-    """Of results on many networks the means, their standard errors, and on how many."""
-    points = rules.groupby(["figure", "scenario", "method", "x_name", "x"], sort=False)
-    means, errors = points[list(DELAYS)].mean(), points[list(DELAYS)].sem().add_suffix("_standard_error")
-    return means.join(errors).assign(networks=points.size()).reset_index()
+def _shortened(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table as it is kept: of learning curves some windows, of rules on many networks means and standard errors."""
+    if name in _RULES:
+        points = frame.groupby(["figure", "scenario", "method", "x_name", "x"], sort=False)
+        means, errors = points[list(DELAYS)].mean(), points[list(DELAYS)].sem().add_suffix("_standard_error")
+        return means.join(errors).assign(networks=points.size()).reset_index()
+    if name in EXPERIMENTS and EXPERIMENTS[name].convergence:
+        windows = np.unique(frame["x"])
+        few = windows[np.unique(np.linspace(0, len(windows) - 1, KEPT_WINDOWS).round().astype(int))]
+        return frame[frame["x"].isin(few)]
+    return frame
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
