@@ -161,7 +161,8 @@ EXPERIMENTS = {
         _RATE,
         replace(_SERVERS, name="fig11a", title="Energy against the number of edge servers"),
         replace(_BLOCKS, name="fig11b", title="Energy against the number of blocks"),
-        replace(_RATE, name="fig11c", title="Energy against the release rate", xs=_RATE.xs[2:]),
+        replace(_RATE, name="fig11c", title="Energy against the release rate", xs=_RATE.xs[2:],
+                brief=_RATE.brief[1:]),
         Experiment("fig12", "Delay against the tolerated delay", "deadline", "tolerated delay of a block (s)",
                    xs=(1.0, 3.0, 5.0, 7.0)),
         Experiment(

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mecpart.agents.learning import EpisodeCost, episode_start
 from mecpart.compilation import compiled
 from mecpart.experiments.runs import WINDOWS, Costs, Run
-from mecpart.experiments.setting import built, outline
+from mecpart.experiments.setting import Setting, built, outline
 from mecpart.methods.method import Case, Execution, Method, no_such_node
 from mecpart.methods.register import methods_in
 from mecpart.model.scenario import Scenario
@@ -45,8 +45,14 @@ def program_of(run: Run) -> Program:
     text = f"{execution} {jax.tree.structure(case)} {shapes}"
     begin, step, evaluate = execution.effort
     if run.soon:
-        step = "least"
+        step = "plain" if _is_usual(run, execution) else "least"
     return Program(hashlib.sha256(text.encode()).hexdigest(), execution, (begin, step, evaluate))
+
+
+def _is_usual(run: Run, execution: Execution) -> bool:
+    """Whether most figures need what a run does: its method as it is, at the ledger's number of blocks."""
+    usual = run.of.execution({}, run.episodes, _peers(run))
+    return isinstance(run.setting, Setting) and run.setting.num_blocks == Setting.num_blocks and execution == usual
 
 
 def _peers(run: Run) -> tuple[Method, ...]:

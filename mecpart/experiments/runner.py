@@ -64,9 +64,9 @@ class Profile:
     brief: bool = False
 
 
-#: Episodes are multiples of every number of workers in Fig. 7b, except in smoke, where learners take one step or two.
+#: Episodes are multiples of every number of workers in Fig. 7b.
 PROFILES = {
-    "smoke": Profile(seeds=2, episodes=8, networks=20, brief=True),
+    "smoke": Profile(seeds=2, episodes=24, networks=20, brief=True),
     "quick": Profile(seeds=5, episodes=192),
     "paper": Profile(seeds=10, episodes=LEDGER.default("episodes")),
 }

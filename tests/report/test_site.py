@@ -301,7 +301,7 @@ def test_documentation_is_carried_along_where_it_has_been_built(filled, docs):
 def test_first_page_tells_what_this_is(site):
     page = Page(site / "index.html")
     assert "doi 10.1109/TMC.2024.3357874" in page.words
-    assert "with 2 seeds and 8 training episodes" in page.words
+    assert "with 2 seeds and 24 training episodes" in page.words
     assert "A trial, no evidence" in page.words
     assert "2026-11-25 04:00 to 2026-11-26 04:02 (UTC)" in page.words
     assert page.words.count("c0ffee" * 6) == 1
