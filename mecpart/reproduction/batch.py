@@ -44,7 +44,7 @@ from mecpart.reproduction.results import Results, results_in
 JOBS_PER_CORE = 4
 
 #: How far notebooks side by side stand back behind the first, whose answer is waited for: on Linux they have a tenth of
-#: its time while both have work to do.
+#: its time while both have work to do. One after the other, none does: it would stand back behind other programs alone.
 NICENESS = 10
 
 
@@ -323,6 +323,6 @@ class _Batch:
             folder=folder,
             executed=executed,
             environment=self.environment | told.variables(),
-            niceness=0 if run == self.first else NICENESS,
+            niceness=NICENESS if self.jobs > 1 and run != self.first else 0,
             kernels=self.kernels,
         )

@@ -162,6 +162,14 @@ def test_a_kernel_stands_back(tmp_path):
     assert int(written.read_text()) == min(os.nice(0) + 4, 19)
 
 
+def test_one_after_the_other_none_stands_back(tmp_path):
+    """It would be behind other programs alone, which then have nearly all of the machine."""
+    for name in ("a", "b"):
+        notebook(tmp_path / "notebooks", name, f"import os\nwrite({RESULT % name}, os.nice(0))")
+    assert statuses(run(tmp_path / "notebooks", tmp_path / "output")) == {"a": "done", "b": "done"}
+    assert {int(result(tmp_path / "output", name).read_text()) for name in ("a", "b")} == {os.nice(0)}
+
+
 # Resuming: what is repeated and what is kept ---------------------------------------------------------------
 
 
