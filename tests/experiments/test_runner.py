@@ -233,7 +233,8 @@ class TestSeries:
         named, plain = three
         np.testing.assert_array_equal(named.loc["same"].total_delay_s, plain.total_delay_s)
         assert (named.loc["slow"].total_delay_s[24] != plain.total_delay_s.iloc[-1]).all()
-        assert (named.loc["wide"].total_delay_s != named.loc["same"].total_delay_s).all()
+        # Before anything is learned, which may come to the same plans.
+        assert (named.loc["wide"].total_delay_s != named.loc["same"].total_delay_s).iloc[:8].all()
 
     def test_changes_reach_the_policies_that_have_them(self, monkeypatch):
         """Without patience for queues none counts more than its wait, and no server is used by one that may not."""
