@@ -14,7 +14,7 @@ from mecpart.experiments.setting import Setting
 from mecpart.ledger import LEDGER
 
 _LEARNING_CURVE: dict[str, Any] = {"x_name": "episode", "x_label": "episode", "methods": ("Proposed",)}
-# In brief: where the paper states percentages.
+# In brief: where the paper states percentages; of Fig. 10, where it states none, the ends and the default.
 _SERVERS = Experiment(
     "fig8", "Delay against the number of edge servers", "num_servers", "edge servers N", tuple(range(2, 10)),
     brief=(3, 4, 6, 7),
@@ -24,13 +24,9 @@ _BLOCKS = Experiment(
     brief=(3, 6, 9, 15, 18),
 )  # fmt: skip
 _RATE = Experiment(
-    "fig10",
-    "Delay against the release rate",
-    "release_rate",
-    "tasks per slot",
-    tuple(map(float, range(30, 111, 10))),
+    "fig10", "Delay against the release rate", "release_rate", "tasks per slot", tuple(map(float, range(30, 111, 10))),
     brief=(30.0, 60.0, 110.0),
-)
+)  # fmt: skip
 
 # How plain A3C has to be trained under load (docs/limits.md).
 _CAREFUL = {

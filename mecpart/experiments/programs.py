@@ -51,8 +51,9 @@ def program_of(run: Run) -> Program:
 
 def _is_usual(run: Run, execution: Execution) -> bool:
     """Whether most figures need what a run does: its method as it is, at the ledger's number of blocks."""
-    usual = run.of.execution({}, run.episodes, _peers(run))
-    return isinstance(run.setting, Setting) and run.setting.num_blocks == Setting.num_blocks and execution == usual
+    if not isinstance(run.setting, Setting) or run.setting.num_blocks != Setting.num_blocks:
+        return False
+    return execution == run.of.execution({}, run.episodes, _peers(run))
 
 
 def _peers(run: Run) -> tuple[Method, ...]:
