@@ -14,11 +14,10 @@ import mecpart
 from mecpart import figures, tables
 from mecpart.agents import TrainResult
 from mecpart.context import Context
-from mecpart.experiments import work
+from mecpart.experiments import programs, work
 from mecpart.experiments.catalogue import EXPERIMENTS
 from mecpart.experiments.experiment import Experiment
 from mecpart.experiments.runner import run_experiment
-from mecpart.experiments.runs import Run
 from mecpart.experiments.setting import Setting
 from mecpart.methods import register
 from mecpart.methods.register import methods_in, register_agent, register_learner, register_policy, unregister
@@ -236,7 +235,7 @@ class TestAgents:
 class TestLearners:
     def test_of_the_package_with_other_settings(self, sweep, monkeypatch):
         """With the settings that it has anyway it is the same, where the package's own is not padded either."""
-        monkeypatch.setattr(Run, "sizes", ())
+        monkeypatch.setattr(programs, "sizes_of", lambda run: ())
         make_train = mecpart.agents.make_train
         register_learner("Same", lambda episodes: make_train("Distributed DQN", episodes=episodes))
         register_learner("Bold", lambda episodes: make_train("Distributed DQN", learning_rate=0.1, episodes=episodes))

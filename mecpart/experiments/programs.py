@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mecpart.agents.learning import EpisodeCost, episode_start
 from mecpart.compilation import compiled
 from mecpart.experiments.runs import WINDOWS, Costs, Run
-from mecpart.experiments.setting import Setting, built, outline
+from mecpart.experiments.setting import PADDED_SERVERS, Setting, built, outline
 from mecpart.methods.method import Case, Execution, Method, no_such_node
 from mecpart.methods.register import methods_in
 from mecpart.model.scenario import Scenario
@@ -39,21 +39,35 @@ class Program:
 
 def program_of(run: Run) -> Program:
     """What is compiled for a run: its method's functions, for the shapes of its scenario."""
-    execution = run.of.execution(dict(run.changes), run.episodes, _peers(run))
-    case = outline_of(run)
+    execution, case = _execution(run), outline_of(run)
     shapes = [(leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(case)]
     text = f"{execution} {jax.tree.structure(case)} {shapes}"
     begin, step, evaluate = execution.effort
     if run.soon:
-        step = "plain" if _is_usual(run, execution) else "least"
+        step = "plain" if _is_usual(run) else "least"
     return Program(hashlib.sha256(text.encode()).hexdigest(), execution, (begin, step, evaluate))
 
 
-def _is_usual(run: Run, execution: Execution) -> bool:
+def _execution(run: Run) -> Execution:
+    return run.of.execution(dict(run.changes), run.episodes, _peers(run))
+
+
+def _is_usual(run: Run) -> bool:
     """Whether most figures need what a run does: its method as it is, at the ledger's number of blocks."""
     if not isinstance(run.setting, Setting) or run.setting.num_blocks != Setting.num_blocks:
         return False
-    return execution == run.of.execution({}, run.episodes, _peers(run))
+    return _execution(run) == run.of.execution({}, run.episodes, _peers(run))
+
+
+def sizes_of(run: Run) -> tuple[int, ...]:
+    """The numbers of servers that drawn networks are padded to.
+
+    Methods of one's own see them as they are. One size is enough for what is computed sooner than compiled, unless it
+    is of a kind that no sweep over N runs: one output for each plan, say, would be many more.
+    """
+    if not run.of.of_package:
+        return ()
+    return PADDED_SERVERS[-1:] if run.soon and _is_usual(run) else PADDED_SERVERS
 
 
 def _peers(run: Run) -> tuple[Method, ...]:
@@ -63,7 +77,7 @@ def _peers(run: Run) -> tuple[Method, ...]:
 
 def outline_of(run: Run) -> Case:
     """The case of a run with shapes for arrays."""
-    return jax.eval_shape(partial(_case, run, outline(run.setting, run.scenario, sizes=run.sizes)))
+    return jax.eval_shape(partial(_case, run, outline(run.setting, run.scenario, sizes=sizes_of(run))))
 
 
 def _case(run: Run, scenario: Scenario) -> Case:
@@ -78,7 +92,7 @@ def _case(run: Run, scenario: Scenario) -> Case:
 
 def case_of(run: Run) -> Case:
     """What a run is of."""
-    return _case(run, built(run.setting, run.scenario, run.seed, sizes=run.sizes))
+    return _case(run, built(run.setting, run.scenario, run.seed, sizes=sizes_of(run)))
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ def _costs(run: Run, training: EpisodeCost | None, evaluation: EpisodeCost | Non
     """
     found, node = faults[np.argmax(faults[:, 0])]
     if found:
-        raise no_such_node(run.method, outline(run.setting, run.scenario, sizes=run.sizes).num_nodes, node)
+        raise no_such_node(run.method, outline(run.setting, run.scenario, sizes=sizes_of(run)).num_nodes, node)
     windows = np.array_split(np.arange(run.episodes), min(WINDOWS, run.episodes))
     last_episode = np.array([window[-1] + 1 for window in windows])
     if training is not None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from mecpart.agents.learning import EpisodeCost
-from mecpart.experiments.setting import PADDED_SERVERS, Given, Setting, outline
+from mecpart.experiments.setting import Given, Setting, outline
 from mecpart.methods.method import Method
 from mecpart.methods.register import BOUND, methods_in
 from mecpart.model.scenarios import SCENARIOS
@@ -89,13 +89,6 @@ class Run:
         """
         rules = outline(self.setting, self.scenario).rules
         return self.trained <= FEW_EPISODES and (self.of.learns or not (rules.queues or rules.streams))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The numbers of servers that drawn networks are padded to; methods of one's own see them as they are."""
-        if not self.of.of_package:
-            return ()
-        return PADDED_SERVERS[-1:] if self.soon else PADDED_SERVERS
 
     @property
     def num_slots(self) -> int:

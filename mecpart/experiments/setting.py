@@ -18,8 +18,8 @@ from mecpart.model.scenarios import SCENARIOS
 from mecpart.validation import check_choice, check_count, check_number, check_range, check_type, shown
 
 #: Networks are padded to one of these numbers of servers, so that a sweep over N compiles less often. Padding costs
-#: time, so the sizes are close together; the ledger's N is one of them, since most figures use it. What is computed
-#: sooner than compiled is padded to the last.
+#: time, so the sizes are close together; the ledger's N is one of them, since most figures use it. What a sweep
+#: over N computes sooner than it compiles is padded to the last (`mecpart.experiments.programs.sizes_of`).
 PADDED_SERVERS = (4, 6, 8, 9)
 
 Constants = tuple[tuple[str, Any], ...]
