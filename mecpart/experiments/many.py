@@ -68,7 +68,7 @@ def run_rules(
     experiment = in_world(EXPERIMENTS[name], scenario, world)
     if experiment.convergence:
         raise ValueError(f"name must be that of a sweep; got {name!r}, which shows training")
-    points, tables = experiment.points(scenario, PROFILES[profile].brief), []
+    points, tables = experiment.points(scenario), []
     servers = max(point.setting.num_servers for point in points if isinstance(point.setting, Setting))
     for point in points:
         rules = tuple((method, tuple(METHODS[method].changed(point.changes).items())) for method in methods)
